@@ -1,0 +1,1 @@
+"""The workloads: small programs that a scheduler launches; each ends by writing one result record."""

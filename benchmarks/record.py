@@ -1,0 +1,180 @@
+"""The result record: the one JSON file that every workload writes, and the names and units of every metric.
+
+{"schema": 1, "workload": "train",
+ "config":     {...}                       all of it, resolved
+ "metrics":    {"f1_micro": {"value": 0.71, "unit": "1", "better": "higher"}, ...}
+                                           a metric that could not be measured has value null and a "reason"
+ "ranks":      [{"rank": 0, "hostname": "n1", "device": "...", ...}, ...]
+ "tables":     {"epochs": [{...}, ...], "per_class": [...]}
+ "files":      {"samples": "samples.npz"}  beside the record
+ "provenance": {"git_commit": ..., "image_digest": ..., "packages": {...}, "nodelist": [...], ...}}
+"""
+
+import contextlib
+import datetime
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Optional
+
+from bigearth.errors import InputError, disk_error
+
+SCHEMA = 1
+ROOT = Path(__file__).resolve().parent.parent
+
+# name -> (unit, which way is better); used by records, references and plots alike
+METRICS = {
+    "time_per_epoch": ("s", "lower"),
+    "step_time": ("s", "lower"),
+    "throughput": ("img/s", "higher"),
+    "throughput_per_device": ("img/s", "higher"),
+    "scaling_efficiency": ("1", "higher"),
+    "loss": ("1", "lower"),
+    "f1_micro": ("1", "higher"),
+    "f1_macro": ("1", "higher"),
+    "precision_micro": ("1", "higher"),
+    "precision_macro": ("1", "higher"),
+    "recall_micro": ("1", "higher"),
+    "recall_macro": ("1", "higher"),
+    "input_throughput": ("img/s", "higher"),
+    "input_bandwidth": ("GB/s", "higher"),
+    "allreduce_bandwidth": ("GB/s", "higher"),
+    "energy_per_epoch": ("J", "lower"),
+    "patch_throughput": ("patches/s", "higher"),
+    "read_bandwidth": ("GB/s", "higher"),
+    "write_bandwidth": ("GB/s", "higher"),
+    "imbalance": ("1", "lower"),
+}
+
+
+def metric(name: str, value: Optional[float], reason: Optional[str] = None) -> dict:
+    """One entry of `metrics`.
+
+    Args:
+        name: a key of `METRICS`.
+        value: in that metric's unit, or None if it could not be measured.
+        reason: why it could not be measured; needed exactly when value is None.
+    """
+    unit, better = METRICS[name]
+    if value is None:
+        if not reason:
+            raise ValueError(f"metric {name}: a missing value needs a reason")
+        return {"value": None, "unit": unit, "better": better, "reason": reason}
+    if not math.isfinite(value):
+        raise ValueError(f"metric {name} is {value}: say why as a missing value instead")
+    return {"value": float(value), "unit": unit, "better": better}
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601, to the second."""
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+
+
+def _git(*arguments) -> Optional[str]:
+    try:
+        return subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _packages() -> dict:
+    names = ("tensorflow", "tensorflow-cpu", "keras", "horovod", "numpy", "h5py", "mpi4py", "GDAL", "scikit-learn", "reframe-hpc")
+    versions = {}
+    for name in names:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return versions
+
+
+def _libraries() -> dict:
+    """Versions of the libraries that this process has really loaded."""
+    found = {}
+    if "h5py" in sys.modules:
+        found["hdf5"] = sys.modules["h5py"].version.hdf5_version
+    if "osgeo.gdal" in sys.modules:
+        found["gdal"] = sys.modules["osgeo.gdal"].__version__
+    if "mpi4py.MPI" in sys.modules:
+        found["mpi"] = sys.modules["mpi4py.MPI"].Get_library_version().split("\0")[0].split(",")[0].strip()
+    return found
+
+
+def provenance(start: str, nodelist: list, dataset_digest: Optional[str], **more) -> dict:
+    """Where a result comes from.
+
+    Args:
+        start: `now()` as the program began.
+        nodelist: host names of the nodes, one each.
+        dataset_digest: the content digest of the HDF5 file, or None if the workload reads none.
+        more: what only this workload knows (NCCL version, driver, ...).
+    """
+    commit = _git("rev-parse", "HEAD") or os.environ.get("BIGEARTH_GIT_COMMIT")
+    return {
+        "git_commit": commit,
+        "git_dirty": bool(_git("status", "--porcelain", "--untracked-files=no")) if commit else None,
+        "image_digest": os.environ.get("BIGEARTH_IMAGE_DIGEST"),
+        "packages": _packages(),
+        "libraries": _libraries(),
+        "python": platform.python_version(),
+        "kernel": platform.release(),
+        "processor": _processor(),
+        "nodelist": sorted(set(nodelist)),
+        "dataset_digest": dataset_digest,
+        "command": [sys.executable, *sys.argv],
+        "start_time": start,
+        "end_time": now(),
+        **more,
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.machine()
+
+
+def write(path, workload: str, config: dict, metrics: dict, ranks: list, tables: dict, files: dict, provenance: dict) -> None:
+    """Writes the record under a temporary name and renames it, so that a file with the final name is complete.
+
+    Raises:
+        InputError: the folder is not writable or the disk is full.
+    """
+    content = dict(
+        schema=SCHEMA, workload=workload, config=config, metrics=metrics, ranks=ranks, tables=tables, files=files, provenance=provenance
+    )
+    path = Path(path)
+    partial = path.with_name(path.name + ".partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise disk_error(path, "write the result record", error) from error
+
+
+def read(path) -> dict:
+    """Reads a record.
+
+    Raises:
+        InputError: no such file, not a record, or of another schema.
+    """
+    try:
+        content = json.loads(Path(path).read_text())
+    except OSError as error:
+        raise InputError(f"{path}: cannot read the result record: {error.strerror}; expected the result.json of a finished run") from error
+    except ValueError as error:
+        raise InputError(f"{path}: not a result record ({error}); expected the result.json that a workload wrote; run it again") from error
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+        found = content.get("schema", "missing") if isinstance(content, dict) else "missing"
+        raise InputError(f"{path}: record schema is {found}, expected {SCHEMA}; read it with the version of the suite that wrote it")
+    missing = [k for k in ("workload", "config", "metrics", "ranks", "tables", "files", "provenance") if k not in content]
+    if missing:
+        raise InputError(f"{path}: incomplete result record, {', '.join(missing)} missing; run the workload again")
+    return content

@@ -1,0 +1,36 @@
+"""The one exception for a user's mistake or a broken input: shown as one sentence, never as a traceback."""
+
+from contextlib import contextmanager
+from typing import Callable
+
+
+class InputError(Exception):
+    """What was wrong, where, what was expected and what to do, in one sentence.
+
+    Programs catch it at the top, print `error: <sentence>` once (rank 0) and end with exit code 2.
+    """
+
+
+def disk_error(path, action: str, error: OSError) -> InputError:
+    """The sentence for an operating-system error (full disk, read-only folder, missing file) while doing `action` on `path`."""
+    reason = error.strerror or str(error)
+    return InputError(f"{path}: cannot {action}: {reason}; check that the folder exists, is writable and has free space")
+
+
+@contextmanager
+def together(allgather: Callable):
+    """Makes a failure on one rank the failure of all, so that no rank is left waiting in a collective call.
+
+    Every rank runs the block; if it raises InputError on any rank, every rank raises that of the lowest such rank.
+
+    Args:
+        allgather: a collective that takes one object and returns the list of all ranks' objects, e.g. `comm.allgather`.
+    """
+    message = None
+    try:
+        yield
+    except InputError as error:
+        message = str(error)
+    first = next((m for m in allgather(message) if m is not None), None)
+    if first is not None:
+        raise InputError(first)

@@ -1,0 +1,1 @@
+"""Pixels in, one HDF5 file out (paper, section 3.3)."""
