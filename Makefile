@@ -13,6 +13,9 @@ setup:  ## install everything this needs (system packages, .venv, Horovod); repe
 lint: setup  ## ruff: lint and format
 	.venv/bin/ruff check . && .venv/bin/ruff format --check .
 
+test: setup lint  ## everything that can be tested here: lint, unit tests, real MPI ranks, ReFrame
+	.venv/bin/python -m pytest
+
 lock:  ## make requirements.lock anew from requirements.in (h5py stays Debian's: a pip-installed one hides the parallel build)
 	uv pip compile requirements.in --generate-hashes --python-version 3.11 --no-emit-index-url --no-emit-find-links \
 	    --no-emit-package h5py --no-annotate --no-header --output-file requirements.lock
