@@ -1,0 +1,112 @@
+"""benchmarks/program.py: options from a dataclass, a config file and the command line; errors as one sentence."""
+
+import dataclasses
+import subprocess
+import sys
+import textwrap
+from typing import Literal, Optional
+
+import pytest
+
+from benchmarks.program import REQUIRED, option, parse
+from bigearth.errors import InputError
+
+
+@dataclasses.dataclass
+class Config:
+    data: str = option(REQUIRED, "the file")
+    epochs: int = option(3, "how many")
+    rate: Optional[float] = option(None, "learning rate")
+    bands: Literal["rgb", "multispectral"] = option("multispectral", "input bands")
+    mixup: bool = option(False, "mix-up")
+
+
+def read(*argv):
+    return parse(Config, list(argv), "python -m example", "")
+
+
+@pytest.fixture
+def config_file(tmp_path):
+    def write(text):
+        path = tmp_path / "config.py"
+        path.write_text(f"from {__name__} import Config\n{text}\n" if "Config" in text else text)
+        sys.modules[__name__] = sys.modules[Config.__module__]
+        return str(path)
+
+    return write
+
+
+def test_defaults_and_command_line():
+    assert read("--data", "x.h5") == Config(data="x.h5")
+    given = read("--data", "x.h5", "--epochs", "5", "--rate", "1e-3", "--bands", "rgb", "--mixup")
+    assert given == Config("x.h5", 5, 1e-3, "rgb", True)
+
+
+def test_command_line_overrides_the_config_file(config_file):
+    path = config_file("config = Config(data='a.h5', epochs=7, mixup=True)")
+    assert read("--config", path, "--epochs", "9", "--no-mixup") == Config("a.h5", 9)
+
+
+@pytest.mark.parametrize(
+    ("argv", "sentence"),
+    [
+        (["--data", "x", "--epoch", "3"], "unrecognized arguments: --epoch 3"),
+        (["--data", "x", "--epochs", "many"], "argument --epochs: invalid int value: 'many'"),
+        (["--data", "x", "--bands", "sar"], "invalid choice: 'sar'"),
+        ([], "--data is required"),
+        (["--config", "nowhere.py"], "nowhere.py: no such config file"),
+    ],
+)
+def test_a_mistake_is_one_sentence_with_the_way_on(argv, sentence):
+    with pytest.raises(InputError, match=sentence) as caught:
+        read(*argv)
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_field_in_a_config_file_is_an_error(config_file):
+    with pytest.raises(InputError, match="unexpected keyword argument 'epoch'"):
+        read("--config", config_file("config = Config(epoch=3)"))
+
+
+def test_config_file_without_config_is_an_error(config_file):
+    with pytest.raises(InputError, match=r"defines no `config = Config\(\.\.\.\)`"):
+        read("--config", config_file("epochs = 3"))
+
+
+PROGRAM = textwrap.dedent("""
+    import dataclasses, sys
+    from benchmarks.program import main, option
+    from bigearth.errors import InputError
+
+    @dataclasses.dataclass
+    class Config:
+        fault: str = option("none", "what goes wrong")
+
+    def run(config):
+        if config.fault == "input":
+            raise InputError("a.tif: cut short")
+        if config.fault == "bug":
+            raise ZeroDivisionError("oops")
+        return 75 if config.fault == "requeue" else None
+
+    main(Config, run, "example", "")
+""")
+
+
+@pytest.mark.parametrize(("fault", "code", "stderr"), [("none", 0, ""), ("input", 2, "error: a.tif: cut short\n"), ("requeue", 75, "")])
+def test_exit_codes(fault, code, stderr):
+    result = subprocess.run([sys.executable, "-c", PROGRAM, "--fault", fault], capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (code, stderr)
+
+
+def test_a_bug_keeps_its_traceback():
+    result = subprocess.run([sys.executable, "-c", PROGRAM, "--fault", "bug"], capture_output=True, text=True)
+    assert result.returncode == 1
+    assert "ZeroDivisionError: oops" in result.stderr
+
+
+@pytest.mark.mpi
+def test_every_rank_ends_and_rank_0_alone_speaks(mpirun):
+    result = mpirun(3, "-c", PROGRAM, "--fault", "input")
+    assert result.returncode == 2
+    assert result.stderr.count("error: a.tif: cut short") == 1

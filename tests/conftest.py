@@ -1,0 +1,35 @@
+"""What tests of several packages share: real MPI ranks."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def mpirun():
+    """mpirun(ranks, *python_arguments, timeout=300) -> CompletedProcess: real ranks of this Python, in the root of the project."""
+
+    def run(ranks, *arguments, timeout=300, **environment):
+        settings = {
+            "OMPI_ALLOW_RUN_AS_ROOT": "1",
+            "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+            "OMPI_MCA_mpi_yield_when_idle": "1",
+            "OMPI_MCA_rmaps_base_oversubscribe": "1",
+            "TF_CPP_MIN_LOG_LEVEL": "2",
+            "PYTHONPATH": str(ROOT),
+        }
+        return subprocess.run(
+            ["mpirun", "-np", str(ranks), sys.executable, *map(str, arguments)],
+            cwd=ROOT,
+            env={**os.environ, **settings, **environment},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+
+    return run
