@@ -1,0 +1,103 @@
+"""Real BigEarthNet data for trials: six patches, the official splits and the lists of snowy and cloudy patches.
+
+All come in the PyPI wheel `bigearthnet-common` 2.8.0 (code Apache-2.0, data CDLA-Permissive-1.0, TU Berlin), which is fetched by
+pip when first needed, checked by its SHA-256 and kept in the user's cache; nothing of it is executed.
+
+    python -m bigearth.prepare.samples --out DIR
+        DIR/archive/<patch>/...    the six patches
+        DIR/splits/                train.csv, val.csv, test.csv (one patch name a line, as published: CRLF ends)
+        DIR/exclude/               patches_with_seasonal_snow.csv, _cloud_and_shadow.csv, _no_19_class_targets.csv
+"""
+
+import bz2
+import hashlib
+import io
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from pathlib import Path
+
+from bigearth.errors import InputError, disk_error
+from bigearth.prepare import command
+
+PACKAGE = "bigearthnet-common==2.8.0"
+WHEEL = "bigearthnet_common-2.8.0-py3-none-any.whl"
+SHA256 = "6c2bcf2b1d39a3f48925b0d941557152f9e523576fbb9d2b881a842ed92fd6af"
+LISTS = {
+    "splits": ("train.csv", "val.csv", "test.csv"),
+    "exclude": ("patches_with_seasonal_snow.csv", "patches_with_cloud_and_shadow.csv", "patches_with_no_19_class_targets.csv"),
+}
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bigearth-bench"
+
+
+def _check(path: Path) -> None:
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != SHA256:
+        raise InputError(f"{path}: SHA-256 is {found}, expected {SHA256}; the file is damaged or another one: delete it and try again")
+
+
+def wheel() -> Path:
+    """The wheel's path in the cache, fetched if it is not there yet.
+
+    Raises:
+        InputError: it cannot be fetched, or its content is not the expected one.
+    """
+    path = _cache() / WHEEL
+    if not path.exists():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+                _download(folder)
+                _check(Path(folder) / WHEEL)
+                (Path(folder) / WHEEL).replace(path)
+        except OSError as error:
+            raise disk_error(path, "keep the fetched wheel", error) from error
+    _check(path)
+    return path
+
+
+def _download(folder: str) -> None:
+    arguments = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--no-deps", "--dest", folder, PACKAGE]
+    done = subprocess.run(arguments, capture_output=True, text=True)
+    if done.returncode or not (Path(folder) / WHEEL).exists():
+        lines = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()
+        raise InputError(
+            f"{PACKAGE}: pip could not fetch it ({lines[-1].strip()}); the network or the package index is out of reach; "
+            f"connect, or put {WHEEL} into {_cache()} by hand"
+        )
+
+
+def unpack(source: Path, out: Path) -> None:
+    """Unpacks patches and lists from the wheel `source` into the existing folder `out`."""
+    with zipfile.ZipFile(source) as package:
+        for folder, names in LISTS.items():
+            (out / folder).mkdir()
+            for name in names:
+                (out / folder / name).write_bytes(bz2.decompress(package.read(f"bigearthnet_common/{name}.bz2")))
+        patches = io.BytesIO(package.read("bigearthnet_common/BigEarthNet-S2-Example.tar.bz2"))
+    with tarfile.open(fileobj=patches) as archive:
+        for member in archive:
+            if member.isfile():
+                patch, file = Path(member.name).parts[-2:]
+                (out / "archive" / patch).mkdir(parents=True, exist_ok=True)
+                (out / "archive" / patch / file).write_bytes(archive.extractfile(member).read())
+
+
+def run() -> None:
+    """The command line."""
+    parser = command.Parser(prog="python -m bigearth.prepare.samples", description="Fetch six real patches and the official lists.")
+    parser.add_argument("--out", required=True, help="new folder to write")
+    out = parser.parse_args().out
+    with command.new_folder(out) as folder:
+        unpack(wheel(), folder)
+    print(f"{out}: six real patches in archive/, official lists in splits/ and exclude/")
+
+
+if __name__ == "__main__":
+    command.main(run)
