@@ -1,6 +1,6 @@
 """The result record: the one JSON file that every workload writes, and the names and units of every metric.
 
-{"schema": 1, "workload": "train",
+{"schema": 1, "id": "5f0c…", "workload": "train",   the id names this run: copies of the file are one run
  "config":     {...}                       all of it, resolved
  "metrics":    {"f1_micro": {"value": 0.71, "unit": "1", "better": "higher"}, ...}
                                            a metric that could not be measured has value null and a "reason"
@@ -18,6 +18,7 @@ import os
 import platform
 import subprocess
 import sys
+import uuid
 from importlib import metadata
 from pathlib import Path
 from typing import Optional
@@ -117,6 +118,7 @@ def provenance(start: str, nodelist: list, dataset_digest: Optional[str], **more
         "git_commit": commit,
         "git_dirty": bool(_git("status", "--porcelain", "--untracked-files=no")) if commit else None,
         "image_digest": os.environ.get("BIGEARTH_IMAGE_DIGEST"),
+        "system": os.environ.get("BIGEARTH_SYSTEM"),  # the site's name for it, e.g. "juwels:gpus"
         "packages": _packages(),
         "libraries": _libraries(),
         "python": platform.python_version(),
@@ -146,7 +148,15 @@ def write(path, workload: str, config: dict, metrics: dict, ranks: list, tables:
         InputError: the folder is not writable or the disk is full.
     """
     content = dict(
-        schema=SCHEMA, workload=workload, config=config, metrics=metrics, ranks=ranks, tables=tables, files=files, provenance=provenance
+        schema=SCHEMA,
+        id=uuid.uuid4().hex,
+        workload=workload,
+        config=config,
+        metrics=metrics,
+        ranks=ranks,
+        tables=tables,
+        files=files,
+        provenance=provenance,
     )
     path = Path(path)
     partial = path.with_name(path.name + ".partial")

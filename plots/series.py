@@ -1,0 +1,65 @@
+"""Groups runs into series (one system, one configuration) and repetitions into mean and deviation."""
+
+import math
+import statistics
+
+from plots.results import canonical
+
+MOST_SERIES = 8  # what the palette can tell apart
+
+
+def key(run) -> str:
+    """Runs with one key are the same experiment, at whatever number of nodes."""
+    digest = run.record["provenance"].get("dataset_digest")
+    return canonical([run.workload, run.system, digest, run.compared()])
+
+
+def _differing(group: list, fields: dict) -> str:
+    """The config fields in which this series differs from others of its system, as text."""
+    config = group[0].compared()
+    parts = [f"{name}={config.get(name)}" for name, values in fields.items() if len(values) > 1]
+    return ", ".join(parts[:3]) + (", …" if len(parts) > 3 else "")
+
+
+def series(runs: list) -> dict:
+    """Splits runs into series.
+
+    Returns:
+        label -> runs. The label is the system and, where a system has several series, the settings in which they differ.
+    """
+    groups: dict = {}
+    for run in runs:
+        groups.setdefault(key(run), []).append(run)
+    by_system: dict = {}
+    for group in groups.values():
+        by_system.setdefault(group[0].system, []).append(group)
+    labelled: dict = {}
+    for system, members in by_system.items():
+        fields: dict = {}
+        for group in members:
+            for name, value in group[0].compared().items():
+                fields.setdefault(name, set()).add(canonical(value))
+        for group in members:
+            difference = _differing(group, fields)
+            label = f"{system} ({difference})" if difference else system
+            if label in labelled:  # the settings agree: it is the data that differ
+                digest = str(group[0].record["provenance"].get("dataset_digest"))[:15]
+                label = f"{label}, data {digest}"
+            labelled.setdefault(label, []).extend(group)
+    return labelled
+
+
+def statistic(values) -> tuple:
+    """Mean, sample standard deviation (NaN for one value) and count of the finite values."""
+    finite = [v for v in values if math.isfinite(v)]
+    if not finite:
+        return math.nan, math.nan, 0
+    return statistics.fmean(finite), statistics.stdev(finite) if len(finite) > 1 else math.nan, len(finite)
+
+
+def shown(labels) -> tuple:
+    """The labels that are drawn, and a note if the palette is too small for all of them."""
+    labels = list(dict.fromkeys(labels))
+    if len(labels) <= MOST_SERIES:
+        return labels, []
+    return labels[:MOST_SERIES], [f"{len(labels)} series were found; the first {MOST_SERIES} are drawn, all are in the data table."]

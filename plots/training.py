@@ -1,0 +1,291 @@
+"""Pictures of single trainings: learning curves, scores a class, sample patches."""
+
+import math
+import textwrap
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from plots.figure import Panel, plain_log
+from plots.results import number
+from plots.series import series, shown, statistic
+
+CURVES = {  # column of tables.epochs -> (axes, label)
+    "time": ("time", "time per epoch"),
+    "train_loss": ("loss", "training"),
+    "val_loss": ("loss", "validation"),
+    "val_f1_micro": ("F1", "validation, micro"),
+    "val_f1_macro": ("F1", "validation, macro"),
+    "learning_rate": ("learning rate", "learning rate"),
+}
+AXES = {"time": "time per epoch (s)", "loss": "loss (1)", "F1": "F1 score (1)", "learning rate": "learning rate (1)"}
+MOST_CURVES = 4  # series in one picture of learning curves; more would hide each other
+MOST_SAMPLES = 12
+MOST_LABELS = 7  # under one patch
+THRESHOLD = 0.5
+
+
+def trainings(runs: list) -> list:
+    """The runs that trained a model."""
+    return [run for run in runs if run.workload == "train"]
+
+
+def latest(runs: list, has) -> tuple:
+    """The last run for which `has(run)` is true (None if there is none)."""
+    return next((run for run in reversed(runs) if has(run)), None)
+
+
+def _curve_points(group: list, column: str):
+    by_epoch: dict = {}
+    for run in group:
+        for row in run.table("epochs"):
+            by_epoch.setdefault(row.get("epoch"), []).append(number(row.get(column)))
+    for epoch, values in sorted((e, v) for e, v in by_epoch.items() if isinstance(e, int)):
+        mean, deviation, count = statistic(values)
+        yield {"epoch": epoch, "mean": mean, "deviation": deviation, "runs": count, "missing": len(values) - count}
+
+
+def curve_rows(runs: list) -> tuple:
+    """Mean and deviation of every per-epoch quantity, a series."""
+    runs = trainings(runs)
+    notes, rows = [], []
+    without = [run for run in runs if not run.table("epochs")]
+    for label, group in series([run for run in runs if run.table("epochs")]).items():
+        for nodes, devices in sorted({(run.nodes, run.devices) for run in group}):
+            same = [run for run in group if (run.nodes, run.devices) == (nodes, devices)]
+            name = f"{label}, {devices} device{'s' * (devices > 1)} on {nodes} node{'s' * (nodes > 1)}"
+            for column in CURVES:
+                rows += [{"series": name, "quantity": column, **point} for point in _curve_points(same, column)]
+    if not runs:
+        notes.append("No training run was found.")
+    if without:
+        notes.append(f"Without a table of epochs: {len(without)} of {len(runs)} training runs.")
+    names = list(dict.fromkeys(row["series"] for row in rows))
+    if len(names) > MOST_CURVES:
+        notes.append(f"Of {len(names)} series the first {MOST_CURVES} are drawn; all are in the data table.")
+    for column in CURVES:
+        lost = sum(row["missing"] for row in rows if row["quantity"] == column)
+        if lost:
+            notes.append(f"{column.replace('_', ' ')}: {lost} values are missing or not finite (gaps in the line).")
+    return rows, notes
+
+
+def _draw_curve(axes, points: list, line: dict, label: str) -> None:
+    epoch = np.array([p["epoch"] for p in points], float)
+    mean = np.array([p["mean"] for p in points])
+    deviation = np.array([p["deviation"] for p in points])
+    axes.plot(epoch, mean, label=label, markersize=3.5, **line)
+    if np.isfinite(deviation).any():
+        axes.fill_between(epoch, mean - deviation, mean + deviation, color=line["color"], alpha=0.18, linewidth=0)
+
+
+def draw_curves(rows: list) -> plt.Figure:
+    """Four small plots over epochs: time, loss, F1, learning rate; the band is one deviation."""
+    figure, grid = plt.subplots(2, 2, figsize=(8.4, 5.8), sharex=True)
+    by_kind = dict(zip(AXES, grid.flat))
+    names = list(dict.fromkeys(row["series"] for row in rows))[:MOST_CURVES]
+    cycle = list(plt.rcParams["axes.prop_cycle"])
+    for kind, axes in by_kind.items():
+        columns = [c for c, (k, _) in CURVES.items() if k == kind]
+        for i, name in enumerate(names):
+            for j, column in enumerate(columns):
+                points = [r for r in rows if r["series"] == name and r["quantity"] == column]
+                if any(math.isfinite(p["mean"]) for p in points):
+                    style = cycle[i * len(columns) + j] if len(names) * len(columns) <= len(cycle) else cycle[i]
+                    label = CURVES[column][1] if len(names) == 1 else f"{name}: {CURVES[column][1]}"
+                    _draw_curve(axes, points, style, label)
+        axes.set_ylabel(AXES[kind])
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        if not axes.lines:
+            axes.text(0.5, 0.5, f"no {kind} recorded", ha="center", transform=axes.transAxes, color="0.35", style="italic")
+        elif len(columns) > 1 or len(names) > 1:
+            axes.legend(fontsize=7)
+    for axes in grid[-1]:
+        axes.set_xlabel("epoch")
+    if by_kind["F1"].lines:
+        by_kind["F1"].set_ylim(0, 1)
+    return figure
+
+
+def class_rows(runs: list) -> tuple:
+    """F1, precision, recall and support of every class, mean and deviation over the runs of each series."""
+    runs = trainings(runs)
+    scored = [run for run in runs if run.table("per_class")]
+    notes = [] if runs else ["No training run was found."]
+    if len(scored) < len(runs):
+        notes.append(f"Without scores a class: {len(runs) - len(scored)} of {len(runs)} training runs.")
+    rows = []
+    for label, group in series(scored).items():
+        classes: dict = {}
+        for run in group:
+            for row in run.table("per_class"):
+                classes.setdefault(str(row.get("label")), []).append(row)
+        for name, entries in classes.items():
+            row = {"series": label, "class": name, "support": statistic([number(e.get("support")) for e in entries])[0]}
+            for score in ("f1", "precision", "recall"):
+                mean, deviation, count = statistic([number(e.get(score)) for e in entries])
+                row.update({score: mean, f"{score}_deviation": deviation, "runs": max(count, row.get("runs", 0))})
+            rows.append(row)
+    names, note = shown(row["series"] for row in rows)
+    absent = [row for row in rows if row["series"] in names and not row["support"] > 0]
+    if absent:
+        notes.append(f"Not drawn: {len(absent)} classes that no test patch carries (support 0).")
+    return rows, notes + note
+
+
+def _present(rows: list, name: str) -> list:
+    return [r for r in rows if r["series"] == name and r["support"] > 0 and math.isfinite(r["f1"])]
+
+
+def short(label: str, width: int = 44) -> str:
+    """A class label cut to `width` characters."""
+    return textwrap.shorten(label, width, placeholder=" …")
+
+
+def draw_classes(rows: list) -> plt.Figure:
+    """A line a class, most frequent first: F1 on the left, support (log) on the right."""
+    names, _ = shown(row["series"] for row in rows)
+    present = [r for name in names for r in _present(rows, name)]
+    support: dict = {}
+    for row in present:
+        support[row["class"]] = max(support.get(row["class"], 0), row["support"])
+    order = sorted(support, key=lambda c: (support[c], c))
+    height = max(2.6, 1.3 + 0.2 * len(order))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, height), sharey=True, width_ratios=(3, 1))
+    for name, style in zip(names, plt.rcParams["axes.prop_cycle"]):
+        points = _present(rows, name)
+        at = [order.index(p["class"]) for p in points]
+        style = {**style, "linestyle": "none"}
+        deviation = [0 if math.isnan(p["f1_deviation"]) else p["f1_deviation"] for p in points]
+        left.errorbar([p["f1"] for p in points], at, xerr=deviation, label=name, markersize=5, capsize=2, **style)
+        right.plot([p["support"] for p in points], at, markersize=5, **style)
+    left.set_yticks(range(len(order)), [short(c) for c in order])
+    left.set_ylim(-0.7, len(order) - 0.3)
+    left.set_xlim(-0.02, 1.02)
+    left.set_xlabel("F1 score (1)")
+    plain_log(right.xaxis)
+    right.set_xlabel("support (patches)")
+    if len(names) > 1:
+        left.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
+    return figure
+
+
+def draw_support(rows: list) -> plt.Figure:
+    """F1 over support: one marker a class."""
+    names, _ = shown(row["series"] for row in rows)
+    figure, axes = plt.subplots()
+    for name, style in zip(names, plt.rcParams["axes.prop_cycle"]):
+        points = _present(rows, name)
+        axes.plot([p["support"] for p in points], [p["f1"] for p in points], label=name, alpha=0.8, **{**style, "linestyle": "none"})
+    plain_log(axes.xaxis)
+    axes.set_ylim(-0.03, 1.03)
+    axes.set_xlabel("support (test patches that carry the class)")
+    axes.set_ylabel("F1 score (1)")
+    if len(names) > 1:
+        axes.legend()
+    return figure
+
+
+def _samples(run):
+    """The samples of a run: (rgb, truth, score, names), or None with the reason."""
+    name = run.record["files"].get("samples")
+    if not name:
+        return None, "the last training run kept no sample patches"
+    path = run.path.parent / name
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = tuple(file[key] for key in ("rgb", "truth", "score", "names"))
+    except (OSError, KeyError, ValueError) as error:
+        return None, f"{name} beside the last training's record cannot be read ({type(error).__name__})"
+    if len({len(a) for a in arrays}) != 1:
+        return None, f"the arrays of {name} have different lengths"
+    return arrays, ""
+
+
+def sample_rows(runs: list) -> tuple:
+    """Truth and score of every class that is true or predicted on the sample patches of the last training that kept some."""
+    runs = trainings(runs)
+    if not runs:
+        return [], ["No training run was found."]
+    run = latest(runs, lambda r: r.record["files"].get("samples")) or runs[-1]
+    arrays, why = _samples(run)
+    if arrays is None:
+        return [], [f"No sample patches: {why}."]
+    labels = [str(row.get("label")) for row in run.table("per_class")]
+    rgb, truth, score, names = arrays
+    rows = []
+    for i in range(min(len(names), MOST_SAMPLES)):
+        chosen = np.flatnonzero((truth[i] > 0) | (score[i] >= THRESHOLD))
+        for c in chosen:
+            label = labels[c] if c < len(labels) else f"class {c}"
+            rows.append(
+                {
+                    "patch": str(names[i]),
+                    "class": label,
+                    "true": int(truth[i, c] > 0),
+                    "score": round(float(score[i, c]), 6),
+                    "predicted": int(score[i, c] >= THRESHOLD),
+                    "_pixels": rgb[i],
+                }
+            )
+    notes = [f"Shown: {min(len(names), MOST_SAMPLES)} of {len(names)} kept patches."] if len(names) > MOST_SAMPLES else []
+    return rows, notes
+
+
+def _sample_line(row: dict) -> str:
+    mark = {(1, 1): "✓", (1, 0): "– missed:", (0, 1): "+ wrong:"}[row["true"], row["predicted"]]
+    return f"{mark} {short(row['class'], 30)} {row['score']:.2f}"
+
+
+def draw_samples(rows: list) -> plt.Figure:
+    """Patches in true colour, the labels beneath: ✓ found, – missed, + predicted but not true, each with its probability."""
+    by_patch: dict = {}
+    for row in rows:
+        by_patch.setdefault(row["patch"], []).append(row)
+    columns = min(4, len(by_patch))
+    lines = math.ceil(len(by_patch) / columns)
+    figure, grid = plt.subplots(lines, columns, figsize=(2.4 * columns + 0.4, 3.4 * lines), squeeze=False)
+    for axes in grid.flat[len(by_patch) :]:
+        axes.set_axis_off()
+    for axes, (patch, entries) in zip(grid.flat, by_patch.items()):
+        axes.imshow(entries[0]["_pixels"], interpolation="nearest")
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
+        axes.set_title(short(patch, 40), fontsize=5.5, fontweight="normal")
+        ranked = sorted(entries, key=lambda r: (-r["true"], -r["score"]))
+        text = "\n".join(_sample_line(row) for row in ranked[:MOST_LABELS])
+        more = f"\n… and {len(ranked) - MOST_LABELS} more in the data table" if len(ranked) > MOST_LABELS else ""
+        axes.set_xlabel(text + more, loc="left", fontsize=6.5)
+    return figure
+
+
+PANELS = (
+    Panel(
+        "learning_curves",
+        "Training over epochs",
+        ("series", "quantity", "epoch", "mean", "deviation", "runs", "missing"),
+        curve_rows,
+        draw_curves,
+    ),
+    Panel(
+        "f1_per_class",
+        "F1 a class, most frequent on top",
+        ("series", "class", "support", "f1", "f1_deviation", "precision", "precision_deviation", "recall", "recall_deviation", "runs"),
+        class_rows,
+        draw_classes,
+    ),
+    Panel(
+        "f1_against_support",
+        "F1 against how often a class occurs",
+        ("series", "class", "support", "f1", "f1_deviation", "runs"),
+        class_rows,
+        draw_support,
+    ),
+    Panel(
+        "samples",
+        "Sample patches: ✓ found, – missed, + wrongly predicted (probability)",
+        ("patch", "class", "true", "score", "predicted"),
+        sample_rows,
+        draw_samples,
+    ),
+)

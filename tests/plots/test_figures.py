@@ -1,0 +1,146 @@
+"""Pictures and their data tables, from whole, partial and broken results."""
+
+import csv
+import json
+import math
+import shutil
+import subprocess
+import sys
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from bigearth.errors import InputError
+from plots import figures, results
+from plots.__main__ import main
+from tests.plots.example_results import train
+
+
+def command(*arguments):
+    return subprocess.run([sys.executable, "-m", "plots", *map(str, arguments)], capture_output=True, text=True)
+
+
+def table(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_draws_every_figure_in_three_formats_with_its_table_and_prints_the_folder(tmp_path):
+    train(tmp_path / "r/a")
+    done = command("figures", "--results", tmp_path / "r", "--out", tmp_path / "f")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == str(tmp_path / "f")
+    for panel in figures.PANELS:
+        for suffix in ("svg", "pdf", "png", "csv"):
+            assert (tmp_path / f"f/{panel.name}.{suffix}").stat().st_size > 60
+
+
+def numbers_in(figure):
+    """Every coordinate of a line or error bar that carries data."""
+    found = []
+    for axes in figure.axes:
+        for line in axes.lines:
+            if not line.get_transform().contains_branch(axes.transData):
+                continue
+            found += [*np.asarray(line.get_xdata(), float), *np.asarray(line.get_ydata(), float)]
+    return [v for v in found if math.isfinite(v)]
+
+
+@pytest.mark.parametrize("panel", [p for p in figures.PANELS if p.name != "samples"], ids=lambda p: p.name)
+def test_a_picture_shows_no_number_that_is_not_in_its_table(panel, tmp_path):
+    for seed in range(2):
+        train(tmp_path / f"a{seed}", seed=seed)
+        train(tmp_path / f"b{seed}", seed=seed, nodes=2)
+    rows, _ = panel.rows(results.load(tmp_path))
+    picture = panel.draw(rows)
+    allowed = {float(v) for row in rows for v in row.values() if isinstance(v, (int, float))}
+    for row in rows:  # the ends of error bars are mean -/+ deviation of one row
+        for mean, deviation in (("mean", "deviation"), ("f1", "f1_deviation")):
+            if mean in row and math.isfinite(row[deviation]):
+                allowed |= {row[mean] - row[deviation], row[mean] + row[deviation]}
+    positions = set(range(len(rows)))  # a class's line in the list of classes
+    shown = numbers_in(picture)
+    plt.close(picture)
+    assert shown, "nothing was drawn"
+    assert [v for v in shown if v not in allowed and v not in positions] == []
+
+
+def test_mean_and_deviation_of_two_runs(tmp_path):
+    train(tmp_path / "r/a", seed=1, time=10.0)
+    train(tmp_path / "r/b", seed=2, time=14.0)
+    main(["figures", "--results", str(tmp_path / "r"), "--out", str(tmp_path / "f")])
+    (row,) = [r for r in table(tmp_path / "f/time_per_epoch.csv") if r["origin"] == "measured"]
+    assert (float(row["mean"]), row["runs"]) == (12.0, "2")
+    assert float(row["deviation"]) == pytest.approx(np.std([10, 14], ddof=1))
+
+
+def test_a_copied_record_counts_once(tmp_path):
+    train(tmp_path / "a")
+    shutil.copytree(tmp_path / "a", tmp_path / "copy")
+    train(tmp_path / "b", seed=1)
+    assert len(results.load(tmp_path)) == 2
+
+
+def test_what_is_missing_is_said(tmp_path):
+    path = train(tmp_path / "r/a")
+    content = json.loads(path.read_text())
+    content["metrics"]["time_per_epoch"] = {"value": None, "unit": "s", "better": "lower", "reason": "the clock stopped"}
+    content["tables"] = {}
+    content["files"] = {}
+    path.write_text(json.dumps(content))
+    assert main(["figures", "--results", str(tmp_path / "r"), "--out", str(tmp_path / "f")]) == 0
+    notes = {name: table(tmp_path / f"f/{name}.csv")[-1]["note"] for name in ("time_per_epoch", "f1_per_class", "samples")}
+    assert "the clock stopped" in notes["time_per_epoch"]
+    assert "1 of 1" in notes["f1_per_class"]
+    assert "kept no sample patches" in notes["samples"]
+
+
+@pytest.mark.parametrize(
+    "damage, said",
+    [
+        (lambda c: c.update(schema=99), "schema is 99"),
+        (lambda c: c.pop("ranks"), "ranks missing"),
+    ],
+)
+def test_a_foreign_record_is_refused(tmp_path, damage, said):
+    path = train(tmp_path / "a")
+    content = json.loads(path.read_text())
+    damage(content)
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=said):
+        results.load(tmp_path)
+
+
+def test_two_records_with_one_id_are_refused(tmp_path):
+    path = train(tmp_path / "a")
+    content = json.loads(path.read_text())
+    content["metrics"]["f1_micro"]["value"] = 0.99
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b/result.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match="same id"):
+        results.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["figures", "--results", "{tmp}/none", "--out", "{tmp}/f"], "no such folder"),
+        (["figures", "--results", "{tmp}", "--out", "{tmp}/f"], "no result record"),
+        (["figures", "--results", "{tmp}"], "--out is required"),
+        (["figures", "--results", "{tmp}", "--colour", "red"], "unrecognized"),
+        (["painting"], "expected a command"),
+        ([], "expected a command"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path, capsys, arguments, said):
+    assert main([a.format(tmp=tmp_path) for a in arguments]) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1 and "Traceback" not in error
+
+
+def test_an_output_folder_that_cannot_be_made_is_said(tmp_path, capsys):
+    train(tmp_path / "r/a")
+    (tmp_path / "file").write_text("")
+    assert main(["figures", "--results", str(tmp_path / "r"), "--out", str(tmp_path / "file")]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
