@@ -1,0 +1,103 @@
+"""Where synthetic patches lie and which land covers they carry: the real tiles, and co-occurrence that keeps the real frequencies.
+
+The tiles are the 125 Sentinel-2 scenes of BigEarthNet v1.0 (tiles_125.csv, from the public metadata, CDLA-Permissive-1.0).
+"""
+
+import csv
+import functools
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from bigearth import nomenclature
+
+CELLS = 91  # patches along the side of a tile
+TILES_CSV = Path(__file__).with_name("tiles_125.csv")
+
+
+class Tile(NamedTuple):
+    """One Sentinel-2 scene.
+
+    Attributes:
+        product: name of the L1C product, a patch's `tile_source`.
+        mgrs: tile identifier, e.g. "33UUP".
+        prefixes: what its patches' names begin with, e.g. "S2A_MSIL2A_20170613T101031".
+    """
+
+    product: str
+    mgrs: str
+    prefixes: tuple
+
+
+@functools.lru_cache(maxsize=1)
+def tiles() -> tuple:
+    """The 125 tiles."""
+    with open(TILES_CSV, newline="") as file:
+        return tuple(Tile(r["tile"], r["mgrs"], tuple(r["acq_prefixes"].split("|"))) for r in csv.DictReader(file))
+
+
+def epsg(mgrs: str) -> int:
+    """The EPSG code of a tile's UTM zone (WGS 84), e.g. 32633 for "33UUP"."""
+    return (32600 if mgrs[2] >= "N" else 32700) + int(mgrs[:2])
+
+
+def origin(mgrs: str) -> tuple:
+    """Upper left corner (x, y) in metres of a northern Sentinel-2 tile: its MGRS square's, on the 60 m grid, towards the outside."""
+    zone, band, column, row = int(mgrs[:2]), mgrs[2], mgrs[3], mgrs[4]
+    x = 100_000 * (("STUVWXYZ", "ABCDEFGH", "JKLMNPQR")[zone % 3].index(column) + 1)
+    letters = "ABCDEFGHJKLMNPQRSTUV"
+    y = 100_000 * ((letters.index(row) - (0 if zone % 2 else 5)) % 20 + 1)
+    # Row letters repeat every 2,000 km; the latitude band (8 degrees each from the equator, 111 km a degree) says which one it is.
+    middle = ("NPQRSTUVWX".index(band) * 8 + 4) * 111_000
+    y += round((middle - y) / 2_000_000) * 2_000_000
+    return x // 60 * 60, -(-y // 60) * 60
+
+
+# Landscapes: share of the patches, then how likely a class (CORINE code) is in such a patch. Rows follow the geography of the ten
+# countries; the columns are scaled afterwards so that every class has its real frequency.
+# fmt: off
+LANDSCAPES = {
+    "open sea":      (0.095, {523: 1.0}),
+    "coast":         (0.060, {523: .73, 331: .05, 332: .05, 521: .05, 522: .05, 421: .06, 422: .02, 423: .05, 123: .02, 112: .25,
+                              211: .30, 243: .25, 312: .30, 313: .30, 324: .20, 512: .05, 142: .03, 231: .20}),
+    "boreal forest": (0.220, {312: .90, 313: .85, 324: .80, 412: .13, 512: .35, 311: .10, 131: .01, 411: .01, 334: .001}),
+    "boreal farms":  (0.170, {312: .70, 313: .75, 324: .30, 211: .55, 243: .50, 311: .30, 512: .25, 112: .12, 231: .05, 411: .02}),
+    "plains":        (0.170, {211: .92, 242: .40, 243: .25, 231: .25, 112: .25, 311: .35, 512: .06, 511: .06, 131: .02, 121: .03, 132: .003, 411: .01,
+                              312: .10, 222: .01, 213: .01, 212: .03}),
+    "pastures":      (0.095, {231: .90, 211: .30, 243: .35, 242: .25, 412: .10, 112: .12, 312: .12, 313: .12, 324: .10, 321: .03, 411: .02,
+                              311: .10, 142: .01, 322: .03, 511: .02}),
+    "hills":         (0.085, {311: .92, 324: .40, 242: .50, 243: .55, 231: .30, 313: .30, 312: .20, 321: .08, 131: .01, 222: .02, 221: .05, 112: .10}),
+    "south":         (0.070, {244: .70, 311: .45, 324: .45, 223: .28, 212: .22, 323: .22, 221: .12, 241: .12, 213: .06, 242: .35,
+                              222: .06, 243: .35, 321: .12, 211: .40, 512: .08, 334: .003}),
+    "towns":         (0.022, {112: .92, 111: .60, 121: .60, 122: .18, 124: .06, 141: .10, 142: .18, 133: .06, 132: .05, 123: .03,
+                              211: .40, 242: .20, 231: .15, 511: .12, 523: .05}),
+    "mountains":     (0.013, {332: .35, 333: .18, 321: .50, 322: .35, 312: .50, 313: .20, 324: .30, 231: .20, 512: .05}),
+}
+# fmt: on
+
+
+@functools.lru_cache(maxsize=1)
+def probabilities() -> tuple:
+    """How often a landscape occurs (L,), and the probability (L, 43) that a patch of it carries a class."""
+    share = np.array([s for s, _ in LANDSCAPES.values()])
+    raw = np.array([[row.get(c.code, 0.0) for c in nomenclature.CLASSES] for _, row in LANDSCAPES.values()])
+    frequency = np.array([c.count for c in nomenclature.CLASSES]) / nomenclature.ARCHIVE_PATCHES
+    return share, raw * (frequency / (share @ raw))
+
+
+def draw_labels(rng) -> np.ndarray:
+    """Ascending class indices of one patch: a landscape, then systematic sampling, which keeps every class's probability exactly.
+
+    The number of labels is the sum of the probabilities, rounded up or down (Madow 1949). To
+    have poor and rich patches, a common factor first moves all probabilities down or up by as much as keeps their means.
+    """
+    share, probability = probabilities()
+    while True:
+        row = probability[rng.choice(len(share), p=share)]
+        row = row + rng.uniform(-0.8, 0.8) * row * (1 - row)
+        order = rng.permutation(len(row))
+        steps = np.floor(np.cumsum(row[order]) + rng.random())
+        labels = np.sort(order[np.diff(steps, prepend=0.0) > 0])
+        if len(labels):  # one patch in a thousand has none: where the probabilities add up to less than 1
+            return labels

@@ -1,0 +1,261 @@
+"""Synthetic BigEarthNet: an archive of patches in the exact format on disk of version 1.0, made from a seed.
+
+    python -m bigearth.prepare.synthesis --patches N --seed S --out DIR
+
+writes DIR/<patch>/<patch>_B01.tif ... _B12.tif, DIR/<patch>/<patch>_labels_metadata.json, DIR/train.csv, val.csv, test.csv, and
+DIR/exclude/ with the lists of snowy and cloudy patches (and those without a 19-class label), which are in no split, all in the
+proportions of the real archive. How the patches look is said in landscape.py, which labels they carry in geography.py.
+Same seed, same bytes, whatever the number of processes: every patch has a random generator of its own, from seed and position.
+"""
+
+import datetime
+import functools
+import json
+import multiprocessing
+import os
+import struct
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from osgeo import gdal, osr
+
+from bigearth import bands, nomenclature
+from bigearth.errors import InputError, disk_error
+from bigearth.prepare import command, geography, landscape
+from bigearth.progress import Progress
+
+gdal.UseExceptions()
+
+SPLIT_SHARES = {"train": 269_695, "val": 123_723, "test": 125_866}  # patches in the official splits, of 590,326
+EXCLUDE = {
+    "snow": "patches_with_seasonal_snow.csv",
+    "cloud": "patches_with_cloud_and_shadow.csv",
+    "unmapped": "patches_with_no_19_class_targets.csv",
+}
+COLD_MONTHS = (1, 2, 3, 4, 11, 12)
+SMALLEST_SHARE = 0.1  # of a patch's area that each of its segments covers
+
+
+class Patch(NamedTuple):
+    """What a patch is before it is drawn.
+
+    Attributes:
+        name: e.g. "S2A_MSIL2A_20170613T101031_87_48".
+        tile: the tile it lies in.
+        ulx, uly: upper left corner in metres.
+        labels: (k,) ascending class indices.
+        group: a split, or a key of `EXCLUDE`.
+    """
+
+    name: str
+    tile: geography.Tile
+    ulx: int
+    uly: int
+    labels: np.ndarray
+    group: str
+
+    @property
+    def time(self) -> datetime.datetime:
+        """Time of acquisition, as its name says it (leading zeros are dropped there, and seconds may run over 59)."""
+        date, clock = self.name.split("_")[2].split("T")
+        clock = clock.zfill(6)
+        start = datetime.datetime.strptime(date + clock[:4], "%Y%m%d%H%M")
+        return start + datetime.timedelta(seconds=int(clock[4:]))
+
+
+def plan(count: int, seed: int) -> list:
+    """Draws names, places, labels and splits of `count` patches; ascending by name.
+
+    Raises:
+        InputError: the count is not between 1 and the size of the real archive.
+    """
+    if not 1 <= count <= nomenclature.ARCHIVE_PATCHES:
+        raise InputError(f"command line: --patches is {count}; expected 1 to {nomenclature.ARCHIVE_PATCHES} (the size of BigEarthNet v1.0)")
+    if seed < 0:
+        raise InputError(f"command line: --seed is {seed}; expected 0 or more")
+    rng = np.random.default_rng((seed, 0))
+    places = {}
+    while len(places) < count:
+        tile = geography.tiles()[rng.integers(len(geography.tiles()))]
+        h, v = (int(i) for i in rng.integers(geography.CELLS, size=2))
+        places.setdefault(f"{tile.prefixes[rng.integers(len(tile.prefixes))]}_{h}_{v}", (tile, h, v))
+    patches = []
+    for name, group in zip(sorted(places), _groups(count, rng)):
+        tile, h, v = places[name]
+        x, y = geography.origin(tile.mgrs)
+        patch = Patch(name, tile, x + h * bands.PATCH_METRES, y - v * bands.PATCH_METRES, geography.draw_labels(rng), group)
+        if group not in SPLIT_SHARES:
+            patch = patch._replace(group="snow" if patch.time.month in COLD_MONTHS else "cloud")
+        elif not nomenclature.to_19(_multi_hot(patch.labels)).any():
+            patch = patch._replace(group="unmapped")
+        patches.append(patch)
+    return patches
+
+
+def _groups(count: int, rng) -> np.ndarray:
+    """(count,) shuffled groups in the official proportions."""
+    ends = np.rint(np.cumsum(list(SPLIT_SHARES.values())) * (count / nomenclature.ARCHIVE_PATCHES)).astype(int)
+    groups = np.full(count, "none", dtype=object)
+    for split, start, end in zip(SPLIT_SHARES, (0, *ends), ends):
+        groups[start:end] = split
+    return rng.permutation(groups)
+
+
+def _multi_hot(labels: np.ndarray) -> np.ndarray:
+    return np.bincount(labels, minlength=len(nomenclature.CLASSES))
+
+
+def mosaic(labels: np.ndarray, view: landscape.View, rng) -> np.ndarray:
+    """Divides a window among labels: segments with bent borders, and lines (rivers, roads) across them.
+
+    Args:
+        labels: (k,) class indices.
+        view: the window, H x W.
+        rng: random generator.
+
+    Returns:
+        (H, W) class indices; every label has a part, none of the segments less than `SMALLEST_SHARE` if luck allows.
+    """
+    height, width = len(view.rows), len(view.columns)
+    warp_y, warp_x = view.warp()
+    y = np.arange(height)[:, None] + 7 * warp_y
+    x = np.arange(width) + 7 * warp_x
+    lines = [c for c in labels if nomenclature.CLASSES[c].code in landscape.LINEAR]
+    areas = np.array([c for c in labels if c not in lines] or lines[:1])
+    best, result = -1.0, None
+    for _ in range(12):
+        seeds = np.repeat(areas, 2 if len(areas) < 4 else 1)
+        sy, sx = rng.uniform(0, height, len(seeds)), rng.uniform(0, width, len(seeds))
+        nearest = np.argmin((y[..., None] - sy) ** 2 + (x[..., None] - sx) ** 2, axis=-1)
+        drawn = seeds[nearest]
+        for c in lines:
+            angle, half = rng.uniform(0, np.pi), landscape.LINEAR[nomenclature.CLASSES[c].code]
+            cy, cx = height * rng.uniform(0.3, 0.7), width * rng.uniform(0.3, 0.7)
+            drawn[np.abs((y - cy) * np.cos(angle) + (x - cx) * np.sin(angle)) < half] = c
+        smallest = min(np.mean(drawn == c) * (1 if c in areas else 5) for c in labels)
+        if smallest > best:
+            best, result = smallest, drawn
+        if best >= SMALLEST_SHARE:
+            break
+    return result
+
+
+def pixels(patch: Patch, seed: int, index: int) -> dict:
+    """Draws a patch: resolution in metres -> (size, size, bands) uint16."""
+    rng = np.random.default_rng((seed, 1, index))
+    size = bands.patch_size(10)
+    row, column = (int(i) for i in rng.integers(landscape.SIZE, size=2))
+    view = landscape.View(np.arange(row, row + size), np.arange(column, column + size), bool(rng.integers(2)))
+    day = landscape.season(patch.time.month, rng)
+    scene = landscape.render(mosaic(patch.labels, view, rng), view, day)
+    if patch.group in ("snow", "cloud"):
+        landscape.cover_up(scene, view, patch.group, rng.uniform(0.2, 0.9), day)
+    return landscape.sense(scene, rng)
+
+
+@functools.lru_cache(maxsize=None)
+def _projection(epsg: int) -> str:
+    reference = osr.SpatialReference()
+    reference.ImportFromEPSG(epsg)
+    return reference.ExportToWkt()
+
+
+@functools.lru_cache(maxsize=None)
+def _geotiff(size: int, resolution: int, epsg: int) -> tuple:
+    """The bytes that GDAL writes before and after the pixels of a size x size uint16 GeoTIFF with its corner at (1, 2)."""
+    path = "/vsimem/template.tif"
+    image = gdal.GetDriverByName("GTiff").Create(path, size, size, 1, gdal.GDT_UInt16)
+    image.SetProjection(_projection(epsg))
+    image.SetGeoTransform((1.0, resolution, 0.0, 2.0, 0.0, -resolution))
+    image.GetRasterBand(1).WriteRaster(0, 0, size, size, b"\xa5" * (2 * size * size))
+    image = None
+    length = gdal.VSIStatL(path).size
+    file = gdal.VSIFOpenL(path, "rb")
+    content = bytes(gdal.VSIFReadL(1, length, file))
+    gdal.VSIFCloseL(file)
+    gdal.Unlink(path)
+    before, after = content.split(b"\xa5" * (2 * size * size))
+    return before, after
+
+
+def geotiff(image: np.ndarray, resolution: int, epsg: int, ulx: int, uly: int) -> bytes:
+    """A GeoTIFF of one band (size, size) uint16: GDAL's own header with the corner set, so thousands cost one GDAL call."""
+    before, after = _geotiff(len(image), resolution, epsg)
+    before = before.replace(struct.pack("<2d", 1.0, 2.0), struct.pack("<2d", ulx, uly))
+    return before + image.astype("<u2").tobytes() + after
+
+
+def metadata(patch: Patch) -> dict:
+    """The content of `*_labels_metadata.json`, with the keys of a real one in their order."""
+    size = bands.PATCH_METRES
+    return {
+        "labels": [nomenclature.LABELS[c] for c in patch.labels],
+        "coordinates": {"ulx": patch.ulx, "uly": patch.uly, "lrx": patch.ulx + size, "lry": patch.uly - size},
+        "projection": _projection(geography.epsg(patch.tile.mgrs)),
+        "tile_source": patch.tile.product,
+        "acquisition_date": str(patch.time),
+    }
+
+
+def write_patch(folder, patch: Patch, native: dict) -> None:
+    """Writes a patch's folder into `folder`: twelve GeoTIFFs and the label file; `native` as from `pixels`."""
+    place = Path(folder, patch.name)
+    place.mkdir()
+    epsg = geography.epsg(patch.tile.mgrs)
+    for resolution, image in native.items():
+        for i, band in enumerate(bands.at(resolution)):
+            (place / f"{patch.name}_{band.name}.tif").write_bytes(geotiff(image[..., i], resolution, epsg, patch.ulx, patch.uly))
+    (place / f"{patch.name}_labels_metadata.json").write_text(json.dumps(metadata(patch)))
+
+
+def _draw(task) -> None:
+    folder, patch, seed, index = task
+    try:
+        write_patch(folder, patch, pixels(patch, seed, index))
+    except OSError as error:
+        raise disk_error(folder, f"write patch {patch.name}", error) from error
+
+
+def write_archive(out, count: int, seed: int, processes: int) -> list:
+    """Writes the whole archive as folder `out` and returns its plan.
+
+    Raises:
+        InputError: a bad count or seed, `out` exists, or it cannot be written.
+    """
+    patches = plan(count, seed)
+    with command.new_folder(out) as folder:
+        tasks = ((folder, patch, seed, index) for index, patch in enumerate(patches))
+        with multiprocessing.Pool(processes) as pool, Progress(count, "synthesis", "patches") as progress:
+            for _ in pool.imap_unordered(_draw, tasks, chunksize=16):
+                progress.update(1)
+        for split in SPLIT_SHARES:
+            write_list(folder / f"{split}.csv", patches, split)
+        (folder / "exclude").mkdir()
+        for group, name in EXCLUDE.items():
+            write_list(folder / "exclude" / name, patches, group)
+    return patches
+
+
+def write_list(path: Path, patches: list, group: str) -> None:
+    """Writes the names of a group, one a line with CRLF ends, as the official lists have them."""
+    path.write_bytes("".join(f"{p.name}\r\n" for p in patches if p.group == group).encode())
+
+
+def run() -> None:
+    """The command line."""
+    parser = command.Parser(prog="python -m bigearth.prepare.synthesis", description="Write a synthetic BigEarthNet archive.")
+    parser.add_argument("--patches", type=int, required=True, help="how many patches")
+    parser.add_argument("--seed", type=int, default=0, help="of every random number (default: 0)")
+    parser.add_argument("--out", required=True, help="new folder to write")
+    parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)), help="at work at once (default: one a core)")
+    options = parser.parse_args()
+    if options.processes < 1:
+        parser.error(f"--processes is {options.processes}; expected 1 or more")
+    patches = write_archive(options.out, options.patches, options.seed, options.processes)
+    counts = {group: sum(p.group == group for p in patches) for group in (*SPLIT_SHARES, *EXCLUDE)}
+    print(f"{options.out}: {len(patches)} patches, " + ", ".join(f"{n} {group}" for group, n in counts.items()))
+
+
+if __name__ == "__main__":
+    command.main(run)
