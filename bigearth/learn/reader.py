@@ -1,0 +1,210 @@
+"""Batches from the HDF5 file at memory speed: shuffled over all ranks, resumable at any step, one pipeline element a batch.
+
+The arrays of the file are contiguous, so a batch is gathered without HDF5 (and its interpreter-wide lock): from a memory map where
+the samples are in the page cache, with pread where they are not. Threads gather whole batches into buffers that are used again,
+because per-sample Python and the page faults of fresh 20 MB buffers are what an input pipeline of this kind usually waits for.
+
+TensorFlow takes a batch without copying it. A buffer therefore goes back to the pool only when nothing refers to it any more,
+neither in NumPy nor in TensorFlow; if all are in use a new one is made, so that a slow consumer costs memory, never correctness.
+"""
+
+import collections
+import ctypes
+import mmap
+import os
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+from typing import Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from bigearth.errors import InputError, disk_error
+from bigearth.store import ARRAYS, Store
+
+BLOCK = 16  # consecutive samples of the file that stay together in the shuffle: 5.5 MB of data_super, one stretch on disk
+WINDOW = 16  # steps whose samples are mixed with each other
+
+
+class Reader:
+    """Reads the samples of one split, this rank's part of them.
+
+    Shuffled (training): in every epoch the positions are cut into blocks of `BLOCK` neighbours, the blocks are put in random order,
+    and the samples are mixed within windows of `WINDOW` steps. A step's samples are the same for any number of ranks with the same
+    global batch (batch_size x world_size); each rank takes those of one stretch of the file. All ranks have the same number of full
+    batches. The samples that do not fill a step are left out of the epoch; which ones rotates, so that each is left out in turn.
+
+    In order (evaluation): every sample exactly once over all ranks; the last batches are short, or empty.
+
+    Attributes:
+        steps: steps of an epoch, the same on all ranks.
+        failure: why the last pass ended early, an InputError, or None. TensorFlow wraps what a pipeline raises in an error of its
+            own; a trainer that catches one raises this instead.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        positions: np.ndarray,
+        keys: tuple,
+        batch_size: int,
+        rank: int = 0,
+        world_size: int = 1,
+        seed: int = 0,
+        shuffle: bool = True,
+        threads: int = 4,
+    ):
+        """Opens the arrays.
+
+        Args:
+            store: the file.
+            positions: (M,) int64, the samples to read, over all ranks.
+            keys: arrays to read, e.g. ("data_super",).
+            batch_size: samples per rank and step.
+            rank, world_size: which of how many ranks this is.
+            seed: of the shuffle; the same on all ranks.
+            shuffle: a new order in each epoch, or the file's order.
+            threads: batches gathered at once.
+
+        Raises:
+            InputError: no samples, or fewer than one batch on every rank (shuffled).
+        """
+        self._positions = np.sort(np.asarray(positions, np.int64))
+        self._global_batch = batch_size * world_size
+        self._batch_size, self._rank, self._seed, self._shuffle = batch_size, rank, seed, shuffle
+        total = len(self._positions)
+        if total == 0:
+            raise InputError(f"{store.path}: no samples to read, expected at least one; check the split lists the file was made with")
+        if shuffle and total < self._global_batch:
+            raise InputError(
+                f"{store.path}: {total} samples do not fill one batch of {batch_size} on each of {world_size} ranks, expected at least "
+                f"{self._global_batch}; use a smaller batch, fewer ranks or more samples"
+            )
+        self.steps = total // self._global_batch if shuffle else -(-total // self._global_batch)
+        self.failure = None
+        self._keys = keys
+        self._classes = store.classes
+        self._sources = {key: _Source(store, key) for key in keys}
+        self._buffers = {key: _Buffers((batch_size,) + ARRAYS[key].shape, ARRAYS[key].dtype) for key in keys}
+        self._threads = threads
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="reader")
+
+    def order(self, epoch: int) -> np.ndarray:
+        """The positions of an epoch over all ranks: step s is [s * global_batch, (s + 1) * global_batch). Int64."""
+        if not self._shuffle:
+            return self._positions
+        random = np.random.default_rng([self._seed, epoch])
+        total = len(self._positions)
+        left = total - self.steps * self._global_batch
+        kept = np.delete(self._positions, (epoch * left + np.arange(left)) % total)
+        block = (np.arange(len(kept)) + random.integers(BLOCK)) // BLOCK
+        place = random.permutation(block[-1] + 1)[block]
+        kept = kept[np.argsort(place, kind="stable")]
+        window = np.arange(len(kept)) // (WINDOW * self._global_batch)
+        return kept[np.lexsort((random.random(len(kept)), window))]
+
+    def _share(self, order: np.ndarray, step: int) -> np.ndarray:
+        """This rank's positions of a step."""
+        together = order[step * self._global_batch : (step + 1) * self._global_batch]
+        mine = np.argsort(together, kind="stable")[self._rank * self._batch_size : (self._rank + 1) * self._batch_size]
+        return together[np.sort(mine)]
+
+    def _read(self, positions: np.ndarray) -> dict:
+        batch = {"classes": self._classes[positions], "position": positions}
+        for key in self._keys:
+            batch[key] = self._buffers[key].take(len(positions))
+            self._sources[key].read(positions, batch[key])
+        return batch
+
+    def batches(self, epoch: int, start_step: int = 0) -> Iterator[dict]:
+        """This rank's batches of an epoch, as NumPy arrays: key -> uint16 (n, ...), "classes" uint8 (n, 43), "position" int64 (n,)."""
+        order = self.order(epoch)
+        self.failure = None
+        pending = collections.deque()
+        try:
+            for step in range(start_step, self.steps):
+                pending.append(self._executor.submit(self._read, self._share(order, step)))
+                if len(pending) > self._threads:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        except InputError as error:
+            self.failure = error
+            raise
+        finally:
+            for future in pending:
+                future.cancel()
+
+    def dataset(self, epoch: int, start_step: int = 0) -> tf.data.Dataset:
+        """The same as a prefetched pipeline of one element a batch; on the GPU's memory, if there is a GPU.
+
+        Args:
+            epoch: from 0.
+            start_step: the first step to read, e.g. on resuming.
+        """
+        count = self._batch_size if self._shuffle else None
+        signature = {key: tf.TensorSpec((count,) + ARRAYS[key].shape, tf.uint16) for key in self._keys}
+        signature["classes"] = tf.TensorSpec((count,) + ARRAYS["classes"].shape, tf.uint8)
+        signature["position"] = tf.TensorSpec((count,), tf.int64)
+        data = tf.data.Dataset.from_generator(lambda: self.batches(epoch, start_step), output_signature=signature)
+        devices = tf.config.list_logical_devices("GPU")
+        if devices:
+            return data.apply(tf.data.experimental.prefetch_to_device(devices[0].name, buffer_size=2))
+        return data.prefetch(2)
+
+
+class _Source:
+    """One array of the file, read by sample without HDF5."""
+
+    def __init__(self, store: Store, key: str):
+        self._path, self._offset = store.path, store.offsets[key]
+        self._map = store.array(key)
+        self._bytes = self._map[:1].nbytes
+        self._file = os.open(store.path, os.O_RDONLY)
+        weakref.finalize(self, os.close, self._file)
+
+    def read(self, positions: np.ndarray, out: np.ndarray) -> None:
+        """Fills out, (n, ...), with the samples at positions, (n,)."""
+        if all(map(self._cached, positions.tolist())):
+            np.take(self._map, positions, axis=0, out=out, mode="clip")  # mode "raise" would gather into a buffer of its own first
+            return
+        try:
+            for row, position in enumerate(positions.tolist()):
+                self._pread(memoryview(out[row]).cast("B"), self._offset + position * self._bytes)
+        except OSError as error:
+            raise disk_error(self._path, "read a sample", error) from error
+
+    def _cached(self, position: int) -> bool:
+        """Whether a sample (its first byte, to be exact) is in the page cache: on a memory map a miss is read page by page."""
+        try:
+            os.preadv(self._file, [bytearray(1)], self._offset + position * self._bytes, os.RWF_NOWAIT)
+        except OSError:  # BlockingIOError: not there; anything else: this file system cannot tell
+            return False
+        return True
+
+    def _pread(self, view: memoryview, offset: int) -> None:
+        while view:
+            count = os.preadv(self._file, [view], offset)
+            if count == 0:
+                raise InputError(f"{self._path}: ends before byte {offset}; it was complete when it was opened: copy or make it again")
+            view, offset = view[count:], offset + count
+
+
+class _Buffers:
+    """Equal buffers, each used again once nothing refers to what it was lent out as."""
+
+    def __init__(self, shape: tuple, dtype: np.dtype):
+        self._shape, self._dtype = shape, dtype
+        self._size = max(1, int(np.prod(shape)) * dtype.itemsize)
+        self._free = collections.deque()
+
+    def take(self, count: int) -> np.ndarray:
+        """An array of `count` rows over a buffer that nobody else has. Page-aligned: TensorFlow copies what is not aligned."""
+        try:
+            memory = self._free.pop()
+        except IndexError:
+            memory = mmap.mmap(-1, self._size)
+        # Views of a view refer to the first array's base, not to the view between: the base itself has to be what is lent.
+        lent = (ctypes.c_char * self._size).from_buffer(memory)
+        weakref.finalize(lent, self._free.append, memory).atexit = False
+        return np.ndarray((count,) + self._shape[1:], self._dtype, buffer=lent)
