@@ -1,0 +1,176 @@
+"""Trains and scores ResNet-50 data-parallel on an HDF5 file of patches, and writes the result record.
+
+    mpirun -np 2 python -m benchmarks.train --data FILE --config benchmarks/configs/local.py --output DIR
+
+DIR then holds result.json (the record), metrics.csv (a row per epoch), steps.csv (a row per step) and samples.npz (pictures,
+labels and scores of some test patches). Every rank runs this program; rank 0 alone writes and talks.
+"""
+
+import csv
+import dataclasses
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import program, record
+from benchmarks.configs import TrainConfig
+from bigearth import bands
+from bigearth.errors import disk_error, together
+from bigearth.store import Store
+
+PICTURE_WHITE = 2500  # digital number shown as full brightness: reflectance 0.25
+
+
+def run(config: TrainConfig) -> None:
+    """Trains, scores and writes everything under `config.output`."""
+    start, began = record.now(), time.perf_counter()
+    import tensorflow as tf  # slow to load: not before the command line is known to be right
+
+    from bigearth.learn import collective, trainer
+
+    ranks = collective.connect(config.collective, config.groups)
+    device = use_device(tf, ranks, config.threads)
+    output = Path(config.output)
+    with together(ranks.gather):
+        trainer.check(config)
+        store = Store(config.data)
+        if ranks.rank == 0:
+            make_folder(output)
+    started = time.perf_counter() - began
+
+    def save_epochs(result) -> None:
+        with together(ranks.gather):
+            if ranks.rank == 0:
+                write_table(output / "metrics.csv", result.epochs)
+                write_table(output / "steps.csv", result.steps)
+
+    result = trainer.train(config, store, ranks, on_epoch=save_epochs)
+    result.phases["start"] = started
+    rows = ranks.gather(rank_row(ranks, device, result))
+    with together(ranks.gather):
+        if ranks.rank == 0:
+            save_samples(output / "samples.npz", config.samples, store, result)
+            write_record(output / "result.json", config, start, store, ranks, rows, result)
+
+
+def use_device(tf, ranks, threads: int) -> str:
+    """Gives this rank its GPU, or its CPU threads; returns the device's name."""
+    if threads:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(2)  # one computes while the other waits in a collective
+    gpus = tf.config.list_physical_devices("GPU")
+    if not gpus:
+        return "CPU"
+    own = gpus[ranks.local_rank % len(gpus)]
+    tf.config.set_visible_devices(own, "GPU")
+    tf.config.experimental.set_memory_growth(own, True)
+    return tf.config.experimental.get_device_details(own).get("device_name", "GPU")
+
+
+def make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise disk_error(path, "make the output folder", error) from error
+
+
+def write_table(path: Path, rows: list) -> None:
+    """Writes rows of one set of columns as CSV, under a temporary name first."""
+    if not rows:
+        return
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with open(partial, "w", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+        partial.replace(path)
+    except OSError as error:
+        raise disk_error(path, "write it", error) from error
+
+
+def save_samples(path: Path, count: int, store: Store, result) -> None:
+    """Keeps some test patches, evenly spread over the split, with their pictures in true colour."""
+    chosen = np.unique(np.linspace(0, len(result.positions) - 1, min(count, len(result.positions))).round().astype(int))
+    positions = result.positions[chosen]
+    pixels = store.array("data_super")[positions][..., list(bands.RGB)]
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with open(partial, "wb") as file:
+            np.savez_compressed(
+                file,
+                rgb=np.clip(pixels * (255 / PICTURE_WHITE), 0, 255).astype(np.uint8),
+                truth=result.truth[chosen],
+                score=result.probability[chosen],
+                names=store.names[positions],
+            )
+        partial.replace(path)
+    except OSError as error:
+        raise disk_error(path, "write it", error) from error
+
+
+def rank_row(ranks, device: str, result) -> dict:
+    """This rank's row of the record: who it is, and where its time went."""
+    times = np.array(result.step_times)
+    quantiles = {}
+    if times.size:
+        quantiles = {f"p{q}": float(np.percentile(times, q)) for q in (10, 50, 90, 99)}
+        quantiles.update(min=float(times.min()), max=float(times.max()), mean=float(times.mean()))
+    return {
+        "rank": ranks.rank,
+        "local_rank": ranks.local_rank,
+        "hostname": socket.gethostname(),
+        "device": device,
+        "step_time": quantiles,
+        "first_step": result.first_step if result.epochs else None,
+        "phases": result.phases,
+    }
+
+
+def write_record(path: Path, config: TrainConfig, start: str, store: Store, ranks, rows: list, result) -> None:
+    """Writes result.json: metrics, tables and provenance of the whole run."""
+    timed = result.epochs[1:] or result.epochs
+    seconds = float(np.mean([row["time"] for row in timed])) if timed else None
+    throughput = float(np.mean([row["throughput"] for row in timed])) if timed else None
+    none = "no epoch was trained (--epochs 0)"
+    metrics = {
+        "time_per_epoch": record.metric("time_per_epoch", seconds, none),
+        "throughput": record.metric("throughput", throughput, none),
+        "throughput_per_device": record.metric("throughput_per_device", throughput and throughput / ranks.size, none),
+        "step_time": record.metric("step_time", float(np.median(result.step_times)) if result.step_times else None, "fewer than two steps"),
+        "loss": record.metric("loss", result.test_loss),
+    }
+    for name in ("f1_micro", "f1_macro", "precision_micro", "precision_macro", "recall_micro", "recall_macro"):
+        metrics[name] = record.metric(name, result.scores[name])
+    timing = "mean over epochs after the first" if len(result.epochs) > 1 else "the first epoch, tracing and warm-up included"
+    record.write(
+        path,
+        "train",
+        dataclasses.asdict(config),
+        metrics,
+        rows,
+        {"epochs": result.epochs, "per_class": result.scores["per_class"]},
+        {"samples": "samples.npz"},
+        record.provenance(
+            start,
+            [row["hostname"] for row in rows],
+            store.digest,
+            timing=timing,
+            collective=ranks.backend,
+            patches={split: len(store.indices(split)) for split in ("train", "val", "test")},
+            test_patches_scored=len(result.positions),
+        ),
+    )
+    print(
+        f"F1 micro {result.scores['f1_micro']:.4f}, macro {result.scores['f1_macro']:.4f} on {len(result.positions)} test patches; record: {path}",
+        file=sys.stderr,
+    )
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    program.main(TrainConfig, run, "benchmarks.train", "Train and score ResNet-50 data-parallel on an HDF5 file of patches.")

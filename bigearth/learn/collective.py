@@ -1,0 +1,172 @@
+"""Collective communication: the only module that knows Horovod. A run of one process uses the null object `Single` instead.
+
+Both classes have the same methods, so that the rest of the code is the same at any number of ranks.
+"""
+
+import os
+from contextlib import contextmanager
+
+import numpy as np
+import tensorflow as tf
+
+from bigearth.errors import InputError
+
+SIZE_VARIABLES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS", "HOROVOD_SIZE")  # set by mpirun, srun, horovodrun
+
+
+class Single:
+    """One process: every collective is the identity."""
+
+    rank = local_rank = 0
+    size = 1
+    backend = "none"
+
+    def average(self, tensors: list) -> list:
+        """The mean of each tensor over ranks; call it inside a tf.function with the same shapes on all ranks."""
+        return list(tensors)
+
+    def mean(self, tensor):
+        """The mean of one tensor over ranks, exact and differentiable (synchronised BatchNorm)."""
+        return tensor
+
+    def sum(self, array: np.ndarray) -> np.ndarray:
+        """The sum over ranks of an integer or float array; call it eagerly."""
+        return array
+
+    def gather(self, value) -> list:
+        """One picklable object per rank, in rank order, on every rank."""
+        return [value]
+
+    def broadcast(self, variables: list) -> None:
+        """Sets the variables to rank 0's values."""
+
+    def barrier(self) -> None:
+        """Waits for every rank."""
+        self.gather(None)
+
+    @contextmanager
+    def trace(self, path):
+        """Writes a timeline of the collectives while the block runs; a single process has none."""
+        yield
+
+
+class Horovod(Single):
+    """All ranks of an MPI, Slurm or Gloo launch.
+
+    Args:
+        groups: gradients are reduced in this many groups of equal bytes, last layers first: each group is one operation that
+            starts as soon as the backward pass has made its last gradient, and overlaps with the rest of that pass.
+        compression: "none", or the format in which gradients cross the network: "fp16" (Horovod's own: summed in float16) or
+            "bf16" (reduce-scatter and all-gather of bfloat16, summed in float32).
+    """
+
+    def __init__(self, groups: int = 4, compression: str = "none"):
+        import horovod.tensorflow as horovod
+
+        horovod.init()
+        self._horovod = horovod
+        self._groups = groups
+        self._compression = compression
+        self.rank, self.size, self.local_rank = horovod.rank(), horovod.size(), horovod.local_rank()
+        transport = "mpi" if horovod.mpi_enabled() else "gloo"
+        self.backend = f"{transport}+nccl" if horovod.nccl_built() and tf.config.list_physical_devices("GPU") else transport
+
+    def average(self, tensors):
+        averaged = [None] * len(tensors)
+        for number, members in enumerate(split_by_bytes(tensors, self._groups)):
+            group = [tensors[i] for i in members]
+            if self._compression == "bf16":
+                results = self._average_bfloat16(group, f"gradients_{number}")
+            else:
+                compression = self._horovod.Compression.fp16 if self._compression == "fp16" else self._horovod.Compression.none
+                results = self._horovod.grouped_allreduce(
+                    group, op=self._horovod.Average, compression=compression, name=f"gradients_{number}"
+                )
+            for i, result in zip(members, results):
+                averaged[i] = result
+        return averaged
+
+    def _average_bfloat16(self, tensors, name):
+        """Reduce-scatter, then all-gather: Horovod 0.28 cannot sum bfloat16, so its bits travel as float16 and are summed here."""
+        flat = tf.concat([tf.reshape(tf.cast(t, tf.float32), [-1]) for t in tensors], 0)
+        padded = tf.pad(flat, [[0, -flat.shape[0] % self.size]])
+        parts = self._horovod.alltoall(tf.bitcast(tf.cast(padded, tf.bfloat16), tf.float16), name=f"{name}_scatter")
+        parts = tf.cast(tf.bitcast(tf.reshape(parts, [self.size, -1]), tf.bfloat16), tf.float32)
+        mine = tf.bitcast(tf.cast(tf.reduce_mean(parts, 0), tf.bfloat16), tf.float16)
+        whole = tf.cast(tf.bitcast(self._horovod.allgather(mine, name=f"{name}_gather"), tf.bfloat16), tf.float32)
+        pieces = tf.split(whole[: flat.shape[0]], [int(np.prod(t.shape)) for t in tensors])
+        return [tf.cast(tf.reshape(piece, t.shape), t.dtype) for piece, t in zip(pieces, tensors)]
+
+    def mean(self, tensor):
+        return self._horovod.allreduce(tensor, op=self._horovod.Average)
+
+    def sum(self, array):
+        return self._horovod.allreduce(tf.constant(array), op=self._horovod.Sum, name="sum").numpy()
+
+    def gather(self, value):
+        return self._horovod.allgather_object(value)
+
+    def broadcast(self, variables):
+        self._horovod.broadcast_variables(raw(variables), root_rank=0)
+
+    @contextmanager
+    def trace(self, path):
+        if not path:
+            yield
+            return
+        self._horovod.start_timeline(os.fspath(path), mark_cycles=True)
+        try:
+            yield
+        finally:
+            self._horovod.stop_timeline()
+
+
+def connect(backend: str = "auto", groups: int = 4, compression: str = "none", fusion_mb: int = 64) -> Single:
+    """Joins the other ranks of this launch.
+
+    Args:
+        backend: "auto" (Horovod if a launcher started more than one process), "horovod" or "single".
+        groups, compression: see `Horovod`.
+        fusion_mb: small tensors are sent together in buffers of this many MB; 0 sends each on its own.
+
+    Raises:
+        InputError: Horovod is asked for and not installed.
+    """
+    launched = max((int(os.environ[v]) for v in SIZE_VARIABLES if os.environ.get(v, "").isdigit()), default=1)
+    if backend == "single" or (backend == "auto" and launched == 1):
+        return Single()
+    os.environ.setdefault("HOROVOD_FUSION_THRESHOLD", str(fusion_mb * 2**20))
+    try:
+        return Horovod(groups, compression)
+    except ImportError as error:
+        raise InputError(
+            f"Horovod cannot be loaded ({error}) and {launched} processes were launched; expected an installed Horovod; "
+            "run `make setup`, or start one process"
+        ) from error
+
+
+def split_by_bytes(tensors: list, groups: int) -> list:
+    """Splits tensors into at most `groups` runs of about equal bytes, last tensors first.
+
+    Returns:
+        lists of positions in `tensors`; each position is in exactly one list, and no list is empty. All tensors of a list
+        have one dtype.
+    """
+    sizes = [int(np.prod(t.shape)) * t.dtype.size for t in tensors]
+    target = max(sum(sizes) / groups, 1)
+    result = []
+    filled = 0.0
+    for position in reversed(range(len(tensors))):
+        started = result and tensors[result[-1][-1]].dtype == tensors[position].dtype
+        if started and (filled + sizes[position] / 2 <= target or len(result) == groups):
+            result[-1].append(position)
+            filled += sizes[position]
+        else:
+            result.append([position])
+            filled = sizes[position]
+    return result
+
+
+def raw(variables) -> list:
+    """The tf.Variables behind Keras variables (Keras 3 wraps them; Horovod and gradient tapes want them bare)."""
+    return [v if isinstance(v, tf.Variable) else v.value for v in variables]

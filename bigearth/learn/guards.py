@@ -1,0 +1,60 @@
+"""Checks that stop a run, on every rank together, before it wastes machine time."""
+
+import hashlib
+import math
+import socket
+
+from bigearth.errors import InputError
+from bigearth.learn.collective import Single
+
+
+def check_finite(loss: float, own_loss: float, gradient_norm: float, step: int, rate: float, collective: Single) -> None:
+    """Stops every rank when the averaged loss or gradient is not finite; call it on every rank with the same averages.
+
+    Args:
+        loss: averaged over ranks.
+        own_loss: this rank's.
+        gradient_norm: of the averaged gradient.
+
+    Raises:
+        InputError: names the ranks whose own loss is not finite.
+    """
+    if math.isfinite(loss) and math.isfinite(gradient_norm):
+        return
+    bad = [
+        f"rank {rank} on {host}"
+        for rank, (host, value) in enumerate(collective.gather((socket.gethostname(), own_loss)))
+        if not math.isfinite(value)
+    ]
+    raise InputError(
+        f"step {step}: the loss is {loss} and the gradient's norm {gradient_norm} at learning rate {rate:.4g} "
+        f"({', '.join(bad) or 'the loss of every rank is finite'}); expected finite numbers; lower --learning-rate or lengthen "
+        "--warmup-epochs"
+    )
+
+
+def digest(variables: list) -> str:
+    """SHA-256 over the bytes of all variables, in order."""
+    state = hashlib.sha256()
+    for variable in variables:
+        state.update(variable.numpy().tobytes())
+    return state.hexdigest()
+
+
+def check_equal_weights(variables: list, collective: Single, when: str) -> None:
+    """Stops every rank if the variables are not the same, bit for bit, on all of them.
+
+    Raises:
+        InputError: names the ranks that differ from the majority.
+    """
+    if collective.size == 1:
+        return
+    ranks = collective.gather((socket.gethostname(), digest(variables)))
+    digests = [d for _, d in ranks]
+    common = max(set(digests), key=digests.count)
+    bad = [f"rank {rank} on {host}" for rank, (host, d) in enumerate(ranks) if d != common]
+    if bad:
+        raise InputError(
+            f"{when}: the weights of {', '.join(bad)} differ from the other ranks'; expected the same on all; check those nodes' "
+            "memory and network, then resume from the last checkpoint"
+        )

@@ -1,0 +1,134 @@
+"""Optimizers: SGD with Nesterov momentum (paper, section 3.5), LARS, LAMB and AdamW, on plain tf.Variables.
+
+Written here because one code must run on Keras 2 and 3 (whose optimizers differ), because Keras 3 has no LARS, and so that the
+whole state is a list of variables that a checkpoint can hold. Weight decay and LARS's trust ratio leave out BatchNorm's gammas
+and betas and the biases: exactly the variables of fewer than two dimensions (`is_decayed`).
+"""
+
+import tensorflow as tf
+
+
+def is_decayed(variable) -> bool:
+    """Whether weight decay and the trust ratio cover a variable: true for kernels, false for BatchNorm and biases."""
+    return len(variable.shape) > 1
+
+
+class Optimizer:
+    """What the optimizers share.
+
+    Args:
+        variables: the tf.Variables to update.
+        weight_decay: strength of the decay of kernels; 0 for none.
+
+    Attributes:
+        state: every tf.Variable of the optimizer, in an order that is the same in every run.
+    """
+
+    slots = ("momentum",)
+
+    def __init__(self, variables: list, weight_decay: float = 0.0):
+        self._variables = variables
+        self._decay = [weight_decay if is_decayed(v) else 0.0 for v in variables]
+        self._slots = {slot: [tf.Variable(tf.zeros(v.shape, v.dtype), trainable=False) for v in variables] for slot in self.slots}
+        self._previous_rate = tf.Variable(0.0, trainable=False)
+        self._step = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self.state = [v for slot in self.slots for v in self._slots[slot]] + [self._previous_rate, self._step]
+
+    def apply(self, gradients: list, rate) -> None:
+        """Updates the variables; call it inside a tf.function.
+
+        Args:
+            gradients: one float32 tensor per variable.
+            rate: learning rate, float32 scalar.
+        """
+        step = self._step.assign_add(1)
+        # what a momentum gathered at the previous rate is worth at this one (Goyal et al. 2017, remark 2)
+        change = tf.where(self._previous_rate > 0, rate / self._previous_rate, 1.0)
+        for i, (variable, gradient) in enumerate(zip(self._variables, gradients)):
+            self._update(i, variable, gradient, self._decay[i], rate, change, tf.cast(step, tf.float32))
+        self._previous_rate.assign(rate)
+
+    def _update(self, i, variable, gradient, decay, rate, change, step):
+        raise NotImplementedError
+
+
+class SGD(Optimizer):
+    """SGD with momentum: v = m c v + r (g + d w); w -= v, or with Nesterov w -= m v + r (g + d w).
+
+    With momentum correction, c is the ratio of this step's rate to the previous one's: without it, a jump of the rate leaves
+    a momentum of the old size (Goyal et al. 2017, equation 10). Without, c is 1, as in Keras.
+    """
+
+    def __init__(self, variables, weight_decay=0.0, momentum=0.9, nesterov=True, correction=True):
+        super().__init__(variables, weight_decay)
+        self._momentum, self._nesterov, self._correction = momentum, nesterov, correction
+
+    def _update(self, i, variable, gradient, decay, rate, change, step):
+        update = rate * self._scale(variable, gradient, decay) * (gradient + decay * variable if decay else gradient)
+        velocity = self._slots["momentum"][i]
+        velocity.assign(self._momentum * (change * velocity if self._correction else velocity) + update)
+        variable.assign_sub(self._momentum * velocity + update if self._nesterov else velocity)
+
+    def _scale(self, variable, gradient, decay):
+        return 1.0
+
+
+class LARS(SGD):
+    """Layer-wise adaptive rate scaling (You, Gitman and Ginsburg 2017, arXiv:1708.03888, algorithm 1).
+
+    The rate of each kernel is multiplied by eta |w| / (|g| + d |w|); other variables take the plain rate.
+    """
+
+    def __init__(self, variables, weight_decay=0.0, momentum=0.9, nesterov=False, correction=True, eta=0.001):
+        super().__init__(variables, weight_decay, momentum, nesterov, correction)
+        self._eta = eta
+
+    def _scale(self, variable, gradient, decay):
+        if not is_decayed(variable):
+            return 1.0
+        weight, slope = tf.norm(variable), tf.norm(gradient)
+        return tf.where((weight > 0) & (slope > 0), self._eta * weight / (slope + decay * weight + 1e-12), 1.0)
+
+
+class AdamW(Optimizer):
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019, arXiv:1711.05101): w -= r (m / (sqrt v + eps) + d w)."""
+
+    slots = ("first_moment", "second_moment")
+
+    def __init__(self, variables, weight_decay=0.0, beta_1=0.9, beta_2=0.999, epsilon=1e-8):
+        super().__init__(variables, weight_decay)
+        self._beta_1, self._beta_2, self._epsilon = beta_1, beta_2, epsilon
+
+    def _update(self, i, variable, gradient, decay, rate, change, step):
+        first, second = (self._slots[slot][i] for slot in self.slots)
+        first.assign(self._beta_1 * first + (1 - self._beta_1) * gradient)
+        second.assign(self._beta_2 * second + (1 - self._beta_2) * tf.square(gradient))
+        direction = first / (1 - self._beta_1**step) / (tf.sqrt(second / (1 - self._beta_2**step)) + self._epsilon)
+        if decay:
+            direction += decay * variable
+        variable.assign_sub(rate * self._trust(variable, direction) * direction)
+
+    def _trust(self, variable, direction):
+        return 1.0
+
+
+class LAMB(AdamW):
+    """AdamW whose step on each kernel is scaled to the kernel's norm (You et al. 2020, arXiv:1904.00962, algorithm 2)."""
+
+    def __init__(self, variables, weight_decay=0.0, beta_1=0.9, beta_2=0.999, epsilon=1e-6):
+        super().__init__(variables, weight_decay, beta_1, beta_2, epsilon)
+
+    def _trust(self, variable, direction):
+        if not is_decayed(variable):
+            return 1.0
+        weight, length = tf.norm(variable), tf.norm(direction)
+        return tf.where((weight > 0) & (length > 0), weight / tf.maximum(length, 1e-12), 1.0)
+
+
+def create(kind: str, variables: list, weight_decay: float, momentum: float, momentum_correction: bool) -> Optimizer:
+    """The optimizer of that name: "sgd", "lars", "lamb" or "adamw"."""
+    if kind == "sgd":
+        return SGD(variables, weight_decay, momentum, True, momentum_correction)
+    if kind == "lars":
+        return LARS(variables, weight_decay, momentum, False, momentum_correction)
+    return {"lamb": LAMB, "adamw": AdamW}[kind](variables, weight_decay)
