@@ -10,6 +10,11 @@ help:  ## list the targets
 setup:  ## install everything this needs (system packages, .venv, Horovod); repeats in under a second
 	ci/bootstrap.sh
 
+run: setup  ## the whole benchmark, small, on this machine: data, training, verdicts, figures
+	@status=0; $(PYTHON) -m reframe_tests --site local --tag smoke || status=$$?; \
+	[ $$status = 2 ] || $(PYTHON) -m plots figures --results results/reframe --out results/figures || [ $$status != 0 ] || status=1; \
+	exit $$status
+
 lint: setup  ## ruff: lint and format
 	.venv/bin/ruff check . && .venv/bin/ruff format --check .
 

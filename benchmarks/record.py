@@ -31,6 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # name -> (unit, which way is better); used by records, references and plots alike
 METRICS = {
     "time_per_epoch": ("s", "lower"),
+    "training_time": ("s", "lower"),
     "step_time": ("s", "lower"),
     "throughput": ("img/s", "higher"),
     "throughput_per_device": ("img/s", "higher"),

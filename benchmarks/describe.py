@@ -1,0 +1,48 @@
+"""What an HDF5 file of patches holds, counted from the file itself: `python -m benchmarks.describe --data FILE --out FILE.json`.
+
+The numbers are independent of the programs that write and train on the file, so their claims can be checked against them.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks import program
+from bigearth import store
+from bigearth.errors import disk_error
+
+
+@dataclass
+class DescribeConfig:
+    """Options of the program."""
+
+    data: str = program.option(program.REQUIRED, "the HDF5 file of patches")
+    out: str = program.option(program.REQUIRED, "the JSON file to write")
+
+
+def describe(path) -> dict:
+    """Digest, interpolation, and by split the number of patches and of patches with each label, in the official order.
+
+    Raises:
+        InputError: the file is not a complete file of patches.
+    """
+    patches = store.Store(path)
+    splits = {split: patches.indices(split) for split in store.SPLITS}
+    return {
+        "digest": patches.digest,
+        "interpolation": patches.interpolation,
+        "patches": patches.size,
+        "splits": {s: {"patches": len(i), "support": patches.classes[i].sum(axis=0, dtype=int).tolist()} for s, i in splits.items()},
+    }
+
+
+def run(config: DescribeConfig) -> None:
+    content = json.dumps(describe(config.data), indent=1) + "\n"
+    try:
+        Path(config.out).write_text(content)
+    except OSError as error:
+        raise disk_error(config.out, "write the description", error) from error
+
+
+if __name__ == "__main__":
+    program.main(DescribeConfig, run, "benchmarks.describe", __doc__)

@@ -1,0 +1,59 @@
+"""What the suite measures: every check, its points (one ReFrame test case each) and the metrics judged there.
+
+The checks take their parameters from here and the lint demands a reference cell for every entry, so that neither can know
+something that the other does not.
+"""
+
+from dataclasses import dataclass
+from typing import Tuple
+
+NODES = (1, 2, 4, 8, 12, 16, 24)  # the paper's node counts (Figures 4 to 6)
+
+# name -> (unit, which way is better), as in benchmarks/record.py (a test holds the two together)
+METRICS = {
+    "time_per_epoch": ("s", "lower"),
+    "training_time": ("s", "lower"),
+    "throughput": ("img/s", "higher"),
+    "f1_micro": ("1", "higher"),
+    "patch_throughput": ("patches/s", "higher"),
+    "write_bandwidth": ("GB/s", "higher"),
+    "imbalance": ("1", "lower"),
+}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check of reframe_tests/checks/.
+
+    Attributes:
+        points: the parameters of each test case, in the order in which they are written in a point's name.
+        metrics: what is judged at each point.
+        feature: the feature a partition must have for the check to be valid there; "" if none.
+    """
+
+    points: Tuple[dict, ...]
+    metrics: Tuple[str, ...]
+    feature: str = ""
+
+
+CHECKS = {
+    "prepare": Check(({"nodes": 1},), ("patch_throughput", "write_bandwidth", "imbalance")),
+    "training": Check(({"nodes": 1},), ("f1_micro", "time_per_epoch", "throughput")),
+}
+
+
+def point_name(point: dict) -> str:
+    """The key of a point in a reference file, e.g. "nodes=4" or "nodes=1 devices=3"."""
+    return " ".join(f"{name}={value}" for name, value in point.items())
+
+
+def points_on(check: Check, features, extras: dict) -> list:
+    """Names of the points of a check that a partition can run.
+
+    Args:
+        features, extras: of the partition, as in the site's ReFrame settings.
+    """
+    if not {"compute", check.feature} - {""} <= set(features):
+        return []
+    limits = {"nodes": extras.get("max_nodes", 1), "devices": extras.get("devices_per_node", 1)}
+    return [point_name(point) for point in check.points if all(point.get(name, 0) <= limit for name, limit in limits.items())]

@@ -1,0 +1,1 @@
+"""ReFrame checks: one file a kind of workload."""

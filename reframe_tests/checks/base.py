@@ -1,0 +1,138 @@
+"""What all checks have in common: starting a program of benchmarks/, believing its record, judging it against the references."""
+
+import functools
+import sys
+from pathlib import Path
+
+import reframe as rfm
+import reframe.utility.sanity as sn
+import reframe.utility.typecheck as typ
+from reframe.core.builtins import deferrable, run_after, run_before, sanity_function, variable
+from reframe.core.exceptions import ReframeError, SanityError
+
+from .. import catalogue, evidence, references
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Program(rfm.RunOnlyRegressionTest):
+    """A program of this project, started by the partition's launcher."""
+
+    #: The module to run, as in `python -m <program>`.
+    program = variable(str)
+    #: The program's own options.
+    options = variable(typ.List[str], value=[])
+    #: Ranks of one node; 0 leaves it to the partition (`ranks_per_node`).
+    ranks_per_node = variable(int, value=0, loggable=True)
+    valid_systems = ["+compute"]
+    valid_prog_environs = ["+workloads"]
+    sourcesdir = None
+    prerun_cmds = ["set -e"]  # the first command that fails ends the job, with its exit code
+
+    @run_after("setup")
+    def lay_out_job(self):
+        """Ranks and devices, from what the partition says of itself."""
+        extras = self.current_partition.extras
+        self.num_tasks_per_node = self.ranks_per_node or extras.get("ranks_per_node", 1)
+        self.num_tasks = self.nodes * self.num_tasks_per_node
+        self.num_gpus_per_node = extras.get("devices_per_node") and min(self.num_tasks_per_node, extras["devices_per_node"])
+
+    @property
+    def python(self) -> str:
+        return self.current_environ.extras.get("python", sys.executable)
+
+    @run_before("run", always_last=True)
+    def start_program(self):
+        self.executable = self.python
+        self.executable_opts = ["-m", self.program, *self.options]
+        self.env_vars["PYTHONPATH"] = str(ROOT)
+        self.env_vars["BIGEARTH_SYSTEM"] = self.current_partition.fullname
+
+    def assert_ended_well(self):
+        """The job's own state counts: a cancelled or timed-out job can have exit code 0."""
+        if self.job.state not in ("COMPLETED", "SUCCESS") or self.job.exitcode not in (0, None):
+            raise SanityError(f"job {self.job.jobid} ended as {self.job.state} with exit code {self.job.exitcode}: {self.last_words()}")
+
+    def last_words(self) -> str:
+        """What the program said of its failure: its `error:` sentence, else the last line of its standard error."""
+        text = Path(self.stderr.evaluate()).read_text(errors="replace")
+        lines = [line.strip() for line in text.splitlines() if any(c.isalpha() for c in line)] or ["nothing on standard error"]
+        return next((line for line in lines if line.startswith("error: ")), lines[-1])
+
+
+class Workload(Program):
+    """A program that ends with a result record and whose metrics are judged. `check` and `point` name it in the catalogue."""
+
+    #: The check's name in the catalogue.
+    check = variable(str, loggable=True)
+    #: The point's name there; by default made of the check's parameters.
+    point = variable(str, value="", loggable=True)
+    #: Compare with references of another image, data set or number of patches all the same.
+    force_compare = variable(bool, value=False, loggable=True)
+    #: metric -> the cell of the reference file in use; kept with the results.
+    cells = variable(dict, value={}, loggable=True)
+    #: What decides whether runs are alike, and where the time went; kept with the results.
+    evidence = variable(dict, value={}, loggable=True)
+    keep_files = ["result.json"]
+
+    @run_after("init")
+    def name_metrics(self):
+        plan = catalogue.CHECKS[self.check]
+        self.point = catalogue.point_name({name: getattr(self, name) for name in plan.points[0]})
+        for metric in plan.metrics:
+            self.perf_variables[metric] = sn.make_performance_function(self.value_of(metric), catalogue.METRICS[metric][0])
+
+    @run_after("setup")
+    def take_references(self):
+        """Gives ReFrame the references of this point; nothing runs if the site's reference file has any fault."""
+        partitions = {p.name: (p.features, p.extras) for p in self.current_system.partitions}
+        try:
+            content = references.checked(self.current_system.name, partitions)
+        except references.SuiteError as error:
+            raise ReframeError(str(error)) from None
+        cells = content["partitions"][self.current_partition.name][self.check][self.point]
+        self.cells = {metric: {key: str(v) if key == "date" else v for key, v in cell.items()} for metric, cell in cells.items()}
+        self.reference = {
+            self.current_partition.fullname: {
+                metric: (cell["value"], cell["lower"], cell["upper"], cell["unit"])
+                for metric, cell in cells.items()
+                if cell["origin"] != "unknown"
+            }
+        }
+
+    @deferrable
+    def value_of(self, metric: str) -> float:
+        return self.record["metrics"][metric]["value"]
+
+    @functools.cached_property
+    def record(self) -> dict:
+        """The result record that the program left in the stage directory."""
+        return evidence.read(Path(self.stagedir, "result.json"))
+
+    @sanity_function
+    def assert_evidence(self):
+        """Refuses the run at the first fault, whatever its numbers are."""
+        self.assert_ended_well()
+        try:
+            fault = next(self.faults(), None)
+        except (ValueError, KeyError, TypeError) as error:
+            raise SanityError(f"incomplete result record: {error!r}") from None
+        if fault:
+            raise SanityError(fault)
+        self.evidence = evidence.summary(self.record, self.patches())
+        for metric, cell in self.cells.items():
+            unlike = references.unlike(cell, self.evidence)
+            if unlike and not self.force_compare:
+                raise SanityError(
+                    f"{metric}: refusing to compare: {'; '.join(unlike)}; calibrate anew, or force with `-S {self.check}.force_compare=1`"
+                )
+        return True
+
+    def faults(self):
+        """Sentences saying why the record is not to be believed; a subclass adds its own."""
+        plan = catalogue.CHECKS[self.check]
+        yield from evidence.common_faults(self.record, self.program.split(".")[-1], self.num_tasks, self.nodes, plan.metrics)
+
+    def patches(self) -> int:
+        """How many patches the work was done on."""
+        raise NotImplementedError

@@ -1,0 +1,127 @@
+"""What a result record must show before any of its numbers is believed. Pure functions of the record, each fault one sentence."""
+
+import json
+import math
+from pathlib import Path
+from typing import Iterator
+
+RECORD_KEYS = ("schema", "workload", "config", "metrics", "ranks", "tables", "files", "provenance")
+SCHEMA = 1
+F1_MARGIN = 0.02  # the F1 floor lies this much above the best constant guess
+
+
+def read(path) -> dict:
+    """A record as a dictionary.
+
+    Raises:
+        ValueError: it is missing, not JSON, or incomplete.
+    """
+    try:
+        record = json.loads(Path(path).read_text())
+    except OSError as error:
+        raise ValueError(
+            f"{path}: no result record ({error.strerror}): the program did not reach its end; see its standard error"
+        ) from error
+    except ValueError as error:
+        raise ValueError(f"{path}: not a result record ({error}); the program did not write it") from error
+    missing = [key for key in RECORD_KEYS if not isinstance(record, dict) or key not in record]
+    if missing:
+        raise ValueError(f"{path}: incomplete result record: {', '.join(missing)} missing")
+    if record["schema"] != SCHEMA:
+        raise ValueError(f"{path}: record schema is {record['schema']}, expected {SCHEMA}: suite and programs are of different versions")
+    return record
+
+
+def common_faults(record: dict, workload: str, ranks: int, nodes: int, metrics) -> Iterator[str]:
+    """Faults that any workload's record can have.
+
+    Args:
+        workload: the record's expected workload.
+        ranks, nodes: how many were asked for.
+        metrics: names of the metrics that will be judged.
+    """
+    if record["workload"] != workload:
+        yield f"the record is of workload {record['workload']!r}, expected {workload!r}"
+    found = sorted(row["rank"] for row in record["ranks"])
+    if found != list(range(ranks)):
+        yield f"the record has ranks {found}, expected 0 to {ranks - 1}: not every rank that was asked for took part"
+    hosts = {row["hostname"] for row in record["ranks"]}
+    if len(hosts) != nodes:
+        yield f"the ranks ran on {len(hosts)} node(s) ({', '.join(sorted(hosts))}), expected {nodes}"
+    for name in metrics:
+        entry = record["metrics"].get(name)
+        value = entry["value"] if entry else None
+        if value is None:
+            yield f"metric {name} was not measured: {entry['reason'] if entry else 'not in the record'}"
+        elif not math.isfinite(value):
+            yield f"metric {name} is {value}, expected a finite number"
+
+
+def training_faults(record: dict, data: dict) -> Iterator[str]:
+    """Faults of a training run's record.
+
+    Args:
+        data: what benchmarks.describe says of the file that was trained on.
+    """
+    losses = [row["train_loss"] for row in record["tables"]["epochs"]]
+    if len(losses) != record["config"]["epochs"]:
+        yield f"the record has {len(losses)} epochs, expected {record['config']['epochs']}"
+    elif not all(isinstance(loss, (int, float)) and math.isfinite(loss) for loss in losses):
+        yield f"the training loss is not finite: {losses}"
+    elif len(losses) > 1 and not losses[-1] < losses[0]:
+        yield f"the training loss did not fall: {losses[0]:.4f} in the first epoch, {losses[-1]:.4f} in the last"
+    if record["provenance"]["dataset_digest"] != data["digest"]:
+        yield f"trained on data {record['provenance']['dataset_digest']}, expected {data['digest']}"
+    scored, held = [row["support"] for row in record["tables"]["per_class"]], data["splits"]["test"]["support"]
+    if scored != held:
+        yield f"the scores count {sum(scored)} test labels, the file holds {sum(held)}: not every test sample was scored exactly once"
+    asked, done = data["splits"]["test"]["patches"], record["provenance"]["test_patches_scored"]
+    if asked != done:
+        yield f"{done} test patches were scored, the file holds {asked}"
+    floor = best_constant_f1(held, data["splits"]["test"]["patches"]) + F1_MARGIN
+    f1 = record["metrics"]["f1_micro"]["value"]
+    if f1 is None or not floor < f1 <= 1:
+        yield f"f1_micro is {f1}, expected more than {floor:.4f}: always guessing the most frequent classes reaches {floor - F1_MARGIN:.4f}"
+
+
+def best_constant_f1(support, samples: int) -> float:
+    """The highest micro F1 that any fixed guess, the same set of classes for every sample, reaches.
+
+    Guessing k classes with T true labels among them on N samples that have L labels in all gives TP = T, FP = kN - T,
+    FN = L - T, so F1 = 2T / (kN + L); for each k the most frequent classes are the best guess.
+
+    Args:
+        support: (43,) how many of the samples have each class.
+        samples: N.
+    """
+    total, best, true = sum(support), 0.0, 0
+    for k, count in enumerate(sorted(support, reverse=True), 1):
+        true += count
+        best = max(best, 2 * true / (k * samples + total)) if true else best
+    return best
+
+
+def summary(record: dict, patches: int) -> dict:
+    """What decides whether two runs are alike, and where the time went; small enough to keep with every result.
+
+    Returns:
+        image, dataset, patches, nodes; and rows of rank, hostname, median step time (s) and phases (name -> s), where the
+        workload records them.
+    """
+    provenance = record["provenance"]
+    rows = [
+        {
+            "rank": row["rank"],
+            "hostname": row["hostname"],
+            "step_time": (row.get("step_time") or {}).get("p50"),
+            "phases": row.get("phases") or row.get("stages") or {},
+        }
+        for row in record["ranks"]
+    ]
+    return {
+        "image": provenance["image_digest"],
+        "dataset": provenance["dataset_digest"],
+        "patches": patches,
+        "nodes": len({row["hostname"] for row in record["ranks"]}),
+        "ranks": rows,
+    }

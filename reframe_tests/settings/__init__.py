@@ -1,0 +1,1 @@
+"""ReFrame settings: one file a site; common.py holds what all share."""

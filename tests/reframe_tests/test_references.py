@@ -1,0 +1,135 @@
+"""The lint: every mutation of a reference file is caught, and the files that are in use have no fault."""
+
+import datetime
+
+import pytest
+import yaml
+
+from benchmarks import record
+from reframe_tests import catalogue, references, sites
+
+TODAY = datetime.date(2030, 6, 1)
+PARTITIONS = {"gpu": (["compute", "multinode", "gpu"], {"max_nodes": 24, "devices_per_node": 4}), "login": ([], {})}
+CELL = {
+    "value": 100.0,
+    "lower": -0.1,
+    "upper": 0.1,
+    "origin": "measured",
+    "date": datetime.date(2030, 5, 1),
+    "runs": 5,
+    "image": None,
+    "source": "five runs",
+}
+
+
+@pytest.fixture
+def content():
+    """References of a site that has measured everything."""
+    checks = {
+        name: {
+            point: {m: dict(CELL, unit=catalogue.METRICS[m][0]) for m in check.metrics}
+            for point in catalogue.points_on(check, *PARTITIONS["gpu"])
+        }
+        for name, check in catalogue.CHECKS.items()
+    }
+    return {"schema": 1, "site": "mine", "image": None, "max_age_days": 365, "partitions": {"gpu": checks}}
+
+
+def faults(content):
+    return references.lint(content, PARTITIONS, "mine", TODAY)
+
+
+def cell(content):
+    return content["partitions"]["gpu"]["training"]["nodes=1"]["time_per_epoch"]
+
+
+def rename(mapping, old, new):
+    mapping[new] = mapping.pop(old)
+
+
+MUTATIONS = {
+    "renamed metric": (lambda c: rename(c["partitions"]["gpu"]["training"]["nodes=1"], "time_per_epoch", "time_per_epok"), "orphan"),
+    "renamed point": (lambda c: rename(c["partitions"]["gpu"]["training"], "nodes=1", "nodes=3"), "orphan"),
+    "renamed check": (lambda c: rename(c["partitions"]["gpu"], "training", "trainning"), "orphan"),
+    "renamed partition": (lambda c: rename(c["partitions"], "gpu", "gpus"), "orphan"),
+    "deleted cell": (lambda c: c["partitions"]["gpu"]["training"]["nodes=1"].pop("f1_micro"), "missing"),
+    "deleted check": (lambda c: c["partitions"]["gpu"].pop("prepare"), "missing"),
+    "swapped unit": (lambda c: cell(c).update(unit="ms"), "unit is 'ms', expected 's'"),
+    "no limit on the bad side": (lambda c: cell(c).update(upper=None), "a regression could not fail"),
+    "limit of the wrong sign": (lambda c: cell(c).update(lower=0.1), "lower is 0.1"),
+    "value is text": (lambda c: cell(c).update(value="100"), "expected a positive number"),
+    "value is NaN": (lambda c: cell(c).update(value=float("nan")), "expected a positive number"),
+    "misspelt key": (lambda c: rename(cell(c), "upper", "uper"), "unknown key 'uper'"),
+    "no source": (lambda c: cell(c).update(source=" "), "no source"),
+    "unknown origin": (lambda c: cell(c).update(origin="guessed"), "origin is 'guessed'"),
+    "unknown with a value": (lambda c: cell(c).update(origin="unknown"), "origin is unknown but"),
+    "too few runs": (lambda c: cell(c).update(runs=4), "rests on 4 runs"),
+    "stale by age": (lambda c: cell(c).update(date=datetime.date(2029, 1, 1)), "stale: measured 516 days ago"),
+    "stale by image": (lambda c: c.update(image="sha256:new"), "stale: measured with image None"),
+    "from the future": (lambda c: cell(c).update(date=datetime.date(2031, 1, 1)), "in the future"),
+    "another site": (lambda c: c.update(site="yours"), "site is 'yours'"),
+    "unknown key at the top": (lambda c: c.update(images=None), "unknown key 'images'"),
+    "a list for a mapping": (lambda c: c["partitions"].update(gpu=[1]), "expected a mapping"),
+    "a bare number for a cell": (lambda c: c["partitions"]["gpu"]["training"]["nodes=1"].update(f1_micro=0.7), "expected a mapping"),
+}
+
+
+def test_complete_references_have_no_fault(content):
+    assert faults(content) == []
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_mutation_is_caught(content, name):
+    mutate, message = MUTATIONS[name]
+    mutate(content)
+    assert any(message in fault for fault in faults(content)), faults(content)
+
+
+def test_published_numbers_do_not_grow_stale_and_need_no_limit_on_the_good_side(content):
+    cell(content).update(origin="published", runs=2, date=datetime.date(2020, 9, 1), lower=None)
+    assert faults(content) == []
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("schema: 2\nsite: mine\n", "reference schema is 2, expected 1"),
+        ("[1, 2]", "reference schema is missing"),
+        ("schema: 1\nschema: 1\n", "'schema' is given twice"),
+        ("schema: [1\n", "not a valid reference file"),
+    ],
+)
+def test_unusable_file_is_refused_in_one_sentence(tmp_path, text, message):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(references.SuiteError, match="mine.yaml") as caught:
+        references.load(path)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_missing_file_is_refused(tmp_path):
+    with pytest.raises(references.SuiteError, match="cannot read the references"):
+        references.load(tmp_path / "none.yaml")
+
+
+def test_file_survives_writing_and_reading(tmp_path, content):
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
+    assert references.load(tmp_path / "mine.yaml") == content
+
+
+@pytest.mark.parametrize("site", sites.names())
+def test_references_in_use_have_no_fault(site):
+    system = sites.system_of(site)
+    assert references.lint(references.load(references.path_of(site)), sites.partitions(system), site) == []
+
+
+def test_metrics_have_the_units_and_directions_of_the_records():
+    assert {name: record.METRICS[name] for name in catalogue.METRICS} == catalogue.METRICS
+
+
+@pytest.mark.parametrize("key, other", [("image", "sha256:b"), ("dataset", "sha256:b"), ("patches", 999)])
+def test_runs_that_are_not_alike_are_told_apart(key, other):
+    run = {"image": "sha256:a", "dataset": "sha256:a", "patches": 1000}
+    assert references.unlike(dict(run), run) == []
+    assert key in references.unlike(dict(run), {**run, key: other})[0]
+    assert references.unlike({}, run) == []
