@@ -16,7 +16,9 @@ class TrainConfig:
 
     # inputs
     bands: Literal["multispectral", "rgb"] = option("multispectral", "all 12 bands, or red, green and blue")
-    upsample: Literal["dsen2", "bilinear"] = option("dsen2", "data_super as stored, or bilinear on the device from the native bands")
+    upsample: Literal["stored", "dsen2", "bilinear"] = option(
+        "stored", "20 m and 60 m bands at 10 m: data_super as stored, the same but only if DSen2 made it, or bilinear on the device"
+    )
     window: int = option(120, "side in pixels of the random window that is trained on; evaluation always sees the whole patch")
     augment: bool = option(True, "random rotation by 90 degrees and flip of every training patch")
 

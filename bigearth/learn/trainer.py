@@ -64,11 +64,12 @@ def train(config, store, collective: Single, on_epoch=lambda result: None) -> Re
     show = collective.rank == 0
 
     preprocess = Preprocess(config.bands, config.upsample)
+    preprocess.check(store)
     readers = {split: _reader(config, store, split, preprocess.keys, collective) for split in ("train", "val", "test")}
     steps_per_epoch = min(readers["train"].steps, config.steps_per_epoch or readers["train"].steps)
 
     network = resnet.ResNet50(
-        preprocess.bands, len(nomenclature.LABELS), config.dropout, config.batch_norm, False, config.precision, config.seed, collective
+        preprocess.channels, len(nomenclature.LABELS), config.dropout, config.batch_norm, False, config.precision, config.seed, collective
     )
     optim = optimizer.create("sgd", network.trainable, 0.0, config.momentum, True)
     collective.broadcast(network.variables + optim.state)
@@ -248,7 +249,7 @@ def evaluate(reader: Reader, score_step, batch_size: int, collective: Single):
         loss_sum += float(np.sum(loss, dtype=np.float64))
         rows.append((batch["position"].numpy(), truth, probability))
     loss_sum, samples = collective.sum(np.array([loss_sum, sum(len(r[0]) for r in rows)], np.float64))
-    counts = metrics.Counts.from_array(collective.sum(counts.array()))
+    counts = metrics.Counts.from_array(collective.sum(counts.as_array()))
     return float(loss_sum / samples), counts, tuple(np.concatenate(parts) for parts in zip(*rows))
 
 
