@@ -51,7 +51,7 @@ _MATERIALS = {
     "cloud":     (5200, 5100, 5000, 5050, 5150, 5250, 5350, 5400, 5400, 4600, 4200, 3400),
 }
 # what a material turns into out of the growing season
-_WINTER = {"broadleaf": "leafless", "sapling": "shrub", "crop": "soil", "ripe": "soil", "grass": "hay", "hay": "drygrass",
+_WINTER = {"broadleaf": "leafless", "sapling": "shrub", "crop": "hay", "ripe": "soil", "grass": "hay", "hay": "drygrass",
            "paddy": "river", "reed": "drygrass"}
 
 
@@ -78,8 +78,8 @@ COVERS = {
     122: Cover("asphalt", "plain", 0.0, 0.08),
     123: Cover("asphalt hall asphalt lake", "plots", 0.2, 0.05),
     124: Cover("grass hay asphalt hay", "strips", 0.1, 0.03),
-    131: Cover("rock sand rock soil", "clumps", 0.3, 0.06),
-    132: Cover("soil hall clearing soil", "clumps", 0.3, 0.15),
+    131: Cover("rock sand rock soil", "patches", 0.3, 0.06),
+    132: Cover("soil hall clearing soil", "plots", 0.3, 0.15),
     133: Cover("soil sand asphalt soil", "plots", 0.2, 0.10),
     141: Cover("broadleaf grass", "clumps", 0.1, 0.10),
     142: Cover("crop grass broadleaf sand", "plots", 0.1, 0.03),
@@ -91,8 +91,8 @@ COVERS = {
     223: Cover("soil olive soil soil", "orchard", 0.1, 0.06),
     231: Cover("grass grass grass hay", "fields", 0.08, 0.03),
     241: Cover("olive ripe soil olive", "strips", 0.15, 0.05),
-    242: Cover("soil crop ripe grass", "plots", 0.2, 0.03),
-    243: Cover("sapling ripe shrub crop", "patches", 0.1, 0.06),
+    242: Cover("soil crop ripe crop", "plots", 0.2, 0.03),
+    243: Cover("crop broadleaf ripe conifer", "patches", 0.1, 0.08),
     244: Cover("drygrass olive drygrass drygrass", "orchard", 0.1, 0.06),
     311: Cover("broadleaf", "plain", 0.0, 0.13),
     312: Cover("conifer", "plain", 0.0, 0.13),
@@ -100,7 +100,7 @@ COVERS = {
     321: Cover("drygrass hay", "patches", 0.1, 0.04),
     322: Cover("heath", "patches", 0.1, 0.05),
     323: Cover("olive shrub", "clumps", 0.1, 0.10),
-    324: Cover("clearing sapling conifer sapling", "patches", 0.1, 0.09),
+    324: Cover("clearing broadleaf conifer sapling", "patches", 0.1, 0.10),
     331: Cover("sand", "patches", 0.1, 0.03),
     332: Cover("rock", "patches", 0.3, 0.08),
     333: Cover("rock drygrass", "clumps", 0.2, 0.08),
@@ -171,7 +171,7 @@ def _textures():
     rng = np.random.default_rng(20190203)
     patterns = {
         "plain": _ranked(_noise(rng, 12)) / 4,
-        "patches": _ranked(_noise(rng, 5)),
+        "patches": _parcels(rng, 11, 11, 3.0, True),
         "clumps": _ranked(_noise(rng, 2)),
         "fields": _parcels(rng, 17, 26, 2.0),
         "plots": _parcels(rng, 6, 8, 1.0),

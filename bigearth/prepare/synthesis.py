@@ -154,14 +154,15 @@ def pixels(patch: Patch, seed: int, index: int) -> dict:
     return landscape.sense(scene, rng)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _projection(epsg: int) -> str:
     reference = osr.SpatialReference()
     reference.ImportFromEPSG(epsg)
-    return reference.ExportToWkt()
+    axes = 'AXIS["Latitude",NORTH],AXIS["Longitude",EAST],'  # real patches spell them out
+    return reference.ExportToWkt().replace('AUTHORITY["EPSG","4326"]', axes + 'AUTHORITY["EPSG","4326"]')
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _geotiff(size: int, resolution: int, epsg: int) -> tuple:
     """The bytes that GDAL writes before and after the pixels of a size x size uint16 GeoTIFF with its corner at (1, 2)."""
     path = "/vsimem/template.tif"
