@@ -4,21 +4,29 @@ The checks take their parameters from here and the lint demands a reference cell
 something that the other does not.
 """
 
+import itertools
 from dataclasses import dataclass
 from typing import Tuple
 
 NODES = (1, 2, 4, 8, 12, 16, 24)  # the paper's node counts (Figures 4 to 6)
+DEVICES = (1, 2, 3, 4)  # on one node (Figure 3)
+INPUTS = ("multispectral", "rgb", "bilinear")  # what the network sees (Tables 2 and 3, Figure 6)
 
 # name -> (unit, which way is better), as in benchmarks/record.py (a test holds the two together)
 METRICS = {
     "time_per_epoch": ("s", "lower"),
     "training_time": ("s", "lower"),
     "throughput": ("img/s", "higher"),
+    "scaling_efficiency": ("1", "higher"),
     "f1_micro": ("1", "higher"),
+    "precision_micro": ("1", "higher"),
+    "recall_micro": ("1", "higher"),
     "patch_throughput": ("patches/s", "higher"),
     "write_bandwidth": ("GB/s", "higher"),
     "imbalance": ("1", "lower"),
 }
+SPEED = ("time_per_epoch", "throughput")
+SCORES = ("f1_micro", "precision_micro", "recall_micro")
 
 
 @dataclass(frozen=True)
@@ -36,9 +44,19 @@ class Check:
     feature: str = ""
 
 
+def _over(**parameters) -> tuple:
+    """Every combination of parameter values, as points."""
+    return tuple(dict(zip(parameters, values)) for values in itertools.product(*parameters.values()))
+
+
 CHECKS = {
-    "prepare": Check(({"nodes": 1},), ("patch_throughput", "write_bandwidth", "imbalance")),
-    "training": Check(({"nodes": 1},), ("f1_micro", "time_per_epoch", "throughput")),
+    "preflight": Check(_over(nodes=NODES), ()),
+    "prepare": Check(_over(nodes=(1,)), ("patch_throughput", "write_bandwidth", "imbalance")),
+    "training": Check(_over(nodes=(1,)), ("f1_micro", *SPEED)),
+    "single_node": Check(_over(nodes=(1,), devices=DEVICES), SPEED, "gpu"),
+    "scaling": Check(_over(nodes=NODES), (*SPEED, "scaling_efficiency"), "multinode"),
+    "weak_scaling": Check(_over(nodes=NODES), (*SPEED, "scaling_efficiency"), "multinode"),
+    "accuracy": Check(_over(nodes=NODES, input=INPUTS), (*SCORES, "training_time"), "multinode"),
 }
 
 

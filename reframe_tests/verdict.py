@@ -45,9 +45,12 @@ def rows(report: dict) -> list:
         if case["result"] == "skip":
             continue
         if case["result"] not in ("pass", "xfail") and case["fail_phase"] != "performance":
-            reason = " ".join(str(case["fail_reason"]).split())
-            found.append(Row(name, "-", None, "", "-", f"FAILED in {case['fail_phase']}: {reason}", "-", good=False))
+            reason = " ".join(str(case["fail_reason"] or "a check it depends on failed").split())
+            stage = f"FAILED in {case['fail_phase']}" if case["fail_phase"] else "NOT RUN"
+            found.append(Row(name, "-", None, "", "-", f"{stage}: {reason}", "-", good=False))
             continue
+        if not case["perfvalues"] and not case["fixture"]:
+            found.append(Row(name, "-", None, "", "-", "pass", "-"))
         for key, (value, reference, lower, upper, unit, result) in case["perfvalues"].items():
             metric = key.split(":")[-1]
             cell = case["cells"][metric]

@@ -9,6 +9,7 @@ import reframe.utility.sanity as sn
 import reframe.utility.typecheck as typ
 from reframe.core.builtins import deferrable, run_after, run_before, sanity_function, variable
 from reframe.core.exceptions import ReframeError, SanityError
+from reframe.core.runtime import runtime
 
 from .. import catalogue, evidence, references
 
@@ -79,6 +80,8 @@ class Workload(Program):
     def name_metrics(self):
         plan = catalogue.CHECKS[self.check]
         self.point = catalogue.point_name({name: getattr(self, name) for name in plan.points[0]})
+        here = runtime().system.partitions
+        self.valid_systems = [p.fullname for p in here if self.point in catalogue.points_on(plan, p.features, p.extras)]
         for metric in plan.metrics:
             self.perf_variables[metric] = sn.make_performance_function(self.value_of(metric), catalogue.METRICS[metric][0])
 
@@ -102,7 +105,11 @@ class Workload(Program):
 
     @deferrable
     def value_of(self, metric: str) -> float:
-        return self.record["metrics"][metric]["value"]
+        return self.record["metrics"][metric]["value"] if metric in self.record["metrics"] else self.derived(metric)
+
+    def derived(self, metric: str) -> float:
+        """A metric that is made of more than one record, or of its tables; a subclass that has one says how."""
+        raise SanityError(f"metric {metric} is not in the record")
 
     @functools.cached_property
     def record(self) -> dict:
@@ -119,6 +126,9 @@ class Workload(Program):
             raise SanityError(f"incomplete result record: {error!r}") from None
         if fault:
             raise SanityError(fault)
+        for metric in catalogue.CHECKS[self.check].metrics:
+            if not evidence.is_number(self.value_of(metric).evaluate()):
+                raise SanityError(f"metric {metric} was not measured: {self.record['metrics'][metric].get('reason')}")
         self.evidence = evidence.summary(self.record, self.patches())
         for metric, cell in self.cells.items():
             unlike = references.unlike(cell, self.evidence)
@@ -130,8 +140,7 @@ class Workload(Program):
 
     def faults(self):
         """Sentences saying why the record is not to be believed; a subclass adds its own."""
-        plan = catalogue.CHECKS[self.check]
-        yield from evidence.common_faults(self.record, self.program.split(".")[-1], self.num_tasks, self.nodes, plan.metrics)
+        yield from evidence.common_faults(self.record, self.program.split(".")[-1], self.num_tasks, self.nodes)
 
     def patches(self) -> int:
         """How many patches the work was done on."""

@@ -65,6 +65,15 @@ def describe(options):
     Path(options.out).write_text(json.dumps({"digest": "sha256:data", "interpolation": "bilinear", "patches": 1000, "splits": splits}))
 
 
+def preflight(options):
+    if RANK:
+        return
+    status = "FAIL" if "preflight" in FAULTS else "PASS"
+    checks = [{"host": HOST, "check": "clock", "status": status, "found": "9 s", "expected": "0.5 s", "remedy": "start chrony"}]
+    rows = [{"rank": r, "hostname": host(r)} for r in range(SIZE)]
+    Path(options.output, "result.json").write_text(json.dumps(record("preflight", {}, {}, rows, {"checks": checks})))
+
+
 def train(options):
     if not Path(options.data).is_file():
         sys.exit(f"error: {options.data}: no such file; expected an HDF5 file of patches")
@@ -104,12 +113,18 @@ def train(options):
     Path(options.output, "result.json").write_text(json.dumps(content)[: FAULTS.get("cut_record")])
 
 
+PROGRAMS = {
+    "bigearth.prepare.synthesis": synthesis,
+    "benchmarks.prepare": prepare,
+    "benchmarks.describe": describe,
+    "benchmarks.preflight": preflight,
+    "benchmarks.train": train,
+}
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("-m", dest="module")
     for name in ("patches", "seed", "out", "archive", "record", "data", "config", "output"):
         parser.add_argument(f"--{name}")
-    given = parser.parse_args()
-    {"bigearth.prepare.synthesis": synthesis, "benchmarks.prepare": prepare, "benchmarks.describe": describe, "benchmarks.train": train}[
-        given.module
-    ](given)
+    given, _ = parser.parse_known_args()
+    PROGRAMS[given.module](given)

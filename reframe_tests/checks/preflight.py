@@ -1,0 +1,45 @@
+"""Looks at every node before anything long runs on it; all other checks depend on this one."""
+
+import reframe as rfm
+import reframe.utility.udeps as udeps
+from reframe.core.builtins import parameter, run_after, run_before
+
+from .. import catalogue
+from .base import Workload
+from .data import NeedsData
+
+
+@rfm.simple_test
+class preflight(NeedsData, Workload):
+    """Launcher, world size, devices, network, data, room, clocks and versions of every node."""
+
+    descr = "is every node ready?"
+    check = "preflight"
+    program = "benchmarks.preflight"
+    nodes = parameter(catalogue.NODES, loggable=True)
+    tags = {"nightly", "acceptance"}
+
+    @run_before("run")
+    def set_options(self):
+        extras = self.current_partition.extras
+        self.options = ["--output", ".", "--data", self.file.path, "--nodes", str(self.nodes), "--ranks", str(self.num_tasks)]
+        if "rehearsal" in self.current_partition.features:
+            self.options += ["--time-limit", "600"]  # many nodes share this machine's cores
+        elif extras.get("devices_per_node"):
+            self.options += ["--devices-per-node", str(extras["devices_per_node"]), "--gpu-arch", extras["gpu_arch"]]
+            self.options += ["--network", extras["network"]] if self.nodes > 1 else []
+
+    def faults(self):
+        yield from super().faults()
+        for row in self.record["tables"]["checks"]:
+            if row["status"] == "FAIL":
+                yield f"{row['host']}: {row['check']}: found {row['found']}, expected {row['expected']}: {row['remedy']}"
+
+
+class AfterPreflight(Workload):
+    """A workload that starts only if the preflight of as many nodes has passed."""
+
+    @run_after("init")
+    def need_preflight(self):
+        (variant,) = preflight.get_variant_nums(nodes=lambda nodes: nodes == self.nodes)
+        self.depends_on(preflight.variant_name(variant), udeps.by_case)
