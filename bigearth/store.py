@@ -15,6 +15,7 @@ Every array is contiguous (not chunked, not compressed) and allocated when the f
 and written by many MPI ranks at once. Nothing in the file depends on when, where or by how many ranks it was written.
 """
 
+import contextlib
 import hashlib
 import os
 from typing import NamedTuple
@@ -53,6 +54,7 @@ ARRAYS = {
     "split": Array((), np.dtype("u1"), ()),
     "checksum": Array((32,), np.dtype("u1"), ()),
 }
+NATIVE = tuple(f"data_{r}m" for r in bands.RESOLUTIONS)
 DATA = tuple(key for key in ARRAYS if key != "checksum")  # what a patch's checksum covers, in this order
 
 
@@ -61,19 +63,23 @@ def patch_bytes() -> int:
     return sum(int(np.prod(a.shape, dtype=int)) * a.dtype.itemsize for a in ARRAYS.values())
 
 
-def checksum(patch: dict) -> np.ndarray:
-    """SHA-256 of one patch.
+def checksums(arrays: dict) -> np.ndarray:
+    """SHA-256 of each of some patches.
 
     Args:
-        patch: key -> that patch's entry, for every key of `DATA`.
+        arrays: key -> (n, ...) entries, for every key of `DATA`.
 
     Returns:
-        (32,) uint8.
+        (n, 32) uint8.
     """
-    digest = hashlib.sha256()
-    for key in DATA:
-        digest.update(np.ascontiguousarray(patch[key], ARRAYS[key].dtype).tobytes())
-    return np.frombuffer(digest.digest(), np.uint8)
+    exact = {key: np.ascontiguousarray(arrays[key], ARRAYS[key].dtype) for key in DATA}
+    result = np.empty((len(exact["patch"]), 32), np.uint8)
+    for i in range(len(result)):
+        digest = hashlib.sha256()
+        for key in DATA:
+            digest.update(exact[key][i : i + 1].data)
+        result[i] = np.frombuffer(digest.digest(), np.uint8)
+    return result
 
 
 def content_digest(checksums: np.ndarray, interpolation: str) -> str:
@@ -96,8 +102,11 @@ def create(path, names, splits, interpolation: str, source: str) -> None:
     Raises:
         InputError: the file cannot be created, or the disk is too full for all of it.
     """
+    path = os.fspath(path)
+    fresh = path + ".new"  # a run killed in here leaves no file that looks usable
     try:
-        with h5py.File(path, "w", libver="earliest") as file:
+        _claim(fresh, len(names) * patch_bytes())
+        with h5py.File(fresh, "w", libver="earliest") as file:
             file.attrs["format"] = FORMAT
             file.attrs["version"] = VERSION
             file.attrs["interpolation"] = interpolation
@@ -110,10 +119,18 @@ def create(path, names, splits, interpolation: str, source: str) -> None:
                     dataset.attrs["bands"] = np.array([name.encode() for name in array.bands])
             file["patch"][...] = np.array([name.encode() for name in names], ARRAYS["patch"].dtype)
             file["split"][...] = splits
-        with open(path, "r+b") as file:  # HDF5 leaves a sparse file: claim the space now, not after hours of work
-            os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
+        _claim(fresh, os.path.getsize(fresh))
+        os.replace(fresh, path)
     except OSError as error:
-        raise disk_error(path, f"create it ({len(names) * patch_bytes() / 1e9:.2f} GB)", error) from error
+        with contextlib.suppress(OSError):
+            os.unlink(fresh)
+        raise disk_error(path, f"create it ({len(names) * patch_bytes() / 1e9:.3g} GB)", error) from error
+
+
+def _claim(path: str, size: int) -> None:
+    """Takes the space on the disk now, not after hours of work (HDF5 leaves a sparse file)."""
+    with open(path, "ab") as file:
+        os.posix_fallocate(file.fileno(), 0, max(size, 1))
 
 
 def _allocate(file, key: str, shape: tuple, dtype) -> h5py.Dataset:
@@ -144,7 +161,7 @@ def _text(value) -> str:
 
 
 class Store:
-    """A complete file of patches, open for reading through memory maps.
+    """A file of patches, open for reading through memory maps.
 
     Attributes:
         path: the file.
@@ -156,8 +173,12 @@ class Store:
         offsets: key -> byte offset of the array in the file.
     """
 
-    def __init__(self, path):
+    def __init__(self, path, complete: bool = True):
         """Opens the file and checks it against the contract.
+
+        Args:
+            path: the file.
+            complete: refuse a file that its writer has not finished.
 
         Raises:
             InputError: not an HDF5 file, cut short, incomplete, of another version, or with a missing key or a wrong shape.
@@ -167,7 +188,7 @@ class Store:
             raise InputError(f"{path}: no such file; expected an HDF5 file of patches; make one with `python -m benchmarks.prepare`")
         try:
             with h5py.File(self.path, "r") as file:
-                self._check(file)
+                self._check(file, complete)
                 self.size = file["patch"].shape[0]
                 self.names = np.char.decode(file["patch"][...], "ascii")
                 self.splits = file["split"][...]
@@ -182,7 +203,7 @@ class Store:
                 "with `python -m benchmarks.prepare`"
             ) from error
 
-    def _check(self, file) -> None:
+    def _check(self, file, complete: bool) -> None:
         def refuse(key, found, expected):
             raise InputError(
                 f"{self.path}: {key} is {found}, expected {expected}; make the file again with this version's `python -m benchmarks.prepare`"
@@ -211,7 +232,7 @@ class Store:
                 refuse(f"the layout of {key!r}", "chunked or compressed", "contiguous")
             if array.bands and tuple(_text(b) for b in dataset.attrs.get("bands", ())) != array.bands:
                 refuse(f"attribute 'bands' of {key!r}", "another list", array.bands)
-        if not _text(file.attrs["content_digest"]).startswith("sha256:"):
+        if complete and not _text(file.attrs["content_digest"]).startswith("sha256:"):
             refuse("attribute 'content_digest'", "not set (the file was never completed)", "sha256:...")
 
     def __len__(self) -> int:
@@ -225,3 +246,14 @@ class Store:
     def indices(self, split: str) -> np.ndarray:
         """Ascending positions of the patches of a split ("train", "val", "test" or "none"), int64."""
         return np.flatnonzero(self.splits == SPLITS.index(split))
+
+    def intact(self, positions: np.ndarray) -> np.ndarray:
+        """Whether the data of the patches at `positions` are those that their checksums were taken of, (n,) bool; reads them all."""
+        arrays = {key: self.array(key) for key in ARRAYS}
+        result = np.zeros(len(positions), bool)
+        for i, position in enumerate(positions):
+            stored = arrays["checksum"][position]
+            if stored.any():  # an empty checksum: not written yet
+                one = slice(position, position + 1)
+                result[i] = np.array_equal(checksums({key: arrays[key][one] for key in DATA})[0], stored)
+        return result

@@ -1,0 +1,70 @@
+"""Opens and reads one-band uint16 rasters through GDAL; what goes wrong becomes one sentence about the file."""
+
+import os
+
+import numpy as np
+from osgeo import gdal
+
+from bigearth.errors import InputError
+
+gdal.UseExceptions()
+gdal.PushErrorHandler("CPLQuietErrorHandler")  # an error becomes an exception; GDAL's own lines on standard error would repeat it
+gdal.SetConfigOption("GDAL_DISABLE_READDIR_ON_OPEN", "EMPTY_DIR")  # no listing of the folder at each of millions of opens
+
+REMEDY = "copy the file again from its source, or leave it out"
+
+
+def open_raster(path, driver: str, size: tuple, remedy: str = REMEDY) -> gdal.Dataset:
+    """Opens a raster of one uint16 band.
+
+    Args:
+        path: the file.
+        driver: GDAL's short name of the expected format, e.g. "GTiff".
+        size: expected (columns, rows) in pixels, or None for any.
+        remedy: what the user can do, for the end of the sentence.
+
+    Raises:
+        InputError: the file is missing, of another format, of another size or dtype.
+    """
+    try:
+        dataset = gdal.OpenEx(os.fspath(path), gdal.OF_RASTER, allowed_drivers=[driver])
+    except RuntimeError as error:
+        if not os.path.exists(path):
+            raise InputError(f"{path}: missing; expected a {driver} raster of one band; {remedy}") from error
+        raise InputError(f"{path}: not a readable {driver} raster ({_reason(error)}); expected one uint16 band; {remedy}") from error
+    if dataset.RasterCount != 1 or dataset.GetRasterBand(1).DataType != gdal.GDT_UInt16:
+        found = f"{dataset.RasterCount} band(s) of {gdal.GetDataTypeName(dataset.GetRasterBand(1).DataType)}"
+        raise InputError(f"{path}: {found}; expected one band of UInt16; {remedy}")
+    if size is not None and (dataset.RasterXSize, dataset.RasterYSize) != size:
+        found = f"{dataset.RasterXSize} x {dataset.RasterYSize}"
+        raise InputError(f"{path}: {found} pixels; expected {size[0]} x {size[1]}; {remedy}")
+    return dataset
+
+
+def read_window(dataset: gdal.Dataset, path, window: tuple = None, remedy: str = REMEDY) -> np.ndarray:
+    """Reads a window of the band, or all of it.
+
+    Args:
+        dataset: from `open_raster`.
+        path: its file, for the error message.
+        window: (column, row, columns, rows) in pixels.
+
+    Returns:
+        (rows, columns) uint16.
+
+    Raises:
+        InputError: the file is cut short or damaged.
+    """
+    column, row, columns, rows = window or (0, 0, dataset.RasterXSize, dataset.RasterYSize)
+    try:
+        raw = dataset.GetRasterBand(1).ReadRaster(column, row, columns, rows)
+    except RuntimeError as error:
+        raise InputError(
+            f"{path}: cut short or damaged ({_reason(error)}); expected {columns} x {rows} readable pixels; {remedy}"
+        ) from error
+    return np.frombuffer(raw, np.uint16).reshape(rows, columns)
+
+
+def _reason(error: Exception) -> str:
+    """GDAL's message on one line, without the path that the sentence starts with."""
+    return " ".join(str(error).split()).rstrip(".")
