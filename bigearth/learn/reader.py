@@ -11,15 +11,16 @@ neither in NumPy nor in TensorFlow; if all are in use a new one is made, so that
 import collections
 import ctypes
 import mmap
-import os
 import weakref
 from concurrent.futures import ThreadPoolExecutor
-from typing import Iterator
+from typing import Iterator, Optional
 
 import numpy as np
 import tensorflow as tf
 
-from bigearth.errors import InputError, disk_error
+from bigearth.errors import InputError
+from bigearth.learn.samples import Samples
+from bigearth.learn.stage import Staged
 from bigearth.store import ARRAYS, Store
 
 BLOCK = 16  # consecutive samples of the file that stay together in the shuffle: 5.5 MB of data_super, one stretch on disk
@@ -52,6 +53,7 @@ class Reader:
         world_size: int = 1,
         seed: int = 0,
         shuffle: bool = True,
+        staged: Optional[Staged] = None,
         threads: int = 4,
     ):
         """Opens the arrays.
@@ -64,17 +66,20 @@ class Reader:
             rank, world_size: which of how many ranks this is.
             seed: of the shuffle; the same on all ranks.
             shuffle: a new order in each epoch, or the file's order.
+            staged: the node's copy to read from, of its part of the positions; they have to be a whole split then.
             threads: batches gathered at once.
 
         Raises:
             InputError: no samples, or fewer than one batch on every rank (shuffled).
         """
-        self._positions = np.sort(np.asarray(positions, np.int64))
-        self._global_batch = batch_size * world_size
-        self._batch_size, self._rank, self._seed, self._shuffle = batch_size, rank, seed, shuffle
-        total = len(self._positions)
+        positions = np.sort(np.asarray(positions, np.int64))
+        total = len(positions)
         if total == 0:
             raise InputError(f"{store.path}: no samples to read, expected at least one; check the split lists the file was made with")
+        if staged:  # a rank shares its node's part with the other ranks there; all nodes take the steps that the smallest part allows
+            positions, rank, world_size = staged.part(positions), staged.local_rank, staged.local_size
+            total = total // staged.nodes if shuffle else -(-total // staged.nodes)
+        self._global_batch = batch_size * world_size
         if shuffle and total < self._global_batch:
             raise InputError(
                 f"{store.path}: {total} samples do not fill one batch of {batch_size} on each of {world_size} ranks, expected at least "
@@ -82,10 +87,10 @@ class Reader:
             )
         self.steps = total // self._global_batch if shuffle else -(-total // self._global_batch)
         self.failure = None
-        self._keys = keys
-        self._classes = store.classes
-        self._sources = {key: _Source(store, key) for key in keys}
-        self._buffers = {key: _Buffers((batch_size,) + ARRAYS[key].shape, ARRAYS[key].dtype) for key in keys}
+        self._positions, self._batch_size, self._rank, self._seed, self._shuffle = positions, batch_size, rank, seed, shuffle
+        self._classes, self._staged = store.classes, staged
+        self._samples = {key: Samples(staged or store, key) for key in keys}
+        self._buffers = {key: _Buffers((batch_size,) + ARRAYS[key].shape, ARRAYS[key].dtype, threads + 4) for key in keys}
         self._threads = threads
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="reader")
 
@@ -111,9 +116,10 @@ class Reader:
 
     def _read(self, positions: np.ndarray) -> dict:
         batch = {"classes": self._classes[positions], "position": positions}
-        for key in self._keys:
+        rows = self._staged.rows(positions) if self._staged else positions
+        for key, samples in self._samples.items():
             batch[key] = self._buffers[key].take(len(positions))
-            self._sources[key].read(positions, batch[key])
+            samples.read(rows, batch[key])
         return batch
 
     def batches(self, epoch: int, start_step: int = 0) -> Iterator[dict]:
@@ -143,7 +149,7 @@ class Reader:
             start_step: the first step to read, e.g. on resuming.
         """
         count = self._batch_size if self._shuffle else None
-        signature = {key: tf.TensorSpec((count,) + ARRAYS[key].shape, tf.uint16) for key in self._keys}
+        signature = {key: tf.TensorSpec((count,) + ARRAYS[key].shape, tf.uint16) for key in self._samples}
         signature["classes"] = tf.TensorSpec((count,) + ARRAYS["classes"].shape, tf.uint8)
         signature["position"] = tf.TensorSpec((count,), tf.int64)
         data = tf.data.Dataset.from_generator(lambda: self.batches(epoch, start_step), output_signature=signature)
@@ -153,58 +159,22 @@ class Reader:
         return data.prefetch(2)
 
 
-class _Source:
-    """One array of the file, read by sample without HDF5."""
-
-    def __init__(self, store: Store, key: str):
-        self._path, self._offset = store.path, store.offsets[key]
-        self._map = store.array(key)
-        self._bytes = self._map[:1].nbytes
-        self._file = os.open(store.path, os.O_RDONLY)
-        weakref.finalize(self, os.close, self._file)
-
-    def read(self, positions: np.ndarray, out: np.ndarray) -> None:
-        """Fills out, (n, ...), with the samples at positions, (n,)."""
-        if all(map(self._cached, positions.tolist())):
-            np.take(self._map, positions, axis=0, out=out, mode="clip")  # mode "raise" would gather into a buffer of its own first
-            return
-        try:
-            for row, position in enumerate(positions.tolist()):
-                self._pread(memoryview(out[row]).cast("B"), self._offset + position * self._bytes)
-        except OSError as error:
-            raise disk_error(self._path, "read a sample", error) from error
-
-    def _cached(self, position: int) -> bool:
-        """Whether a sample (its first byte, to be exact) is in the page cache: on a memory map a miss is read page by page."""
-        try:
-            os.preadv(self._file, [bytearray(1)], self._offset + position * self._bytes, os.RWF_NOWAIT)
-        except OSError:  # BlockingIOError: not there; anything else: this file system cannot tell
-            return False
-        return True
-
-    def _pread(self, view: memoryview, offset: int) -> None:
-        while view:
-            count = os.preadv(self._file, [view], offset)
-            if count == 0:
-                raise InputError(f"{self._path}: ends before byte {offset}; it was complete when it was opened: copy or make it again")
-            view, offset = view[count:], offset + count
-
-
 class _Buffers:
     """Equal buffers, each used again once nothing refers to what it was lent out as."""
 
-    def __init__(self, shape: tuple, dtype: np.dtype):
+    def __init__(self, shape: tuple, dtype: np.dtype, keep: int):
+        """shape: of the largest array to be lent; keep: how many buffers are kept when none is in use."""
         self._shape, self._dtype = shape, dtype
-        self._size = max(1, int(np.prod(shape)) * dtype.itemsize)
-        self._free = collections.deque()
+        self._size = int(np.prod(shape)) * dtype.itemsize
+        self._free = collections.deque(maxlen=keep)
 
     def take(self, count: int) -> np.ndarray:
-        """An array of `count` rows over a buffer that nobody else has. Page-aligned: TensorFlow copies what is not aligned."""
+        """An array of `count` rows in memory that nobody else has; page-aligned, as TensorFlow copies what is not aligned."""
         try:
             memory = self._free.pop()
         except IndexError:
             memory = mmap.mmap(-1, self._size)
-        # Views of a view refer to the first array's base, not to the view between: the base itself has to be what is lent.
+        # NumPy lets views of a view refer to the first array's base, not to the view between: so the base is what is lent.
         lent = (ctypes.c_char * self._size).from_buffer(memory)
         weakref.finalize(lent, self._free.append, memory).atexit = False
         return np.ndarray((count,) + self._shape[1:], self._dtype, buffer=lent)
