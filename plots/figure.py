@@ -5,6 +5,7 @@ number that is not in it. What is missing is returned as notes, written under th
 """
 
 import csv
+import math
 import os
 import textwrap
 from pathlib import Path
@@ -18,7 +19,7 @@ from bigearth.errors import InputError, disk_error
 
 STYLE = Path(__file__).with_name("style.mplstyle")
 FORMATS = ("svg", "pdf", "png")
-PUBLISHED = {"linestyle": "none", "markerfacecolor": "none", "markeredgewidth": 1.4}  # hollow: not measured by this suite
+HOLLOW = {"linestyle": "none", "marker": "o", "markerfacecolor": "none", "markeredgecolor": "0.25", "color": "0.25"}  # not measured here
 MISSING = {"color": "0.35", "style": "italic"}
 
 
@@ -47,7 +48,9 @@ def use_style() -> None:
 
 
 def plain_log(axis) -> None:
-    """A log axis (`axes.xaxis` or `axes.yaxis`) labelled 1, 2, 5, 10 … in plain numbers."""
+    """A log axis (`axes.xaxis` or `axes.yaxis`) labelled 1, 2, 5, 10 … in plain numbers; linear if nothing is positive."""
+    if not math.isfinite(axis.get_minpos()):
+        return
     name = axis.axis_name
     getattr(axis.axes, f"set_{name}scale")("log")
     low, high = axis.get_view_interval()
@@ -55,6 +58,18 @@ def plain_log(axis) -> None:
     axis.set_major_locator(LogLocator(subs=(1,) if wide else (1, 2, 5)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
     axis.set_minor_formatter(NullFormatter())
+
+
+def legend_above(axes, columns: int = 1) -> None:
+    """The legend above the axes, where it cannot hide data."""
+    handles, _ = axes.get_legend_handles_labels()
+    if handles:
+        axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=columns or 1)
+
+
+def short(label: str, width: int = 44) -> str:
+    """A label cut to `width` characters."""
+    return textwrap.shorten(label, width, placeholder=" …") if len(label) > width else label
 
 
 def write_table(path: Path, columns, rows, notes=()) -> None:
@@ -96,7 +111,7 @@ def save(panel: Panel, runs: list, out: Path) -> list:
         figure.suptitle(panel.title, x=0.01, ha="left", fontsize=11, fontweight="bold")
         if notes:
             _say(figure, notes)
-        figure.canvas.draw()
+        figure.get_layout_engine().execute(figure)
         figure.set_layout_engine("none")  # the layout is solved once, not again for each format
         write_table(out / f"{panel.name}.csv", panel.columns, rows, notes)
         for suffix in FORMATS:

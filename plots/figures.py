@@ -1,32 +1,60 @@
 """`python -m plots figures`: draws every picture from the results, each with its data table beside it."""
 
+import multiprocessing
+import os
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 from benchmarks.program import REQUIRED, option
 from bigearth.progress import Progress
-from plots import figure, results, scaling, training
+from plots import figure, nodes, results, scaling, training
 
-PANELS = scaling.PANELS + training.PANELS
+PANELS = scaling.PANELS + nodes.PANELS + training.PANELS
 
 
 @dataclass
 class FiguresConfig:
     """Options of `python -m plots figures`."""
 
-    results: str = option(REQUIRED, "folder with the results, searched for result.json files")
+    results: str = option(REQUIRED, "folder that is searched for result.json files, results.db and run-*.json reports, or one such file")
     out: str = option(REQUIRED, "folder for the pictures (SVG, PDF, PNG) and their data tables (CSV)")
+
+
+def draw(runs: list, out: Path) -> dict:
+    """Draws every panel, on all cores.
+
+    Returns:
+        panel name -> its notes, in the order of PANELS.
+    """
+    figure.use_style()
+    notes = {}
+    context = multiprocessing.get_context("fork")  # the runs are inherited, not copied through a pipe
+    with Progress(len(PANELS), "figures", "figures") as progress, context.Pool(os.cpu_count(), _inherit, (runs, out)) as pool:
+        for name, found in pool.imap(_save, range(len(PANELS))):
+            notes[name] = found
+            progress.update(1)
+    return notes
+
+
+_task: tuple = ()
+
+
+def _inherit(runs: list, out: Path) -> None:
+    global _task
+    _task = (runs, out)
+
+
+def _save(index: int) -> tuple:
+    return PANELS[index].name, figure.save(PANELS[index], *_task)
 
 
 def run(config: FiguresConfig) -> None:
     """Draws all pictures and prints the folder they are in."""
-    runs = results.load(config.results)
+    runs = results.load(config.results).runs
     out = figure.output_folder(config.out)
-    figure.use_style()
     print(f"figures from {results.describe(runs)}", file=sys.stderr)
-    with Progress(len(PANELS), "figures", "figures") as progress:
-        for panel in PANELS:
-            for note in figure.save(panel, runs, out):
-                print(f"{panel.name}: {note}", file=sys.stderr)
-            progress.update(1)
+    for name, notes in draw(runs, out).items():
+        for note in notes:
+            print(f"{name}: {note}", file=sys.stderr)
     print(out)

@@ -1,58 +1,77 @@
-"""What was measured: the result records under a folder, each run counted once."""
+"""What was measured: result records and ReFrame's test cases under a folder, each run counted once."""
 
+import datetime
 import hashlib
 import json
 import math
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Optional
 
 from benchmarks import record
 from bigearth.errors import InputError
+from plots import database
 
 RECORD_NAMES = ("result.json", ".result.json")  # a name ends in one of these
-# Fields of a config that say where or how often, not what was measured: runs that differ only in these are repetitions.
-NOT_COMPARED = frozenset(("archive", "config", "data", "num_samples", "out", "output", "record", "seed", "workers"))
+TRAINING = frozenset(("time_per_epoch", "training_time", "f1_micro"))  # metrics that only a training has
+# Settings that say where or how often, not what was measured: runs that differ only in these are repetitions.
+NOT_COMPARED = frozenset(("archive", "data", "devices", "nodes", "out", "output", "record", "samples", "seed"))
 
 
 @dataclass(frozen=True)
 class Run:
-    """One execution of a workload.
+    """One execution of a workload, from its record, from ReFrame's database, or from both.
 
     Attributes:
-        id: the record's id; runs are counted by it.
-        path: the record's file.
+        id: the record's id, or the test case's; runs are counted by it.
+        path: the record's file, None if only ReFrame's values are left.
         workload: e.g. "train".
-        system: where it ran: the site's name if the record knows it, else its device's.
+        system: where it ran: the site's name if known, else the device's or the processor's.
         nodes, devices: how many took part; a device is what one rank drives (an accelerator, or a set of cores).
-        record: the whole record, as `benchmarks.record.read` returns it.
+        time: when it began or ended, ISO 8601 (UTC).
+        experiment: what makes two runs different experiments rather than repetitions: check and point, or the config.
+        metrics, tables, ranks, files, provenance: as in the record.
+        case: ReFrame's test case, if it was ReFrame that started the run.
     """
 
     id: str
-    path: Path
+    path: Optional[Path]
     workload: str
     system: str
     nodes: int
     devices: int
-    record: dict = field(repr=False)
+    time: str
+    experiment: dict = field(repr=False)
+    metrics: dict = field(repr=False)
+    tables: dict = field(default_factory=dict, repr=False)
+    ranks: list = field(default_factory=list, repr=False)
+    files: dict = field(default_factory=dict, repr=False)
+    provenance: dict = field(default_factory=dict, repr=False)
+    case: Optional[database.Case] = field(default=None, repr=False)
 
     def metric(self, name: str) -> float:
         """The metric's value in its own unit, NaN if it was not measured."""
-        return number(self.record["metrics"].get(name, {}).get("value"))
+        return number((self.metrics.get(name) or {}).get("value"))
 
     def reason(self, name: str) -> str:
         """Why the metric is missing, in words."""
-        entry = self.record["metrics"].get(name)
+        if self.case and self.case.reason:
+            return f"the check failed in {self.case.phase or 'an unknown phase'}"
+        entry = self.metrics.get(name)
         return entry.get("reason") or "its value is not a number" if entry else "not recorded"
 
     def table(self, name: str) -> list:
         """The rows of one of the record's tables, empty if there is none."""
-        return self.record["tables"].get(name) or []
+        return self.tables.get(name) or []
 
-    def compared(self) -> dict:
-        """The config fields that make two runs different experiments rather than repetitions."""
-        return {k: v for k, v in self.record["config"].items() if k not in NOT_COMPARED}
+
+@dataclass(frozen=True)
+class Results:
+    """Everything found: `runs` in order of time, and ReFrame's `cases` (of which runs are a part)."""
+
+    runs: list
+    cases: list
 
 
 def number(value) -> float:
@@ -62,66 +81,125 @@ def number(value) -> float:
     return float(value)
 
 
-def _system(content: dict) -> str:
-    named = content["provenance"].get("system")
-    devices = sorted({str(r["device"]) for r in content["ranks"] if r.get("device")})
-    return named or ", ".join(devices) or content["provenance"].get("processor") or "unnamed system"
+def canonical(value) -> str:
+    """A JSON value as text that is equal exactly for equal values."""
+    return json.dumps(value, sort_keys=True, default=str)
 
 
-def _identity(content: dict, raw: bytes) -> str:
-    return str(content.get("id") or hashlib.sha256(raw).hexdigest())
-
-
-def _run(path: Path, raw: bytes) -> Run:
+def _run_of_record(path: Path) -> Run:
     content = record.read(path)
     ranks, provenance = content["ranks"], content["provenance"]
     hosts = {r["hostname"] for r in ranks if r.get("hostname")} or set(provenance.get("nodelist") or ())
+    devices = ", ".join(sorted({str(r["device"]) for r in ranks if r.get("device") not in (None, "CPU")}))
     return Run(
-        id=_identity(content, raw),
+        id=str(content.get("id") or hashlib.sha256(canonical(content).encode()).hexdigest()),
         path=path,
         workload=str(content["workload"]),
-        system=_system(content),
+        system=provenance.get("system") or devices or provenance.get("processor") or "unnamed system",
         nodes=max(1, len(hosts)),
         devices=max(1, len(ranks)),
-        record=content,
+        time=str(provenance.get("start_time") or ""),
+        experiment={k: v for k, v in content["config"].items() if k not in NOT_COMPARED},
+        metrics=content["metrics"],
+        tables=content["tables"],
+        ranks=ranks,
+        files=content["files"],
+        provenance=provenance,
     )
 
 
-def record_paths(folder: Path) -> list:
-    """Every record under a folder, in order of their paths; links are not followed."""
-    found = []
-    for root, folders, files in os.walk(folder):
-        folders.sort()
-        found += [Path(root, name) for name in sorted(files) if name.endswith(RECORD_NAMES)]
-    return found
+def _experiment(case: database.Case) -> dict:
+    point = dict(part.split("=", 1) for part in case.point.split() if "=" in part)
+    return {"check": case.check, **{k: v for k, v in point.items() if k not in NOT_COMPARED}}
 
 
-def load(folder) -> list:
-    """Reads every result record under a folder; copies of one record count once.
+def _run_of_case(case: database.Case) -> Run:
+    workload = "train" if TRAINING & set(case.values) or case.check.startswith("training") else case.check
+    moment = datetime.datetime.fromtimestamp(0 if math.isnan(case.time) else case.time, datetime.timezone.utc)
+    return Run(
+        id=f"{case.session}:{case.key}",
+        path=None,
+        workload=workload,
+        system=case.system,
+        nodes=max(1, case.nodes),
+        devices=max(1, case.tasks),
+        time=moment.isoformat(timespec="seconds"),
+        experiment=_experiment(case),
+        metrics={name: {"value": v.value, "unit": v.unit} for name, v in case.values.items()},
+        ranks=[{**row, "step_time": {"p50": row.get("step_time")}} for row in case.evidence.get("ranks") or ()],
+        provenance={"dataset_digest": case.evidence.get("dataset"), "image_digest": case.evidence.get("image"), "nodelist": case.nodelist},
+        case=case,
+    )
 
-    Returns:
-        list of Run, ordered by start time.
+
+def _same_run(case: database.Case, by_value: dict) -> Optional[Run]:
+    """The record that a test case judged: the one whose metrics are, to the last bit, the case's values."""
+    values = {name: v.value for name, v in case.values.items() if math.isfinite(v.value)}
+    for name, value in values.items():
+        for run in by_value.get((name, value), ()):
+            if all(run.metric(n) == v for n, v in values.items()):
+                return run
+    return None
+
+
+def _join(runs: dict, cases: list) -> list:
+    by_value: dict = {}
+    for run in runs.values():
+        for name in run.metrics:
+            by_value.setdefault((name, run.metric(name)), []).append(run)
+    joined = dict(runs)
+    for case in cases:
+        run = _same_run(case, by_value)
+        if run:
+            joined[run.id] = replace(run, case=case, system=case.system, experiment=_experiment(case))
+        elif case.result != "skip":
+            other = _run_of_case(case)
+            joined[other.id] = other
+    return list(joined.values())
+
+
+def _find(path: Path) -> tuple:
+    """(record files, databases, run reports) at or under a path, in order; links are not followed."""
+    files = [path]
+    if path.is_dir():
+        files = [Path(root, name) for root, folders, names in os.walk(path) for name in sorted(names)]
+    elif not path.exists():
+        raise InputError(f"{path}: no such file or folder; expected the results that `make run` leaves; check --results")
+    records = sorted(f for f in files if f.name.endswith(RECORD_NAMES))
+    databases = sorted(f for f in files if f.suffix == ".db")
+    reports = sorted(f for f in files if database.REPORT_NAME.fullmatch(f.name) and not f.is_symlink())
+    if not records and not databases and not reports:
+        what = "holds no result" if path.is_dir() else "is not a results file"
+        raise InputError(
+            f"{path}: {what}; expected result.json files of workloads, ReFrame's results.db or its run-*.json reports; run `make run` first"
+        )
+    return records, databases, reports
+
+
+def load(path) -> Results:
+    """Reads every record, results database and run report at or under a path; copies of one run count once.
 
     Raises:
-        InputError: no such folder, no record in it, a file that is not a record, or two different records with one id.
+        InputError: there is none, a file is not what its name says, or two different records or sessions have one id.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; expected the folder of results that `make run` fills; check --results")
+    records, databases, reports = _find(Path(path))
     runs: dict = {}
-    for path in record_paths(folder):
-        run = _run(path, path.read_bytes())
-        other: Optional[Run] = runs.get(run.id)
-        if other and canonical(other.record) != canonical(run.record):
+    for file in records:
+        run = _run_of_record(file)
+        other = runs.get(run.id)
+        if other and canonical(_content(other)) != canonical(_content(run)):
             raise InputError(
-                f"{path}: has the same id ({run.id}) as {other.path} but other content; an id names one run; remove one of the two"
+                f"{file}: has the same id ({run.id}) as {other.path} but other content; an id names one run; remove one of the two"
             )
         runs.setdefault(run.id, run)
-    if not runs:
-        raise InputError(
-            f"{folder}: holds no result record; expected files named result.json, as every workload writes; run `make run` first"
-        )
-    return sorted(runs.values(), key=lambda run: (str(run.record["provenance"].get("start_time")), str(run.path)))
+    cases = database.load(databases, reports)
+    if not runs and not cases:
+        raise InputError(f"{path}: the results database holds no test case; run `make run` first")
+    return Results(sorted(_join(runs, cases), key=lambda run: (run.time, run.id)), cases)
+
+
+def _content(run: Run) -> tuple:
+    return run.workload, run.metrics, run.tables, run.ranks, run.provenance
 
 
 def describe(runs: list) -> str:
@@ -130,8 +208,3 @@ def describe(runs: list) -> str:
     for run in runs:
         counts[run.workload] = counts.get(run.workload, 0) + 1
     return ", ".join(f"{n} x {workload}" for workload, n in sorted(counts.items()))
-
-
-def canonical(value) -> str:
-    """A JSON value as text that is equal exactly for equal values."""
-    return json.dumps(value, sort_keys=True, default=str)

@@ -1,65 +1,212 @@
-"""Pictures of time and scaling: the paper's Figs. 3 to 6, efficiency, throughput a device."""
+"""Pictures of time and accuracy over nodes and devices: the paper's Figs. 3 to 6, efficiency, throughput a device.
+
+All are made of rows (series, origin, nodes, devices, mean, deviation, runs): origin "measured" is what this suite measured,
+"published" what the paper prints (hollow), "ideal" a straight line through a series' smallest size.
+"""
 
 import math
 
 import matplotlib.pyplot as plt
 
-from plots.figure import Panel, plain_log
+from plots import published
+from plots.figure import HOLLOW, Panel, legend_above, plain_log
+from plots.results import number
 from plots.series import series, shown, statistic
 from plots.training import trainings
 
-COLUMNS = ("series", "origin", "nodes", "devices", "mean", "deviation", "runs")
+COLUMNS = ("series", "origin", "nodes", "devices", "mean", "deviation", "runs", "bound", "where")
+IDEAL = {"color": "0.55", "linewidth": 1, "linestyle": (0, (5, 3)), "marker": "", "zorder": 1}
+BOUNDS = {"exact": "", "about": " (≈)", "below": " (less than)"}
 
 
-def metric_rows(name: str):
-    """A panel's `rows` function: one metric of the training runs, mean and deviation a series and size."""
+def metric(run, name: str) -> float:
+    """A run's metric; the total training time is the sum of its epochs where the record has no such metric."""
+    value = run.metric(name)
+    if math.isnan(value) and name == "training_time":
+        times = [number(row.get("time")) for row in run.table("epochs")]
+        return math.fsum(times) if times else math.nan
+    return value
+
+
+def _row(label: str, origin: str, size: tuple, values) -> dict:
+    mean, deviation, count = statistic(values)
+    return {"series": label, "origin": origin, "nodes": size[0], "devices": size[1], "mean": mean, "deviation": deviation, "runs": count}
+
+
+def by_size(group: list) -> dict:
+    """(nodes, devices) -> runs, ascending."""
+    sizes: dict = {}
+    for run in group:
+        sizes.setdefault((run.nodes, run.devices), []).append(run)
+    return dict(sorted(sizes.items()))
+
+
+def whole_nodes(runs: list) -> list:
+    """The runs that used every device of their nodes: as many a node as any run of their series."""
+    most = max(run.devices / run.nodes for run in runs)
+    return [run for run in runs if run.devices / run.nodes == most]
+
+
+def one_node(runs: list) -> list:
+    return [run for run in runs if run.nodes == 1]
+
+
+def _losses(runs: list, name: str) -> list:
+    """Notes on the runs that lack a metric, one a reason."""
+    lost: dict = {}
+    for run in runs:
+        if math.isnan(metric(run, name)):
+            reason = run.reason(name)
+            lost[reason] = lost.get(reason, 0) + 1
+    return [f"No {name} in {count} of {len(runs)} training runs: {reason}." for reason, count in lost.items()]
+
+
+def metric_rows(name: str, choose, x: str, with_ideal: bool = False):
+    """A panel's `rows` function: one metric of the training runs over sizes.
+
+    Args:
+        choose: which runs of a series are drawn, e.g. `whole_nodes`.
+        x: "nodes" or "devices": what the picture's axis is.
+        with_ideal: adds the line of perfect scaling (value ~ 1 / size) through the smallest size.
+    """
 
     def rows(runs: list) -> tuple:
         runs = trainings(runs)
-        notes = [] if runs else ["No training run was found."]
-        table, lost = [], {}
+        notes = _losses(runs, name) if runs else ["No training run was found."]
+        measured, ideal = [], []
         for label, group in series(runs).items():
-            for nodes, devices in sorted({(run.nodes, run.devices) for run in group}):
-                same = [run for run in group if (run.nodes, run.devices) == (nodes, devices)]
-                mean, deviation, count = statistic([run.metric(name) for run in same])
-                for run in same:
-                    if math.isnan(run.metric(name)):
-                        lost.setdefault(run.reason(name), []).append(run)
-                if count:
-                    entry = {"series": label, "origin": "measured", "nodes": nodes, "devices": devices}
-                    table.append({**entry, "mean": mean, "deviation": deviation, "runs": count})
-        for reason, without in lost.items():
-            notes.append(f"{len(without)} of {len(runs)} training runs have no {name}: {reason}.")
-        return table, notes + shown(row["series"] for row in table)[1]
+            points = [_row(label, "measured", size, [metric(r, name) for r in same]) for size, same in by_size(choose(group)).items()]
+            points = [p for p in points if p["runs"]]
+            measured += points
+            if with_ideal and len({p[x] for p in points}) > 1:
+                first = points[0]
+                ideal += [
+                    {**p, "origin": "ideal", "mean": first["mean"] * first[x] / p[x], "deviation": math.nan, "runs": 0} for p in points
+                ]
+        printed = [p for p in published.points(name) if x == "nodes" or p["nodes"] == 1]
+        if not measured:
+            notes.append("Nothing measured: only published numbers are shown." if printed else "Nothing measured.")
+        notes += shown(row["series"] for row in measured)[1] + ([published.note()] if printed else [])
+        return measured + ideal + printed, notes
 
     return rows
 
 
-def over(axes, rows: list, x: str) -> None:
-    """Draws mean and deviation of each series over `x` ("nodes" or "devices"), on log axes with plain tick labels."""
-    names, _ = shown(row["series"] for row in rows)
-    for name, style in zip(names, plt.rcParams["axes.prop_cycle"]):
-        points = sorted((r for r in rows if r["series"] == name), key=lambda r: r[x])
+def efficiency_rows(runs: list) -> tuple:
+    """Scaling efficiency: time at the smallest size x its nodes, over time x nodes, from time_per_epoch."""
+    runs = trainings(runs)
+    notes = _losses(runs, "time_per_epoch") if runs else ["No training run was found."]
+    rows = []
+    for label, group in series(runs).items():
+        times = {size: [run.metric("time_per_epoch") for run in same] for size, same in by_size(whole_nodes(group)).items()}
+        times = {size: values for size, values in times.items() if statistic(values)[2]}
+        if len(times) < 2:
+            notes.append(f"{label}: no efficiency from one size alone.")
+            continue
+        (first, _), base = next(iter(times.items()))
+        base = statistic(base)[0]
+        rows += [_row(label, "measured", size, [first * base / (size[0] * t) if t else math.nan for t in ts]) for size, ts in times.items()]
+        if first > 1:
+            notes.append(f"{label}: relative to {first} nodes, the smallest size that was run.")
+    printed = published.points("time_per_epoch")
+    base = printed[0]
+    rows += [{**p, "mean": base["mean"] * base["nodes"] / (p["mean"] * p["nodes"]), "where": f"from {p['where']}"} for p in printed]
+    return rows, notes + shown(row["series"] for row in rows if row["origin"] == "measured")[1] + [published.note()]
+
+
+def _runs_text(points: list) -> str:
+    counts = sorted({p["runs"] for p in points})
+    if counts[-1] < 2:
+        return ""
+    return f", mean of {counts[0]}" if len(counts) == 1 else f", mean of {counts[0]} to {counts[-1]}"
+
+
+def draw_over(rows: list, x: str, x_label: str, y_label: str, log_y: bool) -> plt.Figure:
+    """Mean and deviation of each series over `x`, ideal lines thin, published numbers hollow."""
+    names, _ = shown(row["series"] for row in rows if row["origin"] == "measured")
+    printed = [r for r in rows if r["origin"] == "published"]
+    entries = len(names) + len({(r["series"], r["bound"]) for r in printed})
+    figure, axes = plt.subplots(figsize=(6.4, 3.8 + 0.17 * entries))  # the legend takes its own room
+    cycle = list(plt.rcParams["axes.prop_cycle"])
+    for name, style in zip(names, cycle):
+        points = sorted((r for r in rows if r["series"] == name and r["origin"] == "measured"), key=lambda r: r[x])
         deviation = [0 if math.isnan(p["deviation"]) else p["deviation"] for p in points]
-        count = sorted({p["runs"] for p in points})
-        runs = f"{count[0]}" if len(count) == 1 else f"{count[0]}–{count[-1]}"
-        label = f"{name} (mean of {runs})" if count[-1] > 1 else name
-        axes.errorbar([p[x] for p in points], [p["mean"] for p in points], yerr=deviation, label=label, **style)
+        axes.errorbar([p[x] for p in points], [p["mean"] for p in points], yerr=deviation, label=name + _runs_text(points), **style)
+        ideal = sorted((r for r in rows if r["series"] == name and r["origin"] == "ideal"), key=lambda r: r[x])
+        if ideal:
+            axes.plot([p[x] for p in ideal], [p["mean"] for p in ideal], label="ideal" if name == names[0] else "_", **IDEAL)
+    for i, name in enumerate(dict.fromkeys(r["series"] for r in printed)):
+        for bound, suffix in BOUNDS.items():
+            points = [r for r in printed if r["series"] == name and r["bound"] == bound]
+            marker = {"exact": "os"[i % 2], "about": "Dd"[i % 2], "below": "v"}[bound]
+            if points:
+                axes.plot(
+                    [p[x] for p in points], [p["mean"] for p in points], label=name + suffix, markersize=8, **{**HOLLOW, "marker": marker}
+                )
     sizes = sorted({r[x] for r in rows})
     axes.set_xscale("log", base=2)
     axes.set_xticks(sizes, [str(s) for s in sizes])
     axes.minorticks_off()
     axes.set_xlim(min(sizes) / 1.3, max(sizes) * 1.3)
-    axes.legend()
-
-
-def _draw_time(rows: list) -> plt.Figure:
-    figure, axes = plt.subplots()
-    over(axes, rows, "devices")
-    plain_log(axes.yaxis)
-    axes.set_xlabel("devices (ranks)")
-    axes.set_ylabel("time per epoch (s)")
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    if log_y:
+        plain_log(axes.yaxis)
+    legend_above(axes)
     return figure
 
 
-PANELS = (Panel("time_per_epoch", "Time per epoch", COLUMNS, metric_rows("time_per_epoch"), _draw_time),)
+def _drawing(x: str, x_label: str, y_label: str, log_y: bool, limits=None):
+    def draw(rows: list) -> plt.Figure:
+        figure = draw_over(rows, x, x_label, y_label, log_y)
+        if limits:
+            figure.axes[0].set_ylim(limits[0], max(limits[1], 1.05 * max(r["mean"] for r in rows)) or 1)
+        return figure
+
+    return draw
+
+
+PANELS = (
+    Panel(
+        "fig3_time_per_epoch",
+        "Fig. 3  Time per epoch on one node",
+        COLUMNS,
+        metric_rows("time_per_epoch", one_node, "devices", with_ideal=True),
+        _drawing("devices", "devices of one node (ranks)", "time per epoch (s)", True),
+    ),
+    Panel(
+        "fig4_time_per_epoch",
+        "Fig. 4  Time per epoch over nodes",
+        COLUMNS,
+        metric_rows("time_per_epoch", whole_nodes, "nodes", with_ideal=True),
+        _drawing("nodes", "nodes", "time per epoch (s)", True),
+    ),
+    Panel(
+        "fig5_training_time",
+        "Fig. 5  Total training time over nodes",
+        COLUMNS,
+        metric_rows("training_time", whole_nodes, "nodes", with_ideal=True),
+        _drawing("nodes", "nodes", "training time, all epochs (s)", True),
+    ),
+    Panel(
+        "fig6_f1",
+        "Fig. 6  F1 over nodes",
+        COLUMNS,
+        metric_rows("f1_micro", whole_nodes, "nodes"),
+        _drawing("nodes", "nodes", "F1 score, micro average (1)", False, (0, 1)),
+    ),
+    Panel(
+        "efficiency",
+        "Scaling efficiency",
+        COLUMNS,
+        efficiency_rows,
+        _drawing("nodes", "nodes", "efficiency (1)", False, (0, 1.1)),
+    ),
+    Panel(
+        "throughput_per_device",
+        "Training throughput a device",
+        COLUMNS,
+        metric_rows("throughput_per_device", whole_nodes, "devices"),
+        _drawing("devices", "devices (ranks)", "throughput a device (img/s)", False, (0, 0)),
+    ),
+)

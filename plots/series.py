@@ -1,4 +1,4 @@
-"""Groups runs into series (one system, one configuration) and repetitions into mean and deviation."""
+"""Groups runs into series (one system, one experiment) and repetitions into mean and deviation."""
 
 import math
 import statistics
@@ -10,14 +10,12 @@ MOST_SERIES = 8  # what the palette can tell apart
 
 def key(run) -> str:
     """Runs with one key are the same experiment, at whatever number of nodes."""
-    digest = run.record["provenance"].get("dataset_digest")
-    return canonical([run.workload, run.system, digest, run.compared()])
+    return canonical([run.workload, run.system, run.provenance.get("dataset_digest"), run.experiment])
 
 
-def _differing(group: list, fields: dict) -> str:
-    """The config fields in which this series differs from others of its system, as text."""
-    config = group[0].compared()
-    parts = [f"{name}={config.get(name)}" for name, values in fields.items() if len(values) > 1]
+def _difference(run, fields: dict) -> str:
+    """The settings in which this run's series differs from others of its system, as text."""
+    parts = [f"{name}={run.experiment[name]}" for name in fields if name in run.experiment and len(fields[name]) > 1]
     return ", ".join(parts[:3]) + (", …" if len(parts) > 3 else "")
 
 
@@ -35,17 +33,16 @@ def series(runs: list) -> dict:
         by_system.setdefault(group[0].system, []).append(group)
     labelled: dict = {}
     for system, members in by_system.items():
-        fields: dict = {}
+        names = dict.fromkeys(name for group in members for name in group[0].experiment)
+        fields = {name: {canonical(group[0].experiment.get(name)) for group in members} for name in names}
         for group in members:
-            for name, value in group[0].compared().items():
-                fields.setdefault(name, set()).add(canonical(value))
-        for group in members:
-            difference = _differing(group, fields)
+            difference = _difference(group[0], fields)
             label = f"{system} ({difference})" if difference else system
-            if label in labelled:  # the settings agree: it is the data that differ
-                digest = str(group[0].record["provenance"].get("dataset_digest"))[:15]
-                label = f"{label}, data {digest}"
-            labelled.setdefault(label, []).extend(group)
+            if label in labelled:  # the settings shown agree: it is others, or the data, that differ
+                label += f", data {str(group[0].provenance.get('dataset_digest')).replace('sha256:', '')[:8]}"
+            if label in labelled:
+                label += f", series {len(labelled) + 1}"
+            labelled[label] = group
     return labelled
 
 

@@ -1,12 +1,12 @@
 """Pictures of single trainings: learning curves, scores a class, sample patches."""
 
 import math
-import textwrap
 
 import matplotlib.pyplot as plt
 import numpy as np
 
-from plots.figure import Panel, plain_log
+from plots import published
+from plots.figure import HOLLOW, Panel, legend_above, plain_log, short
 from plots.results import number
 from plots.series import series, shown, statistic
 
@@ -20,6 +20,7 @@ CURVES = {  # column of tables.epochs -> (axes, label)
 }
 AXES = {"time": "time per epoch (s)", "loss": "loss (1)", "F1": "F1 score (1)", "learning rate": "learning rate (1)"}
 MOST_CURVES = 4  # series in one picture of learning curves; more would hide each other
+PUBLISHED = "JUWELS, 1 node, published (Table 3, multispectral)"
 MOST_SAMPLES = 12
 MOST_LABELS = 7  # under one patch
 THRESHOLD = 0.5
@@ -30,7 +31,7 @@ def trainings(runs: list) -> list:
     return [run for run in runs if run.workload == "train"]
 
 
-def latest(runs: list, has) -> tuple:
+def latest(runs: list, has):
     """The last run for which `has(run)` is true (None if there is none)."""
     return next((run for run in reversed(runs) if has(run)), None)
 
@@ -108,7 +109,7 @@ def draw_curves(rows: list) -> plt.Figure:
 
 
 def class_rows(runs: list) -> tuple:
-    """F1, precision, recall and support of every class, mean and deviation over the runs of each series."""
+    """F1, precision, recall and support of every class, mean and deviation over the runs of each series; then the paper's Table 3."""
     runs = trainings(runs)
     scored = [run for run in runs if run.table("per_class")]
     notes = [] if runs else ["No training run was found."]
@@ -121,74 +122,81 @@ def class_rows(runs: list) -> tuple:
             for row in run.table("per_class"):
                 classes.setdefault(str(row.get("label")), []).append(row)
         for name, entries in classes.items():
-            row = {"series": label, "class": name, "support": statistic([number(e.get("support")) for e in entries])[0]}
+            support = statistic([number(e.get("support")) for e in entries])[0]
+            row = {"series": label, "origin": "measured", "class": name, "support": support}
             for score in ("f1", "precision", "recall"):
                 mean, deviation, count = statistic([number(e.get(score)) for e in entries])
                 row.update({score: mean, f"{score}_deviation": deviation, "runs": max(count, row.get("runs", 0))})
             rows.append(row)
     names, note = shown(row["series"] for row in rows)
-    absent = [row for row in rows if row["series"] in names and not row["support"] > 0]
+    absent = [row for row in rows if row["series"] in names and not _drawable(row)]
     if absent:
-        notes.append(f"Not drawn: {len(absent)} classes that no test patch carries (support 0).")
-    return rows, notes + note
+        notes.append(f"Not drawn: {len(absent)} of {len(rows)} rows, without a test patch of the class (support 0) or without F1.")
+    if runs and not rows:
+        notes.append("Only published numbers are shown.")
+    rows += [
+        {"series": PUBLISHED, "origin": "published", "class": row["class"], "support": row["support"], "f1": row["f1_multispectral"]}
+        for row in published.table3()
+    ]
+    return rows, notes + note + [published.note()]
 
 
-def _present(rows: list, name: str) -> list:
-    return [r for r in rows if r["series"] == name and r["support"] > 0 and math.isfinite(r["f1"])]
+def _drawable(row: dict) -> bool:
+    return row["support"] > 0 and math.isfinite(row["f1"])
 
 
-def short(label: str, width: int = 44) -> str:
-    """A class label cut to `width` characters."""
-    return textwrap.shorten(label, width, placeholder=" …")
+def _marked(rows: list) -> list:
+    """(series, its drawable rows, its markers): the measured ones in the palette's order, then the published ones, hollow."""
+    names, _ = shown(row["series"] for row in rows if row["origin"] == "measured")
+    styles = [{**style, "linestyle": "none"} for style in plt.rcParams["axes.prop_cycle"]]
+    marked = [(name, [r for r in rows if r["series"] == name and _drawable(r)], style) for name, style in zip(names, styles)]
+    return [*marked, (PUBLISHED, [r for r in rows if r["origin"] == "published" and _drawable(r)], HOLLOW)]
 
 
 def draw_classes(rows: list) -> plt.Figure:
     """A line a class, most frequent first: F1 on the left, support (log) on the right."""
-    names, _ = shown(row["series"] for row in rows)
-    present = [r for name in names for r in _present(rows, name)]
+    marked = _marked(rows)
     support: dict = {}
-    for row in present:
-        support[row["class"]] = max(support.get(row["class"], 0), row["support"])
+    for _, points, _ in marked if not marked[0][1] else marked[:1]:  # the order is the first series' own
+        for row in points:
+            support[row["class"]] = row["support"]
     order = sorted(support, key=lambda c: (support[c], c))
-    height = max(2.6, 1.3 + 0.2 * len(order))
+    height = max(2.6, 1.5 + 0.2 * len(order))
     figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, height), sharey=True, width_ratios=(3, 1))
-    for name, style in zip(names, plt.rcParams["axes.prop_cycle"]):
-        points = _present(rows, name)
+    for name, points, style in marked:
+        points = [p for p in points if p["class"] in support]
         at = [order.index(p["class"]) for p in points]
-        style = {**style, "linestyle": "none"}
-        deviation = [0 if math.isnan(p["f1_deviation"]) else p["f1_deviation"] for p in points]
-        left.errorbar([p["f1"] for p in points], at, xerr=deviation, label=name, markersize=5, capsize=2, **style)
-        right.plot([p["support"] for p in points], at, markersize=5, **style)
+        deviation = [0 if math.isnan(p.get("f1_deviation", math.nan)) else p["f1_deviation"] for p in points]
+        if points:
+            left.errorbar([p["f1"] for p in points], at, xerr=deviation, label=name, markersize=5, capsize=2, **style)
+            right.plot([p["support"] for p in points], at, markersize=5, **style)
     left.set_yticks(range(len(order)), [short(c) for c in order])
     left.set_ylim(-0.7, len(order) - 0.3)
     left.set_xlim(-0.02, 1.02)
     left.set_xlabel("F1 score (1)")
     plain_log(right.xaxis)
     right.set_xlabel("support (patches)")
-    if len(names) > 1:
-        left.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
+    legend_above(left)
     return figure
 
 
 def draw_support(rows: list) -> plt.Figure:
     """F1 over support: one marker a class."""
-    names, _ = shown(row["series"] for row in rows)
-    figure, axes = plt.subplots()
-    for name, style in zip(names, plt.rcParams["axes.prop_cycle"]):
-        points = _present(rows, name)
-        axes.plot([p["support"] for p in points], [p["f1"] for p in points], label=name, alpha=0.8, **{**style, "linestyle": "none"})
+    figure, axes = plt.subplots(figsize=(6.4, 4.6))
+    for name, points, style in _marked(rows):
+        if points:
+            axes.plot([p["support"] for p in points], [p["f1"] for p in points], label=name, **style)
     plain_log(axes.xaxis)
     axes.set_ylim(-0.03, 1.03)
     axes.set_xlabel("support (test patches that carry the class)")
     axes.set_ylabel("F1 score (1)")
-    if len(names) > 1:
-        axes.legend()
+    legend_above(axes)
     return figure
 
 
 def _samples(run):
     """The samples of a run: (rgb, truth, score, names), or None with the reason."""
-    name = run.record["files"].get("samples")
+    name = run.files.get("samples")
     if not name:
         return None, "the last training run kept no sample patches"
     path = run.path.parent / name
@@ -207,7 +215,7 @@ def sample_rows(runs: list) -> tuple:
     runs = trainings(runs)
     if not runs:
         return [], ["No training run was found."]
-    run = latest(runs, lambda r: r.record["files"].get("samples")) or runs[-1]
+    run = latest(runs, lambda r: r.files.get("samples")) or runs[-1]
     arrays, why = _samples(run)
     if arrays is None:
         return [], [f"No sample patches: {why}."]
@@ -220,7 +228,7 @@ def sample_rows(runs: list) -> tuple:
             label = labels[c] if c < len(labels) else f"class {c}"
             rows.append(
                 {
-                    "patch": str(names[i]),
+                    "patch": names[i].decode() if isinstance(names[i], bytes) else str(names[i]),
                     "class": label,
                     "true": int(truth[i, c] > 0),
                     "score": round(float(score[i, c]), 6),
@@ -270,14 +278,26 @@ PANELS = (
     Panel(
         "f1_per_class",
         "F1 a class, most frequent on top",
-        ("series", "class", "support", "f1", "f1_deviation", "precision", "precision_deviation", "recall", "recall_deviation", "runs"),
+        (
+            "series",
+            "origin",
+            "class",
+            "support",
+            "f1",
+            "f1_deviation",
+            "precision",
+            "precision_deviation",
+            "recall",
+            "recall_deviation",
+            "runs",
+        ),
         class_rows,
         draw_classes,
     ),
     Panel(
         "f1_against_support",
         "F1 against how often a class occurs",
-        ("series", "class", "support", "f1", "f1_deviation", "runs"),
+        ("series", "origin", "class", "support", "f1", "f1_deviation", "runs"),
         class_rows,
         draw_support,
     ),

@@ -1,0 +1,92 @@
+"""Which node is slow: step time of every rank, a row a node."""
+
+import math
+import statistics
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from plots.figure import Panel, short
+from plots.results import number
+from plots.training import trainings
+
+SLOW = 1.1  # a node whose median step is this much above the median of all nodes is pointed at
+MOST_NUMBERS = 32  # columns up to which the step times are written into the map
+
+
+def _step_time(rank: dict) -> float:
+    return number((rank.get("step_time") or {}).get("p50"))
+
+
+def _has_steps(run) -> bool:
+    return any(math.isfinite(_step_time(rank)) for rank in run.ranks)
+
+
+def rank_rows(runs: list) -> tuple:
+    """Median step time of every rank of the largest training run that kept them, and how its node compares with all."""
+    candidates = [run for run in trainings(runs) if _has_steps(run)]
+    if not candidates:
+        return [], ["No training run kept the step times of its ranks."]
+    run = max(candidates, key=lambda run: (len(run.ranks), run.time))  # the largest one has seen the most nodes
+    times: dict = {}
+    for rank in run.ranks:
+        times.setdefault(str(rank.get("hostname") or "unnamed node"), []).append((number(rank.get("rank")), _step_time(rank)))
+    medians = {node: statistics.median(t) for node, ranks in times.items() if (t := [x for _, x in ranks if math.isfinite(x)])}
+    middle = statistics.median(medians.values())
+    rows = [
+        {
+            "system": run.system,
+            "time": run.time,
+            "node": node,
+            "rank": int(rank),
+            "place": place,
+            "step_time": value,
+            "node_excess_percent": round(100 * (medians[node] / middle - 1), 2) if node in medians and middle > 0 else math.nan,
+        }
+        for node, ranks in sorted(times.items())
+        for place, (rank, value) in enumerate(sorted(r for r in ranks if math.isfinite(r[0])))
+    ]
+    lost = [row for row in rows if math.isnan(row["step_time"])]
+    notes = [f"The largest training run, the last of that size: {run.system}, {run.time}."]
+    return rows, notes + ([f"{len(lost)} ranks have no step time (white)."] if lost else [])
+
+
+def slow_nodes(rows: list) -> dict:
+    """node -> how many per cent its median step lies above the median node's, for the slow ones."""
+    return {row["node"]: row["node_excess_percent"] for row in rows if row["node_excess_percent"] >= 100 * (SLOW - 1)}
+
+
+def draw_ranks(rows: list) -> plt.Figure:
+    """A heat map: a row a node, a column a rank of the node; slow nodes are marked with an arrow."""
+    nodes = list(dict.fromkeys(row["node"] for row in rows))
+    columns = 1 + max(row["place"] for row in rows)
+    grid = np.full((len(nodes), columns), math.nan)
+    for row in rows:
+        grid[nodes.index(row["node"]), row["place"]] = row["step_time"]
+    figure, axes = plt.subplots(figsize=(6.4, 1.8 + min(0.25 * len(nodes), 12)))
+    image = axes.imshow(grid, aspect="auto", interpolation="nearest")
+    axes.grid(False)
+    slow = slow_nodes(rows)
+    labels = [f"{short(node, 24)} ◀ slow, +{slow[node]:.0f} %" if node in slow else short(node, 24) for node in nodes]
+    axes.set_yticks(range(len(nodes)), labels)
+    axes.set_xticks(range(columns))
+    axes.set_xlabel("rank within the node")
+    axes.set_ylabel("node")
+    if columns <= MOST_NUMBERS / 4 and len(nodes) <= MOST_NUMBERS:
+        middle = (np.nanmin(grid) + np.nanmax(grid)) / 2
+        for (y, x), value in np.ndenumerate(grid):
+            if math.isfinite(value):
+                axes.text(x, y, f"{value:.3g}", ha="center", va="center", fontsize=7, color="black" if value > middle else "white")
+    figure.colorbar(image, label="median step time (s)")
+    return figure
+
+
+PANELS = (
+    Panel(
+        "step_time_by_rank",
+        "Step time of every rank",
+        ("system", "time", "node", "rank", "place", "step_time", "node_excess_percent"),
+        rank_rows,
+        draw_ranks,
+    ),
+)

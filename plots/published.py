@@ -1,0 +1,52 @@
+"""The paper's printed numbers: Sedona et al. 2019 (published.yaml, published_table2.csv, published_table3.csv)."""
+
+import csv
+from functools import cache
+from pathlib import Path
+
+import yaml
+
+HERE = Path(__file__).parent
+
+
+@cache
+def _content() -> dict:
+    return yaml.safe_load((HERE / "published.yaml").read_text(encoding="utf-8"))
+
+
+def note() -> str:
+    """The sentence that stands under every picture with hollow markers."""
+    return f"Hollow: published, not measured here: {_content()['source'].strip()} ({_content()['data']}); other data, other times."
+
+
+def points(quantity: str) -> list:
+    """The paper's values of a metric: rows of series, origin, nodes, devices, mean, bound ("exact", "about", "below") and where."""
+    systems = _content()["systems"]
+    return [
+        {
+            "series": f"{system}, published",
+            "origin": "published",
+            "nodes": nodes,
+            "devices": nodes * systems[system]["devices_per_node"],
+            "mean": value,
+            "bound": bound,
+            "where": where,
+        }
+        for name, system, nodes, value, bound, where in _content()["points"]
+        if name == quantity
+    ]
+
+
+def _table(name: str) -> list:
+    with open(HERE / name, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def table2() -> list:
+    """Rows of model ("rgb", "multispectral"), precision, recall, f1 (micro averages), on one JUWELS node."""
+    return [{k: v if k == "model" else float(v) for k, v in row.items()} for row in _table("published_table2.csv")]
+
+
+def table3() -> list:
+    """Rows of class, support, f1_multispectral, f1_rgb, on one JUWELS node."""
+    return [{k: v if k == "class" else float(v) for k, v in row.items()} for row in _table("published_table3.csv")]
