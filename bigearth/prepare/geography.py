@@ -13,6 +13,7 @@ import numpy as np
 from bigearth import nomenclature
 
 CELLS = 91  # patches along the side of a tile
+SPLIT_SHARES = {"train": 269_695, "val": 123_723, "test": 125_866}  # patches in the official splits, of 590,326
 TILES_CSV = Path(__file__).with_name("tiles_125.csv")
 
 
@@ -102,3 +103,12 @@ def draw_labels(rng) -> np.ndarray:
         labels = np.sort(order[np.diff(steps, prepend=0.0) > 0])
         if len(labels):  # one patch in a thousand has none: where the probabilities add up to less than 1
             return labels
+
+
+def draw_splits(count: int, rng) -> np.ndarray:
+    """(count,) shuffled: "train", "val", "test" in the official proportions, and "none" for the rest."""
+    ends = np.rint(np.cumsum(list(SPLIT_SHARES.values())) * (count / nomenclature.ARCHIVE_PATCHES)).astype(int)
+    groups = np.full(count, "none", dtype=object)
+    for split, start, end in zip(SPLIT_SHARES, (0, *ends), ends):
+        groups[start:end] = split
+    return rng.permutation(groups)

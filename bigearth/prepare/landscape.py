@@ -138,25 +138,47 @@ def _ranked(field: np.ndarray) -> np.ndarray:
     return (ranks / field.size).reshape(field.shape)
 
 
-def _parcels(rng, height: int, width: int, warp: float, round_: bool = False) -> np.ndarray:
-    """Periodic parcels of about height x width pixels, each with one value in [0, 1): the nearest of jittered seeds."""
-    rows, columns = SIZE // height, SIZE // width
-    seed_y = (np.arange(rows)[:, None] + rng.uniform(0.1, 0.9, (rows, columns))) * (SIZE / rows)
-    seed_x = (np.arange(columns) + rng.uniform(0.1, 0.9, (rows, columns))) * (SIZE / columns)
-    value = rng.random((rows, columns))
-    y = np.arange(SIZE)[:, None] + warp * _noise(rng, 20)
-    x = np.arange(SIZE) + warp * _noise(rng, 20)
-    row, column = (y * rows / SIZE).astype(int), (x * columns / SIZE).astype(int)
-    best, result = np.full((SIZE, SIZE), np.inf), np.empty((SIZE, SIZE))
+def nearest_seed(y, x, seed_y: np.ndarray, seed_x: np.ndarray, period: tuple, scale: tuple, round_: bool = False) -> np.ndarray:
+    """Which of the jittered seeds of a periodic grid is nearest (Voronoi cells).
+
+    Args:
+        y, x: (H, W) positions.
+        seed_y, seed_x: (R, C) positions of the seeds, each in its own cell of the grid that divides the period in R x C.
+        period: height and width after which the world repeats.
+        scale: what distances in y and x are divided by.
+        round_: Euclidean distance instead of the larger of the two, which makes rectangles.
+
+    Returns:
+        (H, W) index into the flattened seeds.
+    """
+    rows, columns = seed_y.shape
+    row, column = np.floor(y * (rows / period[0])).astype(np.int64), np.floor(x * (columns / period[1])).astype(np.int64)
+    best, result = np.full(row.shape, np.inf), np.zeros(row.shape, np.int64)
     for dr in (-1, 0, 1):
         for dc in (-1, 0, 1):
-            r, c = (row + dr) % rows, (column + dc) % columns
-            dy = np.abs((y - seed_y[r, c] + SIZE / 2) % SIZE - SIZE / 2) / height
-            dx = np.abs((x - seed_x[r, c] + SIZE / 2) % SIZE - SIZE / 2) / width
+            index = (row + dr) % rows * columns + (column + dc) % columns
+            dy = np.abs((y - seed_y.ravel()[index] + period[0] / 2) % period[0] - period[0] / 2) / scale[0]
+            dx = np.abs((x - seed_x.ravel()[index] + period[1] / 2) % period[1] - period[1] / 2) / scale[1]
             distance = np.hypot(dy, dx) if round_ else np.maximum(dy, dx)
             nearer = distance < best
-            best[nearer], result[nearer] = distance[nearer], value[r, c][nearer]
+            best[nearer], result[nearer] = distance[nearer], index[nearer]
     return result
+
+
+def jittered_grid(rng, rows: int, columns: int, period: tuple) -> tuple:
+    """Positions y and x (rows, columns) of one seed in every cell of a grid over the period (height, width)."""
+    y = (np.arange(rows)[:, None] + rng.uniform(0.1, 0.9, (rows, columns))) * (period[0] / rows)
+    x = (np.arange(columns) + rng.uniform(0.1, 0.9, (rows, columns))) * (period[1] / columns)
+    return y, x
+
+
+def _parcels(rng, height: int, width: int, warp: float, round_: bool = False) -> np.ndarray:
+    """Periodic parcels of about height x width pixels, each with one value in [0, 1)."""
+    period = (SIZE, SIZE)
+    seeds = jittered_grid(rng, SIZE // height, SIZE // width, period)
+    value = rng.random(seeds[0].size)
+    y, x = np.mgrid[:SIZE, :SIZE] + warp * np.stack((_noise(rng, 20), _noise(rng, 20)))
+    return value[nearest_seed(y, x, *seeds, period, (height, width), round_)]
 
 
 def _waves(rng, across: int, down: int) -> np.ndarray:

@@ -22,12 +22,11 @@ from osgeo import gdal, osr
 
 from bigearth import bands, nomenclature
 from bigearth.errors import InputError, disk_error
-from bigearth.prepare import command, geography, landscape
+from bigearth.prepare import command, geography, landscape, products
 from bigearth.progress import Progress
 
 gdal.UseExceptions()
 
-SPLIT_SHARES = {"train": 269_695, "val": 123_723, "test": 125_866}  # patches in the official splits, of 590,326
 EXCLUDE = {
     "snow": "patches_with_seasonal_snow.csv",
     "cloud": "patches_with_cloud_and_shadow.csv",
@@ -72,8 +71,6 @@ def plan(count: int, seed: int) -> list:
     """
     if not 1 <= count <= nomenclature.ARCHIVE_PATCHES:
         raise InputError(f"command line: --patches is {count}; expected 1 to {nomenclature.ARCHIVE_PATCHES} (the size of BigEarthNet v1.0)")
-    if seed < 0:
-        raise InputError(f"command line: --seed is {seed}; expected 0 or more")
     rng = np.random.default_rng((seed, 0))
     places = {}
     while len(places) < count:
@@ -81,25 +78,16 @@ def plan(count: int, seed: int) -> list:
         h, v = (int(i) for i in rng.integers(geography.CELLS, size=2))
         places.setdefault(f"{tile.prefixes[rng.integers(len(tile.prefixes))]}_{h}_{v}", (tile, h, v))
     patches = []
-    for name, group in zip(sorted(places), _groups(count, rng)):
+    for name, group in zip(sorted(places), geography.draw_splits(count, rng)):
         tile, h, v = places[name]
         x, y = geography.origin(tile.mgrs)
         patch = Patch(name, tile, x + h * bands.PATCH_METRES, y - v * bands.PATCH_METRES, geography.draw_labels(rng), group)
-        if group not in SPLIT_SHARES:
+        if group not in geography.SPLIT_SHARES:
             patch = patch._replace(group="snow" if patch.time.month in COLD_MONTHS else "cloud")
         elif not nomenclature.to_19(_multi_hot(patch.labels)).any():
             patch = patch._replace(group="unmapped")
         patches.append(patch)
     return patches
-
-
-def _groups(count: int, rng) -> np.ndarray:
-    """(count,) shuffled groups in the official proportions."""
-    ends = np.rint(np.cumsum(list(SPLIT_SHARES.values())) * (count / nomenclature.ARCHIVE_PATCHES)).astype(int)
-    groups = np.full(count, "none", dtype=object)
-    for split, start, end in zip(SPLIT_SHARES, (0, *ends), ends):
-        groups[start:end] = split
-    return rng.permutation(groups)
 
 
 def _multi_hot(labels: np.ndarray) -> np.ndarray:
@@ -230,7 +218,7 @@ def write_archive(out, count: int, seed: int, processes: int) -> list:
         with multiprocessing.Pool(processes) as pool, Progress(count, "synthesis", "patches") as progress:
             for _ in pool.imap_unordered(_draw, tasks, chunksize=16):
                 progress.update(1)
-        for split in SPLIT_SHARES:
+        for split in geography.SPLIT_SHARES:
             write_list(folder / f"{split}.csv", patches, split)
         (folder / "exclude").mkdir()
         for group, name in EXCLUDE.items():
@@ -245,16 +233,28 @@ def write_list(path: Path, patches: list, group: str) -> None:
 
 def run() -> None:
     """The command line."""
-    parser = command.Parser(prog="python -m bigearth.prepare.synthesis", description="Write a synthetic BigEarthNet archive.")
-    parser.add_argument("--patches", type=int, required=True, help="how many patches")
+    parser = command.Parser(
+        prog="python -m bigearth.prepare.synthesis",
+        description="Write synthetic BigEarthNet patches, or Sentinel-2 products to cut them from.",
+    )
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--patches", type=int, help="write an archive of so many patches")
+    what.add_argument("--products", type=int, help="write so many Level-2A products and the list of their patches")
+    parser.add_argument("--tile-size", type=int, default=products.FULL_SIZE, help="of a product, in pixels of 10 m (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of every random number (default: 0)")
     parser.add_argument("--out", required=True, help="new folder to write")
     parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)), help="at work at once (default: one a core)")
     options = parser.parse_args()
-    if options.processes < 1:
-        parser.error(f"--processes is {options.processes}; expected 1 or more")
+    for name, least in (("seed", 0), ("processes", 1)):
+        if getattr(options, name) < least:
+            parser.error(f"--{name} is {getattr(options, name)}; expected {least} or more")
+    if options.products is not None:
+        with command.new_folder(options.out) as folder:
+            rows = products.write_all(folder, options.products, options.tile_size, options.seed, options.processes)
+        print(f"{options.out}: {options.products} products, {len(rows)} patches in patches.csv")
+        return
     patches = write_archive(options.out, options.patches, options.seed, options.processes)
-    counts = {group: sum(p.group == group for p in patches) for group in (*SPLIT_SHARES, *EXCLUDE)}
+    counts = {group: sum(p.group == group for p in patches) for group in (*geography.SPLIT_SHARES, *EXCLUDE)}
     print(f"{options.out}: {len(patches)} patches, " + ", ".join(f"{n} {group}" for group, n in counts.items()))
 
 
