@@ -1,4 +1,4 @@
-"""`python -m plots figures`: draws every picture from the results, each with its data table beside it."""
+"""`python -m plots figures`: draws every picture from the results, each with its data table beside it, and the paper's tables."""
 
 import multiprocessing
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.program import REQUIRED, option
 from bigearth.progress import Progress
-from plots import figure, nodes, results, scaling, training
+from plots import figure, nodes, results, scaling, tables, training
 
 PANELS = scaling.PANELS + nodes.PANELS + training.PANELS
 
@@ -54,6 +54,8 @@ def run(config: FiguresConfig) -> None:
     runs = results.load(config.results).runs
     out = figure.output_folder(config.out)
     print(f"figures from {results.describe(runs)}", file=sys.stderr)
+    for table in (tables.table2(runs), tables.table3(runs)):
+        tables.save(table, out)
     for name, notes in draw(runs, out).items():
         for note in notes:
             print(f"{name}: {note}", file=sys.stderr)

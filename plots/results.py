@@ -31,7 +31,7 @@ class Run:
         nodes, devices: how many took part; a device is what one rank drives (an accelerator, or a set of cores).
         time: when it began or ended, ISO 8601 (UTC).
         experiment: what makes two runs different experiments rather than repetitions: check and point, or the config.
-        metrics, tables, ranks, files, provenance: as in the record.
+        metrics, config, tables, ranks, files, provenance: as in the record.
         case: ReFrame's test case, if it was ReFrame that started the run.
     """
 
@@ -44,6 +44,7 @@ class Run:
     time: str
     experiment: dict = field(repr=False)
     metrics: dict = field(repr=False)
+    config: dict = field(default_factory=dict, repr=False)
     tables: dict = field(default_factory=dict, repr=False)
     ranks: list = field(default_factory=list, repr=False)
     files: dict = field(default_factory=dict, repr=False)
@@ -101,6 +102,7 @@ def _run_of_record(path: Path) -> Run:
         time=str(provenance.get("start_time") or ""),
         experiment={k: v for k, v in content["config"].items() if k not in NOT_COMPARED},
         metrics=content["metrics"],
+        config=content["config"],
         tables=content["tables"],
         ranks=ranks,
         files=content["files"],

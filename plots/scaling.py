@@ -130,7 +130,7 @@ def draw_over(rows: list, x: str, x_label: str, y_label: str, log_y: bool) -> pl
     cycle = list(plt.rcParams["axes.prop_cycle"])
     for name, style in zip(names, cycle):
         points = sorted((r for r in rows if r["series"] == name and r["origin"] == "measured"), key=lambda r: r[x])
-        deviation = [0 if math.isnan(p["deviation"]) else p["deviation"] for p in points]
+        deviation = [p["deviation"] for p in points]  # NaN for a single run: no bar
         axes.errorbar([p[x] for p in points], [p["mean"] for p in points], yerr=deviation, label=name + _runs_text(points), **style)
         ideal = sorted((r for r in rows if r["series"] == name and r["origin"] == "ideal"), key=lambda r: r[x])
         if ideal:

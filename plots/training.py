@@ -4,9 +4,10 @@ import math
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.lines import Line2D
 
 from plots import published
-from plots.figure import HOLLOW, Panel, legend_above, plain_log, short
+from plots.figure import HOLLOW, MISSING, Panel, legend_above, plain_log, short
 from plots.results import number
 from plots.series import series, shown, statistic
 
@@ -71,40 +72,40 @@ def curve_rows(runs: list) -> tuple:
     return rows, notes
 
 
-def _draw_curve(axes, points: list, line: dict, label: str) -> None:
+def _draw_curve(axes, points: list, **style) -> None:
     epoch = np.array([p["epoch"] for p in points], float)
     mean = np.array([p["mean"] for p in points])
     deviation = np.array([p["deviation"] for p in points])
-    axes.plot(epoch, mean, label=label, markersize=3.5, **line)
+    axes.plot(epoch, mean, markersize=4, **style)
     if np.isfinite(deviation).any():
-        axes.fill_between(epoch, mean - deviation, mean + deviation, color=line["color"], alpha=0.18, linewidth=0)
+        axes.fill_between(epoch, mean - deviation, mean + deviation, color=style["color"], alpha=0.18, linewidth=0)
 
 
 def draw_curves(rows: list) -> plt.Figure:
-    """Four small plots over epochs: time, loss, F1, learning rate; the band is one deviation."""
-    figure, grid = plt.subplots(2, 2, figsize=(8.4, 5.8), sharex=True)
-    by_kind = dict(zip(AXES, grid.flat))
+    """Four small plots over epochs: time, loss, F1, learning rate. Colour and marker are the series, the line's style the quantity."""
     names = list(dict.fromkeys(row["series"] for row in rows))[:MOST_CURVES]
+    figure, grid = plt.subplots(2, 2, figsize=(8.4, 5.8 + 0.17 * len(names)), sharex=True)
     cycle = list(plt.rcParams["axes.prop_cycle"])
-    for kind, axes in by_kind.items():
+    for (kind, y_label), axes in zip(AXES.items(), grid.flat):
         columns = [c for c, (k, _) in CURVES.items() if k == kind]
-        for i, name in enumerate(names):
-            for j, column in enumerate(columns):
+        for name, style in zip(names, cycle):
+            for column, line in zip(columns, ("-", "--")):
                 points = [r for r in rows if r["series"] == name and r["quantity"] == column]
                 if any(math.isfinite(p["mean"]) for p in points):
-                    style = cycle[i * len(columns) + j] if len(names) * len(columns) <= len(cycle) else cycle[i]
-                    label = CURVES[column][1] if len(names) == 1 else f"{name}: {CURVES[column][1]}"
-                    _draw_curve(axes, points, style, label)
-        axes.set_ylabel(AXES[kind])
+                    label = name if column == columns[0] else "_"
+                    _draw_curve(axes, points, label=label, color=style["color"], marker=style["marker"], linestyle=line)
+        axes.set_ylabel(y_label)
         axes.xaxis.get_major_locator().set_params(integer=True)
         if not axes.lines:
-            axes.text(0.5, 0.5, f"no {kind} recorded", ha="center", transform=axes.transAxes, color="0.35", style="italic")
-        elif len(columns) > 1 or len(names) > 1:
-            axes.legend(fontsize=7)
+            axes.text(0.5, 0.5, f"no {kind} recorded", ha="center", transform=axes.transAxes, **MISSING)
+        elif len(columns) > 1:
+            grey = [Line2D([], [], color="0.3", linestyle=line) for line in ("-", "--")]
+            axes.legend(grey, [CURVES[column][1] for column in columns])
+        if kind == "F1" and axes.lines:
+            axes.set_ylim(0, 1)
     for axes in grid[-1]:
         axes.set_xlabel("epoch")
-    if by_kind["F1"].lines:
-        by_kind["F1"].set_ylim(0, 1)
+    legend_above(grid[0, 0])
     return figure
 
 
@@ -166,7 +167,7 @@ def draw_classes(rows: list) -> plt.Figure:
     for name, points, style in marked:
         points = [p for p in points if p["class"] in support]
         at = [order.index(p["class"]) for p in points]
-        deviation = [0 if math.isnan(p.get("f1_deviation", math.nan)) else p["f1_deviation"] for p in points]
+        deviation = [p.get("f1_deviation", math.nan) for p in points]
         if points:
             left.errorbar([p["f1"] for p in points], at, xerr=deviation, label=name, markersize=5, capsize=2, **style)
             right.plot([p["support"] for p in points], at, markersize=5, **style)
