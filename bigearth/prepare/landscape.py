@@ -119,7 +119,7 @@ COVERS = {
 LINEAR = {122: 2.0, 511: 5.0}  # covers that are lines, and half their width in pixels
 # fmt: on
 _GREEN = (0.15, 0.15, 0.35, 0.65, 0.95, 1.0, 1.0, 0.95, 0.8, 0.55, 0.3, 0.15)  # share of summer state, January to December
-_SUN = (0.66, 0.72, 0.82, 0.92, 0.97, 1.0, 1.0, 0.97, 0.9, 0.8, 0.7, 0.65)  # brightness: longer shadows in winter
+_SUN = (0.74, 0.81, 0.92, 1.02, 1.07, 1.1, 1.1, 1.07, 1.0, 0.9, 0.78, 0.72)  # brightness: longer shadows in winter
 _HAZE = {"B01": 60.0, "B02": 50.0, "B03": 35.0, "B04": 22.0, "B05": 15.0}  # path radiance that atmospheric correction leaves
 
 

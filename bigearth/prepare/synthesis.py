@@ -138,7 +138,7 @@ def pixels(patch: Patch, seed: int, index: int) -> dict:
     day = landscape.season(patch.time.month, rng)
     scene = landscape.render(mosaic(patch.labels, view, rng), view, day)
     if patch.group in ("snow", "cloud"):
-        landscape.cover_up(scene, view, patch.group, rng.uniform(0.2, 0.9), day)
+        landscape.cover_up(scene, view, patch.group, rng.uniform(0.05, 0.4), day)
     return landscape.sense(scene, rng)
 
 
