@@ -1,0 +1,166 @@
+#!/usr/bin/env bash
+# Builds an image: containers/build.sh NAME, with NAME one of cpu, v100, latest, k80. Writes NAME.sif and NAME.json (digest, sizes,
+# versions of everything inside). As root, or as an ordinary user with subordinate ids (then --fakeroot is implied).
+#
+#   --output DIR          where NAME.sif and NAME.json go (default: containers)
+#   --bootstrap docker    start from a Docker image instead of debootstrap; --from IMAGE says which
+#   --mirror URL          Debian mirror (default: the one apt uses here); a dated snapshot mirror makes a build repeatable for ever
+#   --sign KEY.pem        sign it with the site's private key
+#   --verify KEY.pem      build nothing: check NAME.sif against the site's public key
+#   --force               build again though nothing changed
+#
+# Each layer is kept in ~/.cache/bigearth-bench under the digest of its inputs: a second build takes seconds.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/bigearth-bench
+squashfs=(--mksquashfs-args "-comp zstd -Xcompression-level 3")   # 8 times faster than gzip and 3 % larger
+
+say() { printf 'build: %s\n' "$*" >&2; }
+die() { printf 'error: %s\n' "$*" >&2; exit 2; }
+digest() { sha256sum | cut -c1-64; }
+
+read_options() {
+    name=${1:-}; shift || true
+    output=containers bootstrap=debootstrap from='' mirror='' sign='' verify='' force=''
+    while [ $# -gt 0 ]; do
+        case $1 in
+            --force) force=1; shift ;;
+            --output|--bootstrap|--from|--mirror|--sign|--verify)
+                [ $# -gt 1 ] || die "command line: $1 needs a value; \`head -16 containers/build.sh\` explains the options"
+                printf -v "${1#--}" %s "$2"; shift 2 ;;
+            *) die "command line: unknown option $1; \`head -16 containers/build.sh\` lists the options" ;;
+        esac
+    done
+    local known; known=$(basename -s .conf -a containers/*.conf | xargs)
+    [[ " $known " == *" $name "* && -n $name ]] || die "no image is called '$name'; expected one of: ${known// /, }"
+    # shellcheck source=/dev/null
+    . "containers/$name.conf"
+    from=${from:-$FROM}
+}
+
+# Everything that would stop the build half-way, said before it starts.
+check_host() {
+    apptainer --version >/dev/null 2>&1 || die "apptainer is not installed; run ci/install-apptainer.sh as root, or load the site's module"
+    [ "$(uname -m)" = x86_64 ] || die "this machine is $(uname -m) and the locks hold x86-64 packages; build on an x86-64 machine"
+    [ "$(id -u)" = 0 ] || unshare --user true 2>/dev/null ||
+        die "this host allows no user namespaces; build as root, on another host, or set user.max_user_namespaces above 0"
+    case $bootstrap in
+        debootstrap) command -v debootstrap >/dev/null || die "debootstrap is not installed; install it, or use --bootstrap docker" ;;
+        docker) ;;
+        *) die "command line: --bootstrap $bootstrap; expected debootstrap or docker" ;;
+    esac
+    [ -z "$sign" ] || [ -r "$sign" ] || die "$sign: cannot read this signing key; expected a private key in PEM format"
+    mkdir -p "$cache/images" "$cache/build/pip" "$output" || die "$cache, $output: cannot make these folders; check their permissions"
+    [ -n "$mirror" ] || mirror=$(debian_mirror)
+    [ -n "$mirror" ] || die "apt here knows no Debian mirror; give one with --mirror URL"
+    local folder free
+    for folder in "$cache" "${APPTAINER_TMPDIR:-/tmp}"; do
+        free=$(df --output=avail -BG "$folder" | tail -n1 | tr -dc 0-9)
+        [ "$free" -ge "$NEEDS_GB" ] || die "$folder has $free GB free and building $name needs $NEEDS_GB; make room, or set APPTAINER_TMPDIR or XDG_CACHE_HOME"
+    done
+}
+
+debian_mirror() {
+    command -v apt-get >/dev/null || return 0
+    local codename; codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
+    apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' "Codename: $codename" | sed 1q
+}
+
+reach_mirror() {
+    wget -q --timeout=20 --tries=2 -O /dev/null "$mirror/dists/$SUITE/Release" ||
+        die "$mirror: no Debian $SUITE can be had there; check the network and the proxy, or give another --mirror"
+}
+
+# The image's own lock: its lock files one after another, without the packages it leaves out.
+merged_lock() {
+    # shellcheck disable=SC2086  # a list of files
+    cat $LOCKS | awk -v without=" $WITHOUT " '/^[a-z]/ { split($1, part, "=="); keep = !index(without, " " part[1] " ") } keep'
+}
+version_of() { sed -n "s/^$1==\([^ ]*\).*/\1/p" "$inputs/requirements.txt" | sed 1q; }
+
+# What each layer is made of, as a digest: the key that it is kept under.
+gather_inputs() {
+    work=$(mktemp -d); inputs=$work/inputs
+    trap 'rm -rf "$work" "$cache/images/.partial-$$.sif"' EXIT
+    mkdir "$inputs"
+    merged_lock >"$inputs/requirements.txt"
+    cp containers/{apt-packages.txt,selftest.py,materials.py} "$inputs/"
+    base_key=$({ cat containers/base.def; grep '^run' containers/apt-packages.txt; echo "$bootstrap $SUITE $mirror $from"; } | digest)
+    wheel_key=$({ echo "$base_key $CXX $CUDA_ARCHS"; sed -n '/^Stage: build/,/^Stage: final/p' containers/image.def
+                  awk '/^[a-z]/ { keep = /^(horovod|tensorflow|tensorflow-cpu|nvidia-nccl.*)==/ } keep' "$inputs/requirements.txt"; } | digest)
+    key=$({ echo "$base_key $wheel_key $name"; cat containers/image.def "$inputs"/*; } | digest)
+    base=$cache/images/base-${base_key:0:16}.sif
+    wheel=wheel-${wheel_key:0:16}
+    image=$cache/images/$name-${key:0:16}.sif
+}
+
+# layer NAME FILE DEFINITION ARGUMENT...: builds FILE unless it is there; shows the log's last line now and then.
+layer() {
+    local what=$1 file=$2 definition=$3 start=$SECONDS log=$cache/build/$name.log ticker; shift 3
+    [ -z "$force" ] && [ -f "$file" ] && { say "$what: kept from before ($(basename "$file"))"; return; }
+    reach_mirror
+    say "$what: building (log: $log)"
+    (while sleep 30; do say "$what: $((SECONDS - start)) s, $(tail -n1 "$log" | cut -c1-100)"; done) & ticker=$!
+    local status=0 fakeroot=()
+    [ "$(id -u)" = 0 ] || fakeroot=(--fakeroot)
+    apptainer build --force "${fakeroot[@]}" "${squashfs[@]}" --bind "$cache/build:/mnt" "$@" \
+        "$cache/images/.partial-$$.sif" "$definition" >"$log" 2>&1 || status=$?
+    kill $ticker; wait $ticker 2>/dev/null || true
+    if [ $status != 0 ]; then
+        ! grep -q 'No space left on device' "$log" || die "the disk became full while building $what; make room in $cache and ${APPTAINER_TMPDIR:-/tmp} and run it again"
+        tail -n 15 "$log" >&2
+        die "building $what failed; the reason is above and the whole log in $log; correct it and run the same command again"
+    fi
+    mv "$cache/images/.partial-$$.sif" "$file"
+    echo $((SECONDS - start)) >"${file%.sif}.seconds"
+    say "$what: done in $((SECONDS - start)) s"
+}
+
+build() {
+    layer "base layer ($SUITE)" "$base" containers/base.def \
+        --build-arg BOOTSTRAP="$bootstrap" --build-arg FROM="$from" --build-arg SUITE="$SUITE" --build-arg MIRROR="$mirror" --build-arg INPUTS="$inputs"
+    mkdir -p "$cache/build/$wheel"
+    local certificates=${PIP_CERT:-/etc/ssl/certs/ca-certificates.crt}   # the host's: a site's proxy may have an authority of its own
+    [ ! -f "$certificates" ] || cp "$certificates" "$cache/build/certificates.pem"
+    layer "image $name" "$image" containers/image.def \
+        --build-arg BASE="$base" --build-arg INPUTS="$inputs" --build-arg NAME="$name" --build-arg SUITE="$SUITE" --build-arg MIRROR="$mirror" \
+        --build-arg CXX="$CXX" --build-arg CUDA_ARCHS="$CUDA_ARCHS" --build-arg WHEEL="$wheel" \
+        --build-arg TENSORFLOW="$(version_of 'tensorflow\(-cpu\)\?')" --build-arg HOROVOD="$(version_of horovod)" \
+        --build-arg COMMIT="$(git rev-parse HEAD 2>/dev/null || echo unknown)" --build-arg LOCK_DIGEST="sha256:$(digest <"$inputs/requirements.txt")" \
+        --build-arg INPUTS_DIGEST="sha256:$key"
+    find "$cache/images" -name "$name-*" ! -name "$(basename "$image" .sif).*" -delete   # what older inputs gave
+}
+
+# Puts image and bill of materials under their final names.
+deliver() {
+    cp --reflink=auto "$image" "$work/$name.sif"
+    [ -z "$sign" ] || apptainer sign --key "$sign" "$work/$name.sif" >/dev/null || die "$sign: Apptainer cannot sign with this key; expected a private key in PEM format"
+    apptainer exec --bind "$work" "$work/$name.sif" python - "$work/$name.sif" "$work/$name.json" \
+        "name=$name" "git_commit=$(git rev-parse HEAD 2>/dev/null || echo unknown)" "lock_digest=sha256:$(digest <"$inputs/requirements.txt")" \
+        "inputs_digest=sha256:$key" "built=$(date -u -r "$image" +%FT%TZ)" "architecture=amd64" "debian_suite=$SUITE" "cuda_archs=$CUDA_ARCHS" \
+        "signed=${sign:+yes}" "base_build_seconds=$(cat "${base%.sif}.seconds")" "image_build_seconds=$(cat "${image%.sif}.seconds")" <<'PY'
+import hashlib, json, os, sys
+sif, out, *pairs = sys.argv[1:]
+sha = hashlib.sha256()
+with open(sif, "rb") as file:
+    while block := file.read(1 << 20):
+        sha.update(block)
+more = dict(pair.split("=", 1) for pair in pairs)
+materials = json.load(open("/opt/bigearth/materials.json"))
+with open(out, "w") as file:
+    json.dump({"name": more.pop("name"), "digest": materials.pop("digest"), "file_sha256": sha.hexdigest(),
+               "file_bytes": os.path.getsize(sif), **more, **materials}, file, indent=1)
+    file.write("\n")
+PY
+    cp "$work/$name.json" "$output/.$name.json" && cp "$work/$name.sif" "$output/.$name.sif" ||
+        die "$output: cannot write $name.sif; check that the folder is writable and has room"
+    mv "$output/.$name.sif" "$output/$name.sif"; mv "$output/.$name.json" "$output/$name.json"
+    say "$output/$name.sif ($(du -m "$output/$name.sif" | cut -f1) MB), $(grep -o '"sha256:[^"]*' "$output/$name.json" | sed 's/"//;1q')"
+}
+
+read_options "$@"
+[ -z "$verify" ] || exec containers/check.sh "$output/$name.sif" --key "$verify"
+check_host
+gather_inputs
+build
+deliver

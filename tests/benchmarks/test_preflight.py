@@ -1,0 +1,304 @@
+"""Preflight: the judgements on made-up facts of machines we do not have, and the program on this one."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from benchmarks import preflight
+from benchmarks.preflight import FAIL, PASS, WARN, PreflightConfig
+from bigearth import store
+
+OPEN_MPI = "Open MPI v4.1.4, package: Debian OpenMPI"
+MPICH = "MPICH Version:\t4.0.2"
+V100 = ["sm_50", "sm_60", "sm_70", "sm_80", "compute_90"]
+
+
+def fact(rank=0, host="n1", **changes):
+    """What a healthy rank without GPU reports."""
+    healthy = {
+        "rank": rank,
+        "hostname": host,
+        "devices": {
+            "ids": [],
+            "capabilities": [],
+            "names": [],
+            "installed": 0,
+            "kernels": [],
+            "cuda": None,
+            "driver": None,
+            "infiniband": [],
+        },
+        "all_reduce": {"MPI": True},
+        "nccl": None,
+        "data": None,
+        "room": {"scratch": 100.0, "shm": 8.0, "memory": 96.0, "cores": [rank]},
+        "clock": 0.0,
+        "versions": {"tensorflow": "2.15.1", "kernel": "6.1", "image": "sha256:a"},
+    }
+    return {**healthy, **changes}
+
+
+def gpus(count, capability=(7, 0), **changes):
+    found = {
+        "ids": [str(i) for i in range(count)],
+        "capabilities": [capability] * count,
+        "names": ["Tesla V100-SXM2-16GB"] * count,
+        "installed": 4,
+        "kernels": V100,
+        "cuda": "12.2",
+        "driver": "535.104.05",
+        "infiniband": ["mlx5_0"],
+    }
+    return {**found, **changes}
+
+
+def failures(rows):
+    return [(r["host"], r["check"]) for r in rows if r["status"] == FAIL]
+
+
+@pytest.mark.parametrize(
+    "environ, size, library, status",
+    [
+        ({}, 1, OPEN_MPI, PASS),
+        ({"OMPI_COMM_WORLD_SIZE": "2", "PMIX_RANK": "0"}, 2, OPEN_MPI, PASS),
+        ({"OMPI_COMM_WORLD_SIZE": "2", "PMIX_RANK": "0"}, 2, MPICH, FAIL),
+        ({"OMPI_COMM_WORLD_SIZE": "2", "SLURM_NTASKS": "8"}, 2, OPEN_MPI, PASS),
+        ({"PMIX_RANK": "0", "SLURM_STEP_NUM_TASKS": "96", "SLURM_NTASKS": "96"}, 96, OPEN_MPI, PASS),
+        ({"PMI_RANK": "0", "PMI_SIZE": "4", "SLURM_NTASKS": "4"}, 4, OPEN_MPI, FAIL),
+        ({"PMI_RANK": "0", "PMI_SIZE": "4"}, 4, OPEN_MPI, FAIL),
+        ({"PMI_RANK": "0", "PMI_SIZE": "4"}, 4, MPICH, PASS),
+        ({"SLURM_NTASKS": "4", "SLURM_PROCID": "0"}, 4, OPEN_MPI, FAIL),
+        ({"SLURM_NTASKS": "1"}, 1, OPEN_MPI, PASS),
+    ],
+)
+def test_launcher_and_library_must_be_of_one_family(environ, size, library, status):
+    launch = preflight.launcher(environ)
+    assert launch.size == size
+    verdict = preflight.judge_launch("n1", launch, library)
+    assert verdict["status"] == status
+    assert bool(verdict["remedy"]) == (status == FAIL)
+
+
+def test_worlds_of_size_one_are_said():
+    launch = preflight.launcher({"OMPI_COMM_WORLD_SIZE": "8"})
+    verdict = preflight.judge_world("n1", launch, 1)
+    assert verdict["status"] == FAIL and "8 worlds of size 1" in verdict["found"]
+    assert preflight.judge_world("n1", launch, 8)["status"] == PASS
+
+
+@pytest.mark.parametrize(
+    "capability, built, status",
+    [
+        ((7, 0), V100, PASS),
+        ((7, 5), V100, PASS),  # sm_70 runs on 7.5
+        ((3, 7), V100, FAIL),
+        ((3, 7), ["sm_35", "compute_80"], PASS),  # sm_35 runs on 3.7
+        ((7, 0), ["sm_75", "compute_90"], FAIL),
+        ((12, 0), V100, WARN),  # through PTX only
+        ((8, 0), ["sm_70", "compute_90"], FAIL),  # PTX of a newer architecture does not run on an older one
+        ((9, 0), ["sm_80", "compute_80"], WARN),
+        ((10, 0), ["sm_100"], PASS),
+    ],
+)
+def test_kernels_for_an_architecture(capability, built, status):
+    assert preflight.judge_kernels("n1", capability, built, None)["status"] == status
+
+
+def test_another_architecture_than_the_partition_says():
+    assert preflight.judge_kernels("n1", (7, 0), V100, "sm_37")["status"] == FAIL
+    assert preflight.judge_kernels("n1", (7, 0), V100, "sm_70")["status"] == PASS
+
+
+@pytest.mark.parametrize(
+    "driver, cuda, status",
+    [
+        ("535.104.05", "12.2", PASS),
+        ("470.82.01", "12.2", FAIL),
+        ("470.82.01", "11.2", PASS),
+        ("450.51", "11.2", FAIL),
+        ("600.1", "99.0", WARN),
+    ],
+)
+def test_driver_against_cuda(driver, cuda, status):
+    assert preflight.judge_driver("n1", driver, cuda)["status"] == status
+
+
+def test_devices_are_counted_over_the_ranks_of_a_node():
+    def ranks(devices_of_each):
+        return [fact(rank=i, devices=devices) for i, devices in enumerate(devices_of_each)]
+
+    config = PreflightConfig(devices_per_node=4)
+    shared = ranks([gpus(4)] * 4)  # every rank sees all
+    own = ranks([gpus(1, ids=[str(i)]) for i in range(4)])  # every rank sees its own
+    assert not failures(preflight.judge_devices("n1", shared, config)) and not failures(preflight.judge_devices("n1", own, config))
+    assert failures(preflight.judge_devices("n1", own[:3], config)) == [("n1", "devices")]
+
+
+def test_gpus_that_tensorflow_cannot_see():
+    hidden = gpus(0, capabilities=[], names=[])
+    without_cuda = {**hidden, "kernels": [], "cuda": None}
+    for devices, hint in ((hidden, "--nv"), (without_cuda, "v100")):
+        wanted = preflight.judge_devices("n1", [fact(devices=devices)], PreflightConfig(devices_per_node=4))
+        assert wanted[0]["status"] == FAIL and hint in wanted[0]["remedy"]
+        assert preflight.judge_devices("n1", [fact(devices=devices)], PreflightConfig())[0]["status"] == WARN
+    assert preflight.judge_devices("n1", [fact()], PreflightConfig())[0]["found"] == "no device"
+
+
+@pytest.mark.parametrize(
+    "log, network",
+    [
+        (
+            "n1:7:9 [0] NCCL INFO NET/IB : Using [0]mlx5_0:1/IB [1]mlx5_1:1/IB ; OOB ib0:10.0.0.1<0>\nn1:7:9 [0] NCCL INFO Using network IB",
+            "IB",
+        ),
+        ("n1:7:9 [0] NCCL INFO NET/IB : No device found.\nn1:7:9 [0] NCCL INFO NET/Socket : Using [0]eth0:10.0.0.1<0>", "Socket"),
+        ("n1:7:9 [0] NCCL INFO NET/Socket : Using [0]eth0\nn1:7:9 [0] NCCL INFO Using network Socket", "Socket"),
+        ("n1:7:9 [0] NCCL INFO Using network AWS Libfabric", "AWS"),
+        ("", None),
+    ],
+)
+def test_network_from_the_nccl_log(log, network):
+    assert preflight.network_used(log) == network
+
+
+@pytest.mark.parametrize(
+    "used, cards, network, hosts, status",
+    [
+        ("IB", ["mlx5_0"], "infiniband", 2, PASS),
+        ("Socket", ["mlx5_0"], "any", 2, FAIL),
+        ("Socket", [], "infiniband", 2, FAIL),
+        ("Socket", [], "any", 2, WARN),
+        (None, ["mlx5_0"], "any", 2, WARN),
+        (None, ["mlx5_0"], "infiniband", 1, PASS),
+    ],
+)
+def test_silent_fall_back_to_sockets(used, cards, network, hosts, status):
+    facts = [fact(devices=gpus(4, infiniband=cards), nccl=used)]
+    assert preflight.judge_network("n1", facts, hosts, PreflightConfig(network=network))["status"] == status
+
+
+def test_a_wrong_sum_names_the_rank():
+    facts = [fact(0), fact(1, all_reduce={"MPI": True, "Horovod (mpi)": False})]
+    verdict = preflight.judge_all_reduce("n1", facts)
+    assert verdict["status"] == FAIL and "Horovod (mpi) on rank 1" in verdict["found"]
+
+
+def test_room_of_a_node():
+    room = {"scratch": None, "shm": 0.06, "memory": 15.0, "cores": [0, 1]}
+    facts = [fact(0, room=room), fact(1, room={**room, "cores": [2, 3]})]
+    assert failures(preflight.judge_room("n1", facts, PreflightConfig(memory_gb=90))) == [
+        ("n1", "scratch"),
+        ("n1", "shm"),
+        ("n1", "memory"),
+    ]
+    cores = preflight.judge_room("n1", facts, PreflightConfig(cores_per_node=4))[-1]
+    assert (cores["status"], cores["found"]) == (PASS, "4 cores")
+    assert preflight.judge_room("n1", facts, PreflightConfig(cores_per_node=5))[-1]["status"] == FAIL
+
+
+def test_the_odd_node_is_named():
+    facts = [fact(0, "n1"), fact(1, "n2"), fact(2, "n3")]
+    facts[1]["versions"] = {"tensorflow": "2.11.1", "kernel": "6.1", "image": "sha256:b"}
+    facts[2]["versions"] = {**facts[0]["versions"], "kernel": "5.10"}
+    facts[2]["clock"] = -3.0
+    rows = preflight.judge(facts, PreflightConfig(nodes=4, image_digest="sha256:a"))
+    assert failures(rows) == [("job", "nodes"), ("n2", "versions"), ("n2", "image")]
+    assert [(r["host"], r["check"]) for r in rows if r["status"] == WARN and r["check"] != "data"] == [("n3", "clock"), ("n3", "versions")]
+    odd = next(r for r in rows if r["check"] == "versions" and r["status"] == FAIL)
+    assert "tensorflow 2.11.1" in odd["found"] and "tensorflow 2.15.1" in odd["expected"]
+    text = preflight.table(rows)
+    assert text.index(FAIL) < text.index(WARN) < text.index(PASS)
+    assert "3 nodes" in text  # equal and good: one line
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A complete small file, and its digest."""
+    path = tmp_path / "patches.h5"
+    names = [f"S2A_MSIL2A_20170613T101031_0_{i}" for i in range(4)]
+    store.create(path, names, [0, 0, 1, 2], "bilinear", "test")
+    import h5py
+
+    with h5py.File(path, "r+") as file:
+        for key in ("data_super", "data_10m", "data_20m", "data_60m", "classes"):
+            file[key][...] = 7
+        file["checksum"][...] = store.checksums({key: file[key][...] for key in store.DATA})
+    return path, store.finish(path)
+
+
+def test_data_file(data):
+    path, digest = data
+    found = preflight.probe_data(str(path))
+    assert found == {"digest": digest, "patches": 4}
+    assert preflight.judge_data("n1", found, PreflightConfig(data_digest=digest))["status"] == PASS
+    assert preflight.judge_data("n1", found, PreflightConfig(data_digest="sha256:0"))["status"] == FAIL
+    assert preflight.judge_data("n1", None, PreflightConfig())["status"] == WARN
+
+
+def test_data_file_with_a_flipped_bit(data):
+    path, _ = data
+    offset = store.Store(path).offsets["data_super"]
+    with open(path, "r+b") as file:
+        file.seek(offset)
+        file.write(np.uint16(8).tobytes())
+    found = preflight.probe_data(str(path))
+    assert "checksum" in found["wrong"] and str(path) in found["wrong"]
+    assert preflight.judge_data("n1", found, PreflightConfig())["status"] == FAIL
+    assert "no such file" in preflight.probe_data(str(path) + ".not")["wrong"]
+
+
+def start(*options, ranks=1, before=""):
+    """Runs the program as a launcher would; `before` is shell code that runs in each rank first."""
+    allowed = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_rmaps_base_oversubscribe": "1"}
+    program = ["bash", "-c", before + 'exec "$@"', "-", sys.executable, "-m", "benchmarks.preflight", *options]
+    launched = ["mpirun", "-np", str(ranks), *program] if ranks > 1 else program
+    return subprocess.run(launched, capture_output=True, text=True, timeout=180, env={**os.environ, **allowed})
+
+
+def checks(folder):
+    return json.loads((folder / "result.json").read_text())["tables"]["checks"]
+
+
+@pytest.mark.mpi
+def test_two_ranks_here(tmp_path, data):
+    path, digest = data
+    done = start("--output", str(tmp_path), "--data", str(path), "--data-digest", digest, "--ranks", "2", "--time-limit", "150", ranks=2)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = {r["check"]: r for r in checks(tmp_path)}
+    assert all(r["status"] == PASS for r in rows.values())
+    assert rows["world"]["found"] == "2 ranks" and "Horovod" in rows["all-reduce"]["found"]
+    assert "0 FAIL" in done.stdout
+
+
+@pytest.mark.mpi
+def test_ranks_that_do_not_find_each_other(tmp_path):
+    done = start("--output", str(tmp_path), ranks=2, before="unset ${!PMIX_@} ${!OMPI_MCA_@}; ")
+    assert done.returncode == 1
+    assert [r["check"] for r in checks(tmp_path) if r["status"] == FAIL] == ["world"]
+    assert done.stdout.count("2 worlds of size 1") == 1
+
+
+def test_a_failed_check_ends_with_1_and_keeps_the_record(tmp_path):
+    done = start("--output", str(tmp_path), "--memory-gb", "1e6", "--time-limit", "150")
+    assert done.returncode == 1
+    failed = [r for r in checks(tmp_path) if r["status"] == FAIL]
+    assert [r["check"] for r in failed] == ["memory"] and failed[0]["remedy"]
+
+
+def test_a_check_that_hangs_is_named(tmp_path):
+    done = start("--output", str(tmp_path), "--time-limit", "0.2")
+    assert done.returncode == 1
+    assert [r["status"] for r in checks(tmp_path)] == [FAIL] and "not finished after 0.2 s" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "options, sentence", [(["--data-digest", "sha256:0"], "--data-digest without --data"), (["--gpus", "4"], "--gpus")]
+)
+def test_bad_options(tmp_path, options, sentence):
+    done = start("--output", str(tmp_path), *options)
+    assert done.returncode == 2 and sentence in done.stderr
+    assert done.stderr.count("\n") == 1 and not list(tmp_path.iterdir())
