@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Iterator, NamedTuple
 
 import numpy as np
-from osgeo import osr
 
 from bigearth import bands, nomenclature, store
 from bigearth.errors import InputError, disk_error
 from bigearth.prepare import raster
-from bigearth.prepare.extract import Block, Clock
 from bigearth.prepare.selection import PATCH_NAME
+from bigearth.prepare.work import Block, Clock
 
 BLOCK = 64  # patches that are read together: 32 MB in the file
 REMEDY = "unpack the patch again, or leave bad patches out with --on-bad-patch skip"
@@ -88,26 +87,7 @@ def read_metadata(path) -> Metadata:
         raise InputError(
             f"{path}: 'coordinates' span {lrx - ulx} m x {uly - lry} m; expected {bands.PATCH_METRES} m x {bands.PATCH_METRES} m; {REMEDY}"
         )
-    return Metadata(nomenclature.binarise(labels, path), corners, _epsg(projection, path), tile_source)
-
-
-_known_projections = {}  # an archive spells a handful of zones, and parsing one costs as much as reading six bands
-
-
-def _epsg(wkt: str, path: str) -> int:
-    """The EPSG code of a projection.
-
-    Raises:
-        InputError: not a WKT with such a code.
-    """
-    if wkt not in _known_projections:
-        try:
-            _known_projections[wkt] = int(osr.SpatialReference(wkt).GetAuthorityCode(None))
-        except (RuntimeError, TypeError) as error:
-            raise InputError(
-                f"{path}: the projection is not a WKT with an EPSG code; expected a UTM zone, e.g. EPSG:32633; {REMEDY}"
-            ) from error
-    return _known_projections[wkt]
+    return Metadata(nomenclature.binarise(labels, path), corners, raster.epsg(projection, path, REMEDY), tile_source)
 
 
 def read_patch(root, name: str, native: dict) -> tuple:
@@ -138,7 +118,7 @@ def read_patch(root, name: str, native: dict) -> tuple:
             if dataset.GetGeoTransform() != expected:
                 raise InputError(f"{path}: georeference {dataset.GetGeoTransform()}; expected {expected}, as its JSON file says; {REMEDY}")
             if (
-                band is bands.BANDS[0] and _epsg(dataset.GetProjection(), path) != metadata.epsg
+                band is bands.BANDS[0] and raster.epsg(dataset.GetProjection(), path, REMEDY) != metadata.epsg
             ):  # one a patch: it costs as much as reading six
                 raise InputError(f"{path}: another projection than EPSG:{metadata.epsg}, which its JSON file says; {REMEDY}")
             pixels[..., i] = raster.read_window(dataset, path, remedy=REMEDY)
@@ -172,15 +152,16 @@ class ArchiveSource:
 
     def blocks(self) -> list:
         """Runs of `BLOCK` neighbours in the file."""
-        return [Block(None, np.arange(i, min(i + BLOCK, len(self._names)))) for i in range(0, len(self._names), BLOCK)]
+        return [Block(i, None, np.arange(i, min(i + BLOCK, len(self._names)))) for i in range(0, len(self._names), BLOCK)]
 
-    def pieces(self, block: Block, clock: Clock) -> Iterator[tuple]:
-        """Yields (positions, arrays) once: the native bands and classes of the block's patches."""
-        arrays = {
-            key: np.empty((len(block.positions),) + store.ARRAYS[key].shape, store.ARRAYS[key].dtype) for key in store.NATIVE + ("classes",)
-        }
-        with clock("read"):
-            for i, position in enumerate(block.positions):
-                arrays["classes"][i], size = read_patch(self._root, self._names[position], {key: arrays[key][i] for key in store.NATIVE})
-                clock.bytes_read += size
-        yield block.positions, arrays
+    def pieces(self, blocks: list, clock: Clock) -> Iterator[tuple]:
+        """Yields (positions, arrays) a block: its patches' native bands and classes."""
+        for block in blocks:
+            keys = store.NATIVE + ("classes",)
+            arrays = {key: np.empty((len(block.positions),) + store.ARRAYS[key].shape, store.ARRAYS[key].dtype) for key in keys}
+            with clock("read"):
+                for i, position in enumerate(block.positions):
+                    native = {key: arrays[key][i] for key in store.NATIVE}
+                    arrays["classes"][i], size = read_patch(self._root, self._names[position], native)
+                    clock.bytes_read += size
+            yield block.positions, arrays

@@ -10,9 +10,7 @@ import contextlib
 import glob
 import hashlib
 import os
-import time
 from pathlib import Path
-from typing import Iterator, NamedTuple, Protocol
 
 import h5py
 import numpy as np
@@ -20,57 +18,9 @@ from mpi4py import MPI
 
 from bigearth import store
 from bigearth.errors import InputError, disk_error, together
-from bigearth.prepare import bilinear, partition
+from bigearth.prepare import bilinear
 from bigearth.prepare.team import Team
-
-STAGES = ("read", "upsample", "cut", "checksum", "write")
-
-
-class Block(NamedTuple):
-    """Patches that are read together; the division into blocks does not depend on the number of ranks.
-
-    Attributes:
-        key: what the source needs to find them.
-        positions: their places in the file, ascending.
-    """
-
-    key: object
-    positions: np.ndarray
-
-
-class Clock:
-    """Where one rank's time goes.
-
-    Attributes:
-        seconds: stage -> seconds.
-        bytes_read, bytes_written, patches: work done; pixels only.
-    """
-
-    def __init__(self):
-        self.seconds = dict.fromkeys(STAGES, 0.0)
-        self.bytes_read = self.bytes_written = self.patches = 0
-
-    @contextlib.contextmanager
-    def __call__(self, stage: str):
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[stage] += time.perf_counter() - start
-
-
-class Source(Protocol):
-    """Where patches come from."""
-
-    def blocks(self) -> list:
-        """All patches, divided into `Block`s."""
-
-    def pieces(self, block: Block, clock: Clock) -> Iterator[tuple]:
-        """Reads a block (of which only some positions may be left), a bounded piece at a time.
-
-        Yields (positions, arrays): arrays are keyed as in the file, one entry a position; `classes` and the native bands always,
-        `data_super` where the interpolation is not the patch-wise bilinear one.
-        """
+from bigearth.prepare.work import Clock, Source, share_out
 
 
 def partial_path(path, *plan) -> Path:
@@ -120,13 +70,14 @@ def _make_folder(path: Path) -> None:
         raise disk_error(path.parent, "create the folder", error) from error
 
 
-def run(comm: MPI.Comm, source: Source, partial: Path, names: list, splits: np.ndarray, todo: np.ndarray, mpio: bool) -> Clock:
+def run(comm: MPI.Comm, source: Source, partial: Path, names: list, splits: np.ndarray, todo: np.ndarray, method: str, mpio: bool) -> Clock:
     """Reads, cuts and writes the patches at the positions `todo`; every rank its share of the blocks.
 
     Args:
         source: where the patches come from.
         partial: the file that `begin` created, with these names and splits.
         todo: positions still to be done, from `begin`.
+        method: how blocks are shared out, a key of `partition.METHODS`.
         mpio: write from all ranks through MPI-IO; otherwise rank 0 writes what the others send it.
 
     Returns:
@@ -135,9 +86,11 @@ def run(comm: MPI.Comm, source: Source, partial: Path, names: list, splits: np.n
     Raises:
         InputError: a patch is bad, or the file cannot be written; on all ranks.
     """
-    blocks = [Block(b.key, b.positions[np.isin(b.positions, todo, assume_unique=True)]) for b in source.blocks()]
-    blocks = [b for b in blocks if len(b.positions)]
-    share = partition.longest_first([len(b.positions) for b in blocks], comm.size)[comm.rank]
+    pending = np.zeros(len(names), bool)
+    pending[todo] = True
+    left = (block._replace(positions=block.positions[pending[block.positions]]) for block in source.blocks())
+    blocks = [block for block in left if len(block.positions)]
+    share = share_out(blocks, comm.size, method)[comm.rank]
     names = np.array(names, store.ARRAYS["patch"].dtype)
     clock = Clock()
     with contextlib.ExitStack() as stack:
@@ -154,16 +107,15 @@ def run(comm: MPI.Comm, source: Source, partial: Path, names: list, splits: np.n
                     file.flush()
 
         team = stack.enter_context(Team(comm, len(todo), "extract", "patches", receive=write))
-        for block in (blocks[i] for i in share):
-            for positions, arrays in source.pieces(block, clock):
-                if team.stopped:
-                    return clock
-                _complete(arrays, names[positions], splits[positions], clock)
-                clock.patches += len(positions)
-                clock.bytes_written += len(positions) * store.patch_bytes()
-                if mpio:
-                    write((positions, arrays))
-                team.report(len(positions), None if mpio else (positions, arrays))
+        for positions, arrays in source.pieces(share, clock):
+            if team.stopped:
+                return clock
+            _complete(arrays, names[positions], splits[positions], clock)
+            clock.patches += len(positions)
+            clock.bytes_written += len(positions) * store.patch_bytes()
+            if mpio:
+                write((positions, arrays))
+            team.report(len(positions), None if mpio else (positions, arrays))
     with clock("write"), open(partial, "rb") as written:
         os.fsync(written.fileno())
     return clock

@@ -16,7 +16,7 @@ from osgeo import gdal, osr
 
 from bigearth import bands, nomenclature
 from bigearth.errors import InputError, disk_error
-from bigearth.prepare import geography, landscape
+from bigearth.prepare import geography, landscape, patchlist
 from bigearth.progress import Progress
 
 gdal.UseExceptions()
@@ -259,11 +259,11 @@ def write_all(folder: Path, count: int, size: int, seed: int, processes: int) ->
             for h, v, labels in write_product(folder, product, pool, progress):
                 corner = (x + h * bands.PATCH_METRES, y - v * bands.PATCH_METRES)
                 joined = "|".join(nomenclature.LABELS[c] for c in labels)
-                rows.append((f"{product.tile.prefixes[0]}_{h}_{v}", product.name, *corner, joined))
+                rows.append((f"{product.tile.prefixes[0]}_{h}_{v}", product.name, geography.epsg(product.tile.mgrs), *corner, joined))
     splits = geography.draw_splits(len(rows), np.random.default_rng((seed, 4)))
     rows = [(*row, "" if split == "none" else split) for row, split in zip(sorted(rows), splits)]
     text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows([("patch", "tile", "ulx", "uly", "labels", "split"), *rows])
+    csv.writer(text, lineterminator="\n").writerows([patchlist.COLUMNS, *rows])
     try:
         (folder / "patches.csv").write_text(text.getvalue())
     except OSError as error:

@@ -3,11 +3,12 @@
 import os
 
 import numpy as np
-from osgeo import gdal
+from osgeo import gdal, osr
 
 from bigearth.errors import InputError
 
 gdal.UseExceptions()
+osr.UseExceptions()
 gdal.PushErrorHandler("CPLQuietErrorHandler")  # an error becomes an exception; GDAL's own lines on standard error would repeat it
 gdal.SetConfigOption("GDAL_DISABLE_READDIR_ON_OPEN", "EMPTY_DIR")  # no listing of the folder at each of millions of opens
 
@@ -63,6 +64,34 @@ def read_window(dataset: gdal.Dataset, path, window: tuple = None, remedy: str =
             f"{path}: cut short or damaged ({_reason(error)}); expected {columns} x {rows} readable pixels; {remedy}"
         ) from error
     return np.frombuffer(raw, np.uint16).reshape(rows, columns)
+
+
+_epsg_codes = {}  # an archive spells a handful of zones, and parsing one costs as much as reading six bands
+
+
+def epsg(wkt: str, path, remedy: str = REMEDY) -> int:
+    """The EPSG code of a projection.
+
+    Args:
+        wkt: the projection, e.g. `dataset.GetProjection()`.
+        path: the file that it is from, for the error message.
+
+    Raises:
+        InputError: not a WKT with such a code.
+    """
+    if wkt not in _epsg_codes:
+        try:
+            _epsg_codes[wkt] = int(osr.SpatialReference(wkt).GetAuthorityCode(None))
+        except (RuntimeError, TypeError) as error:
+            raise InputError(
+                f"{path}: the projection is not a WKT with an EPSG code; expected a UTM zone, e.g. EPSG:32633; {remedy}"
+            ) from error
+    return _epsg_codes[wkt]
+
+
+def set_block_cache(size: int) -> None:
+    """Bytes that GDAL may hold of decoded blocks in this process."""
+    gdal.SetCacheMax(size)
 
 
 def _reason(error: Exception) -> str:

@@ -10,18 +10,12 @@ pip when first needed, checked by its SHA-256 and kept in the user's cache; noth
 """
 
 import bz2
-import hashlib
 import io
-import os
-import subprocess
-import sys
 import tarfile
-import tempfile
 import zipfile
 from pathlib import Path
 
-from bigearth.errors import InputError, disk_error
-from bigearth.prepare import command
+from bigearth.prepare import command, wheels
 
 PACKAGE = "bigearthnet-common==2.8.0"
 WHEEL = "bigearthnet_common-2.8.0-py3-none-any.whl"
@@ -32,45 +26,13 @@ LISTS = {
 }
 
 
-def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bigearth-bench"
-
-
-def _check(path: Path) -> None:
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
-    if found != SHA256:
-        raise InputError(f"{path}: SHA-256 is {found}, expected {SHA256}; the file is damaged or another one: delete it and try again")
-
-
 def wheel() -> Path:
     """The wheel's path in the cache, fetched if it is not there yet.
 
     Raises:
         InputError: it cannot be fetched, or its content is not the expected one.
     """
-    path = _cache() / WHEEL
-    if not path.exists():
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-                _download(folder)
-                _check(Path(folder) / WHEEL)
-                (Path(folder) / WHEEL).replace(path)
-        except OSError as error:
-            raise disk_error(path, "keep the fetched wheel", error) from error
-    _check(path)
-    return path
-
-
-def _download(folder: str) -> None:
-    arguments = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--no-deps", "--dest", folder, PACKAGE]
-    done = subprocess.run(arguments, capture_output=True, text=True)
-    if done.returncode or not (Path(folder) / WHEEL).exists():
-        lines = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()
-        raise InputError(
-            f"{PACKAGE}: pip could not fetch it ({lines[-1].strip()}); the network or the package index is out of reach; "
-            f"connect, or put {WHEEL} into {_cache()} by hand"
-        )
+    return wheels.fetch(PACKAGE, WHEEL, SHA256)
 
 
 def unpack(source: Path, out: Path) -> None:

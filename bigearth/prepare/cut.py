@@ -1,0 +1,152 @@
+"""Cuts patches out of tiles by their coordinates: the same pixels as `gdal_translate -projwin` on the same bands."""
+
+import itertools
+from typing import Iterator, NamedTuple, Optional
+
+import numpy as np
+
+from bigearth import bands
+from bigearth.errors import InputError
+from bigearth.prepare import tile as tiles
+from bigearth.prepare.work import Block, Clock
+
+GRID = 60  # metres: patch corners lie on the coarsest band's pixels
+SIDE = bands.patch_size(10)
+STRIP = 9  # patch columns that are read at once: about one column of JP2 blocks of 1024 pixels
+PIECE = 64  # patches that are handed on at once: 32 MB
+
+
+class Cut(NamedTuple):
+    """Where a patch lies in its tile.
+
+    Attributes:
+        position: its place in the file.
+        column, row: its upper left corner in pixels of 10 m from the tile's.
+    """
+
+    position: int
+    column: int
+    row: int
+
+
+class TileSource:
+    """Tiles as something to extract patches from (see extract.Source).
+
+    Args:
+        products: scene -> paths of products, from `tile.find_products`.
+        entries: the patches (patchlist.Entry), in the order of the file.
+        upsampler: makes `data_super` of a tile (superres.DSen2), or None for the patch-wise bilinear one.
+    """
+
+    def __init__(self, products: dict, entries: list, upsampler=None):
+        self._entries = entries
+        self._upsampler = upsampler
+        self._members = {}  # path of a product -> positions of its patches
+        for position, entry in enumerate(entries):
+            self._members.setdefault(_product(products, entry), []).append(position)
+
+    def check(self, rank: int, ranks: int) -> None:
+        """Opens this rank's part of the tiles and checks that their patches lie inside; together the ranks check all.
+
+        Raises:
+            InputError: a tile is not usable, or a patch lies outside it, off its grid, or in another UTM zone.
+        """
+        for path in sorted(self._members)[rank::ranks]:
+            self._cuts(tiles.Tile(path), self._members[path])
+
+    def _cuts(self, tile: tiles.Tile, positions) -> list:
+        """Where in an open tile the patches at some positions lie."""
+        cuts = []
+        for position in positions:
+            entry = self._entries[position]
+            if entry.epsg != tile.epsg:
+                raise InputError(
+                    f"{tile.path}: in EPSG:{tile.epsg}, but its patch {entry.name} is in EPSG:{entry.epsg}; expected one UTM zone; "
+                    "correct the patch's line in the list"
+                )
+            x, y = entry.ulx - tile.ulx, tile.uly - entry.uly
+            if x % GRID or y % GRID:
+                raise InputError(
+                    f"{tile.path}: patch {entry.name} at ({entry.ulx}, {entry.uly}) is off the tile's grid; expected whole {GRID} m from its "
+                    f"corner ({tile.ulx:.0f}, {tile.uly:.0f}); correct the patch's line in the list"
+                )
+            cut = Cut(position, int(x) // 10, int(y) // 10)
+            if not (0 <= cut.column <= tile.columns - SIDE and 0 <= cut.row <= tile.rows - SIDE):
+                raise InputError(
+                    f"{tile.path}: patch {entry.name} at ({entry.ulx}, {entry.uly}) lies outside; the tile reaches from ({tile.ulx:.0f}, "
+                    f"{tile.uly:.0f}) to ({tile.ulx + 10 * tile.columns:.0f}, {tile.uly - 10 * tile.rows:.0f}); correct the patch's line in the list"
+                )
+            cuts.append(cut)
+        return cuts
+
+    def blocks(self) -> list:
+        """A block a column of patches in a tile, tiles by name, columns from west to east."""
+        found = []
+        for group, path in enumerate(sorted(self._members)):
+            column = lambda position: self._entries[position].ulx  # noqa: E731
+            members = sorted(self._members[path], key=lambda position: (column(position), position))
+            found += [Block(group, path, np.array(list(positions))) for _, positions in itertools.groupby(members, key=column)]
+        return found
+
+    def pieces(self, blocks: list, clock: Clock) -> Iterator[tuple]:
+        """Yields (positions, arrays), at most `PIECE` patches at a time, all from one strip of a tile."""
+        for path, members in itertools.groupby(blocks, key=lambda block: block.key):
+            with clock("read"):
+                tile = tiles.Tile(path)
+            cuts = self._cuts(tile, sorted(position for block in members for position in block.positions))
+            strip_of = lambda cut: cut.column // (STRIP * SIDE)  # noqa: E731
+            for _, strip in itertools.groupby(sorted(cuts, key=lambda cut: (strip_of(cut), cut.position)), key=strip_of):
+                yield from self._strip(tile, list(strip), clock)
+
+    def _strip(self, tile: tiles.Tile, cuts: list, clock: Clock) -> Iterator[tuple]:
+        """Reads the least window that holds some patches (and what their super-resolution needs), and cuts them out."""
+        if self._upsampler is not None:
+            left, top, right, bottom = self._upsampler.window(cuts, tile.columns, tile.rows)
+        else:
+            left, top = min(cut.column for cut in cuts), min(cut.row for cut in cuts)
+            right, bottom = max(cut.column for cut in cuts) + SIDE, max(cut.row for cut in cuts) + SIDE
+        with clock("read"):
+            windows = {}
+            for r in bands.RESOLUTIONS:
+                windows[r] = tile.read(r, *(edge * 10 // r for edge in (left, top, right - left, bottom - top)))
+                clock.bytes_read += windows[r].nbytes
+        fine = None
+        if self._upsampler is not None:
+            with clock("upsample"):
+                fine = self._upsampler.restore(windows, (left, top), (tile.columns, tile.rows), cuts)
+        for start in range(0, len(cuts), PIECE):
+            piece = cuts[start : start + PIECE]
+            positions = np.array([cut.position for cut in piece])
+            with clock("cut"):
+                arrays = {"classes": np.stack([self._entries[position].classes for position in positions])}
+                for r, window in windows.items():
+                    arrays[f"data_{r}m"] = _patches(window, piece, left, top, r // 10)
+                if fine is not None:
+                    arrays["data_super"] = np.concatenate([arrays["data_10m"], _patches(fine, piece, left, top, 1)], axis=-1)
+            yield positions, arrays
+
+
+def _patches(window: np.ndarray, cuts: list, left: int, top: int, scale: int) -> np.ndarray:
+    """(n, side, side, bands): patches cut from a window whose corner is (left, top) in pixels of 10 m, of pixels of `scale` x 10 m."""
+    side = SIDE // scale
+    result = np.empty((len(cuts), side, side, window.shape[-1]), window.dtype)
+    for i, cut in enumerate(cuts):
+        row, column = (cut.row - top) // scale, (cut.column - left) // scale
+        result[i] = window[row : row + side, column : column + side]
+    return result
+
+
+def _product(products: dict, entry) -> Optional[str]:
+    """The path of the one product that a patch is to be cut from.
+
+    Raises:
+        InputError: there is none, or there are two.
+    """
+    found = products.get(tiles.scene_of(entry.tile, f"patch {entry.name}"), [])
+    if len(found) != 1:
+        what = "no product" if not found else f"two tiles, {found[0]} and {found[1]},"
+        raise InputError(
+            f"patch {entry.name}: {what} for its tile {entry.tile}; expected one Level-2A product of that mission, time, orbit and tile; "
+            + ("add it to the folder of tiles" if not found else "remove one of them from the folder of tiles")
+        )
+    return str(found[0])

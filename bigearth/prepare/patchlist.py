@@ -1,0 +1,141 @@
+"""The list of patches to cut from tiles: a CSV file with one line a patch.
+
+    patch,tile,epsg,ulx,uly,labels,split
+    S2A_MSIL2A_20170613T101031_87_48,S2A_MSIL1C_20170613T101031_N0205_R022_T33UUP_20170613T101608.SAFE,32633,404400,5342400,Pastures|Mixed forest,val
+
+`tile` is the Sentinel-2 product it lies in (BigEarthNet's `tile_source`, a Level-1C name, or the Level-2A one), ulx and uly are its
+upper left corner in metres of the UTM zone `epsg`, labels are CORINE labels joined by "|", split is train, val, test or nothing.
+The list of an archive:
+
+    python -m bigearth.prepare.patchlist --archive BigEarthNet-v1.0 --out patches.csv
+"""
+
+import csv
+import os
+from pathlib import Path
+from typing import Iterable, NamedTuple
+
+import numpy as np
+
+from bigearth import nomenclature
+from bigearth.errors import InputError, disk_error
+from bigearth.prepare import archive, command
+from bigearth.prepare.selection import NO_SPLIT, PATCH_NAME, find_splits
+from bigearth.store import SPLITS
+
+COLUMNS = ("patch", "tile", "epsg", "ulx", "uly", "labels", "split")
+
+
+class Entry(NamedTuple):
+    """One patch of the list.
+
+    Attributes:
+        name: patch name.
+        tile: name of the Sentinel-2 product.
+        epsg: EPSG code of the UTM zone.
+        ulx, uly: upper left corner in metres.
+        classes: (43,) uint8, multi-hot.
+        split: one of `store.SPLITS`.
+    """
+
+    name: str
+    tile: str
+    epsg: int
+    ulx: int
+    uly: int
+    classes: np.ndarray
+    split: str
+
+
+def read(path) -> list:
+    """All entries, in file order.
+
+    Raises:
+        InputError: the file cannot be read, a line is malformed, a label is unknown, or a patch name comes twice.
+    """
+    entries, lines = [], {}
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file)
+            if tuple(next(reader, ())) != COLUMNS:
+                raise InputError(f"{path}, line 1: another header; expected {','.join(COLUMNS)}; see docs/preparation.md")
+            for line, row in enumerate(reader, 2):
+                entry = _entry(row, f"{path}, line {line}")
+                if entry.name in lines:
+                    raise InputError(
+                        f"{path}, line {line}: patch {entry.name} is in line {lines[entry.name]} too; expected every name once; delete one of them"
+                    )
+                lines[entry.name] = line
+                entries.append(entry)
+    except OSError as error:
+        raise disk_error(path, "read the list of patches", error) from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: not a CSV file in UTF-8 ({error}); expected the columns {','.join(COLUMNS)}; save it again") from error
+    if not entries:
+        raise InputError(f"{path}: no patch in this list; expected one line a patch after the header; give another list")
+    return entries
+
+
+def _entry(row: list, where: str) -> Entry:
+    if len(row) != len(COLUMNS):
+        raise InputError(f"{where}: {len(row)} columns; expected {len(COLUMNS)}, {','.join(COLUMNS)}; correct the line")
+    name, tile, *numbers, labels, split = (cell.strip() for cell in row)
+    if not PATCH_NAME.fullmatch(name):
+        raise InputError(f"{where}: {name!r} is not a patch name; expected one such as S2A_MSIL2A_20170613T101031_87_48; correct the line")
+    try:
+        epsg, ulx, uly = (int(number) for number in numbers)
+    except ValueError as error:
+        raise InputError(f"{where}: epsg, ulx or uly of {name} is not a whole number ({error}); correct the line") from error
+    split = split or "none"
+    if split not in SPLITS:
+        raise InputError(f"{where}: split of {name} is {split!r}; expected train, val, test or nothing; correct the line")
+    return Entry(name, tile, epsg, ulx, uly, nomenclature.binarise(labels.split("|"), where), split)
+
+
+def write(path, entries: Iterable[Entry]) -> None:
+    """Writes a list that `read` reads, in the given order.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    partial = Path(f"{os.fspath(path)}.partial")
+    try:
+        with open(partial, "w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(COLUMNS)
+            for e in entries:
+                labels = "|".join(nomenclature.LABELS[i] for i in np.flatnonzero(e.classes))
+                writer.writerow((e.name, e.tile, e.epsg, e.ulx, e.uly, labels, "" if e.split == "none" else e.split))
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise disk_error(path, "write the list of patches", error) from error
+
+
+def from_archive(root) -> list:
+    """The entries of all patches of an archive, by name, with its own splits if it has them.
+
+    Raises:
+        InputError: no archive, or the JSON file of a patch is missing or malformed.
+    """
+    entries, splits = [], find_splits(None, root)
+    for name in sorted(archive.list_patches(root)):
+        metadata = archive.read_metadata(Path(root) / name / f"{name}_labels_metadata.json")
+        ulx, uly = (round(corner) for corner in metadata.corners[:2])
+        entries.append(Entry(name, metadata.tile_source, metadata.epsg, ulx, uly, metadata.classes, SPLITS[splits.get(name, NO_SPLIT)]))
+    return entries
+
+
+def run() -> None:
+    """The command line."""
+    parser = command.Parser(prog="python -m bigearth.prepare.patchlist", description="Write the list of patches of an archive.")
+    parser.add_argument("--archive", required=True, help="folder of a BigEarthNet v1.0 archive")
+    parser.add_argument("--out", required=True, help="CSV file to write")
+    options = parser.parse_args()
+    entries = from_archive(options.archive)
+    write(options.out, entries)
+    print(f"{options.out}: {len(entries)} patches")
+
+
+if __name__ == "__main__":
+    command.main(run)

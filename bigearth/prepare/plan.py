@@ -1,0 +1,78 @@
+"""What each way of sharing out would cost, before anything is run."""
+
+import csv
+from pathlib import Path
+from typing import Optional
+
+import numpy as np
+
+from bigearth.errors import InputError, disk_error
+from bigearth.prepare import partition, patchlist
+from bigearth.prepare.work import Block, share_out
+
+REAL_TILES = Path(__file__).with_name("tiles_125.csv")  # patches a tile of BigEarthNet v1.0, from its public metadata
+
+
+def blocks_of_list(path) -> list:
+    """Blocks (a patch column of a tile each) of a list of patches; positions are counted, not places in a file."""
+    columns = {}
+    for entry in patchlist.read(path):
+        columns.setdefault((entry.tile, entry.ulx), []).append(len(columns))
+    groups = {tile: i for i, tile in enumerate(sorted({tile for tile, _ in columns}))}
+    return [Block(groups[key[0]], None, np.array(columns[key])) for key in sorted(columns)]
+
+
+def blocks_of_table(path) -> list:
+    """Blocks of a table with the columns tile, patches, hmin, hmax; a tile's patches are spread evenly over its columns hmin to hmax.
+
+    Raises:
+        InputError: the file cannot be read or lacks a column.
+    """
+    blocks = []
+    try:
+        with open(path, newline="") as file:
+            for group, row in enumerate(csv.DictReader(file)):
+                patches, width = int(row["patches"]), int(row["hmax"]) - int(row["hmin"]) + 1
+                blocks += [Block(group, None, part) for part in np.array_split(np.arange(patches), width)]
+    except OSError as error:
+        raise disk_error(path, "read the table of tiles", error) from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path}: not a table of tiles ({error!r}); expected a CSV file with the columns tile, patches, hmin, hmax"
+        ) from error
+    return blocks
+
+
+def loads(blocks: list, ranks: int) -> dict:
+    """Method -> patches a rank, (ranks,) int."""
+    return {
+        method: np.array([sum(len(b.positions) for b in share) for share in share_out(blocks, ranks, method)])
+        for method in partition.METHODS
+    }
+
+
+def table(blocks: list, ranks: int, rate: Optional[float]) -> str:
+    """The text that `--plan` prints: load a rank, imbalance and idle time for each method.
+
+    Args:
+        rate: patches/s of one rank, to give times in seconds; None leaves them out.
+    """
+    found = loads(blocks, ranks)
+    lines = ["rank" + "".join(f"{method:>12}" for method in found)]
+    lines += [f"{rank:4d}" + "".join(f"{load[rank]:12d}" for load in found.values()) for rank in range(ranks)]
+    lines.append(
+        f"{sum(len(b.positions) for b in blocks)} patches in {len({b.group for b in blocks})} tiles on {ranks} ranks; loads are patches"
+    )
+
+    def row(label, cell):
+        lines.append(f"{label:34}" + "".join(f"{cell(load):>12}" for load in found.values()))
+
+    lines.append(f"{'':34}" + "".join(f"{method:>12}" for method in found))
+    row("largest load", lambda load: f"{load.max()}")
+    row("smallest load", lambda load: f"{load.min()}")
+    row("imbalance (largest / mean)", lambda load: f"{partition.imbalance(load.tolist()):.4f}")
+    row("idle share of the rank time", lambda load: f"{1 - load.mean() / load.max():.2%}")
+    if rate:
+        row("time (s)", lambda load: f"{load.max() / rate:.1f}")
+        row("idle time, all ranks together (s)", lambda load: f"{(load.max() - load).sum() / rate:.1f}")
+    return "\n".join(lines)

@@ -1,0 +1,35 @@
+"""The published weights of DSen2's original architecture for Level-2A images, retrained by UP42 (GPL-3.0).
+
+They come in the PyPI wheel `remote-sensing-processor` 0.1; only the two weight files are taken from it, none of its code.
+"""
+
+import shutil
+import zipfile
+
+from bigearth.errors import disk_error
+from bigearth.prepare import wheels
+
+PACKAGE = "remote-sensing-processor==0.1"
+WHEEL = "remote_sensing_processor-0.1-py3-none-any.whl"
+SHA256 = "fdb006079405000ffde5640957ef3627f72be262387d2ab3f5ce0144eeb1686e"
+MEMBER = "remote_sensing_processor/sentinel2/superres/weights/l2a_dsen2_{}m_s2_038_lr_1e-04.hdf5"
+
+
+def published() -> dict:
+    """Resolution (20, 60) -> path of the weight file in the cache, fetched if they are not there yet.
+
+    Raises:
+        InputError: they cannot be fetched or kept.
+    """
+    paths = {resolution: wheels.cache() / MEMBER.format(resolution).split("/")[-1] for resolution in (20, 60)}
+    if not all(path.exists() for path in paths.values()):
+        with zipfile.ZipFile(wheels.fetch(PACKAGE, WHEEL, SHA256)) as package:
+            for resolution, path in paths.items():
+                partial = path.with_suffix(".partial")
+                try:
+                    with package.open(MEMBER.format(resolution)) as source, open(partial, "wb") as target:
+                        shutil.copyfileobj(source, target)
+                    partial.replace(path)
+                except OSError as error:
+                    raise disk_error(path, "keep the weights", error) from error
+    return paths
