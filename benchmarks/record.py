@@ -51,6 +51,10 @@ METRICS = {
     "read_bandwidth": ("GB/s", "higher"),
     "write_bandwidth": ("GB/s", "higher"),
     "imbalance": ("1", "lower"),
+    "container_step_ratio": ("1", "higher"),  # native time / container time
+    "container_all_reduce_ratio": ("1", "higher"),
+    "container_read_ratio": ("1", "higher"),
+    "container_start_up": ("s", "lower"),  # container time - native time
 }
 
 
