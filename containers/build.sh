@@ -100,7 +100,8 @@ layer() {
     [ -z "$force" ] && [ -f "$file" ] && { say "$what: kept from before ($(basename "$file"))"; return; }
     reach_mirror
     say "$what: building (log: $log)"
-    (while sleep 30; do say "$what: $((SECONDS - start)) s, $(tail -n1 "$log" | cut -c1-100)"; done) & ticker=$!
+    (trap 'kill $!' TERM   # the sleep, too
+     while sleep 30 & wait $!; do say "$what: $((SECONDS - start)) s, $(tail -n1 "$log" | cut -c1-100)"; done) & ticker=$!
     local status=0 fakeroot=()
     [ "$(id -u)" = 0 ] || fakeroot=(--fakeroot)
     apptainer build --force "${fakeroot[@]}" "${squashfs[@]}" --bind "$cache/build:/mnt" "$@" \

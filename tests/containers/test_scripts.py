@@ -1,0 +1,163 @@
+"""build.sh and check.sh: what they refuse, and the locks they install. Commands of the host are replaced where a fault is needed."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+IMAGES = sorted(path.stem for path in (ROOT / "containers").glob("*.conf"))
+
+
+@pytest.fixture
+def host(tmp_path):
+    """host(name=shell code, ...) -> environment in which these commands are replaced; Apptainer is there and nothing is cached."""
+
+    def replace(**commands):
+        folder = tmp_path / "bin"
+        folder.mkdir(exist_ok=True)
+        for name, code in {"apptainer": "exit 0", "wget": "exit 0", "debootstrap": "exit 0", **commands}.items():
+            path = folder / name
+            if code is None:
+                path.unlink(missing_ok=True)
+                continue
+            path.write_text(f"#!/bin/bash\n{code}\n")
+            path.chmod(0o755)
+        return {**os.environ, "PATH": f"{folder}:/usr/bin:/bin", "XDG_CACHE_HOME": str(tmp_path / "cache")}
+
+    return replace
+
+
+def refused(script, *arguments, env):
+    """Runs the script, checks that it ends with 2 and one sentence, and returns that."""
+    done = subprocess.run([ROOT / "containers" / script, *map(str, arguments)], capture_output=True, text=True, env=env, timeout=60)
+    assert done.returncode == 2, done.stderr
+    sentences = [line for line in done.stderr.splitlines() if not line.startswith("build: ")]
+    assert len(sentences) == 1 and sentences[0].startswith("error: ")
+    return sentences[0]
+
+
+LISTING = "1 |1 |NONE |32176-32385 |Def.FILE\n3 |1 |NONE |36864-141627392 |FS (Squashfs/*System/{})"
+
+
+def stand_in(architecture="amd64", mpi="mpirun (Open MPI) 4.1.4", verify=0, starts=0):
+    """An Apptainer that answers as it would for an image with these properties."""
+    return (
+        f"case $1 in\n sif) echo '{LISTING.format(architecture)}' ;;\n verify) exit {verify} ;;\n"
+        f" exec) [ {starts} = 0 ] || {{ echo FATAL: cannot; exit {starts}; }}; echo 'sha256:abc|{mpi}' ;;\nesac"
+    )
+
+
+@pytest.mark.parametrize("script", ["build.sh", "check.sh"])
+def test_unknown_image(script, host):
+    sentence = refused(script, "gpu", env=host())
+    assert all(name in sentence for name in ("gpu", *IMAGES))
+
+
+@pytest.mark.parametrize("script", ["build.sh", "check.sh"])
+def test_no_apptainer(script, host):
+    assert "ci/install-apptainer.sh" in refused(script, "cpu", env=host(apptainer="exit 127"))
+
+
+@pytest.mark.parametrize(
+    "options, commands, says",
+    [
+        (["--bogus"], {}, "--bogus"),
+        (["--mirror"], {}, "--mirror needs a value"),
+        (["--bootstrap", "rpm"], {}, "debootstrap or docker"),
+        (["--sign", "none.pem"], {}, "none.pem"),
+        ([], {"uname": "echo aarch64"}, "aarch64"),
+        ([], {"id": "echo 1000", "unshare": "exit 1"}, "user namespaces"),
+        ([], {"df": "echo Avail; echo 3G"}, "3 GB free"),
+        ([], {"wget": "exit 4"}, "network"),
+        ([], {"apptainer": '[ "$1" != build ] || { echo "write: No space left on device"; exit 255; }'}, "disk became full"),
+        ([], {"apptainer": '[ "$1" != build ] || { echo "E: no such package"; exit 255; }'}, "building base layer (bookworm) failed"),
+    ],
+)
+def test_build_refuses(options, commands, says, host, tmp_path):
+    env = host(**commands)
+    done = subprocess.run(
+        [ROOT / "containers" / "build.sh", "cpu", "--output", tmp_path / "out", "--mirror", "http://mirror.invalid/debian", *options],
+        capture_output=True,
+        text=True,
+        env=env,
+        timeout=60,
+    )
+    assert done.returncode == 2 and says in done.stderr, done.stderr
+    assert done.stderr.count("error: ") == 1
+    assert not list((tmp_path / "out").glob("*")) and not list((tmp_path / "cache").rglob("*.sif"))
+
+
+@pytest.mark.parametrize(
+    "commands, says",
+    [
+        ({"apptainer": stand_in(architecture="arm64"), "uname": "echo x86_64"}, "built for arm64"),
+        (
+            {"apptainer": stand_in(mpi="HYDRA build details:"), "mpirun": "echo 'mpirun (Open MPI) 4.1.4'"},
+            "host's mpirun is Open MPI and the image has MPICH",
+        ),
+        ({"apptainer": stand_in(starts=255)}, "cannot start it"),
+        ({"apptainer": stand_in(starts=255), "id": "echo 1000", "unshare": "exit 1"}, "user namespaces"),
+        ({"apptainer": "[ $1 = --version ] || exit 1"}, "not an Apptainer image"),
+        ({"apptainer": stand_in().replace("sha256:abc", "")}, "not an image of this suite"),
+    ],
+)
+def test_check_refuses(commands, says, host, tmp_path):
+    image = tmp_path / "x.sif"
+    image.touch()
+    assert says in refused("check.sh", image, env=host(**commands))
+
+
+def test_check_wants_a_signature_where_the_site_does(host, tmp_path):
+    image, key = tmp_path / "x.sif", tmp_path / "site.pem"
+    image.touch()
+    key.touch()
+    unsigned = host(apptainer=stand_in(verify=1))
+    assert "not signed" in refused("check.sh", image, env={**unsigned, "BIGEARTH_IMAGE_KEY": str(key)})
+    assert "not signed" in refused("check.sh", image, "--key", key, env=unsigned)
+    assert "no-key.pem" in refused("check.sh", image, "--key", "no-key.pem", env=unsigned)
+
+
+def test_check_passes_a_good_image(host, tmp_path):
+    image = tmp_path / "x.sif"
+    image.touch()
+    env = host(apptainer=stand_in(), mpirun="echo 'mpirun (Open MPI) 4.1.4'", uname="echo x86_64")
+    done = subprocess.run([ROOT / "containers" / "check.sh", image], capture_output=True, text=True, env=env)
+    assert (done.returncode, done.stdout) == (0, "sha256:abc\n"), done.stderr
+
+
+def entries(lock):
+    """name -> (version, number of hashes) of a lock file."""
+    found = {}
+    for block in re.split(r"\n(?=[a-z])", (ROOT / lock).read_text()):
+        name, version = re.match(r"([a-z0-9-]+)(?:\[.*\])?==([^ \\\n]+)", block).groups()
+        found[name] = (version, block.count("--hash=sha256:"))
+    return found
+
+
+def settings(name):
+    return dict(re.findall(r'^(\w+)="?([^"\n#]*?)"?\s*(?:#.*)?$', (ROOT / "containers" / f"{name}.conf").read_text(), re.M))
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_locks(name):
+    packages = {}
+    for lock in settings(name)["LOCKS"].split():
+        assert "http" not in (ROOT / lock).read_text(), f"{lock} names a package index"
+        packages.update(entries(lock))
+    for left_out in settings(name)["WITHOUT"].split():
+        del packages[left_out]
+    assert all(hashes for _, hashes in packages.values())
+    assert {"horovod", "numpy", "scikit-learn", "tqdm", "pytest", "setuptools", "wheel"} <= set(packages)
+    assert not {"h5py", "mpi4py", "gdal"} & set(packages), "these are Debian's: others would hide the parallel builds"
+    cuda = [package for package in packages if package.startswith("nvidia-")]
+    assert bool(cuda) == (settings(name)["CUDA_ARCHS"] != "none")
+    assert len({"tensorflow", "tensorflow-cpu"} & set(packages)) == 1
+    if cuda:
+        assert any(package.startswith("nvidia-nccl-") for package in cuda) and "tensorflow" in packages
+
+
+def test_v100_has_the_hosts_tensorflow():
+    assert entries("containers/v100.lock")["tensorflow"][0] == entries("requirements.lock")["tensorflow-cpu"][0]
