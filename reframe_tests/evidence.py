@@ -107,7 +107,7 @@ def summary(record: dict, patches: int) -> dict:
     """What decides whether two runs are alike, and where the time went; small enough to keep with every result.
 
     Returns:
-        image, dataset, patches, nodes; and rows of rank, hostname, median step time (s) and phases (name -> s), where the
+        record (its id), image, dataset, patches, nodes, commit, driver, packages, kernel; and rows of rank, hostname, median step time (s) and phases (name -> s), where the
         workload records them.
     """
     provenance = record["provenance"]
@@ -121,6 +121,11 @@ def summary(record: dict, patches: int) -> dict:
         for row in record["ranks"]
     ]
     return {
+        "record": record.get("id"),
+        "commit": provenance.get("git_commit"),
+        "driver": provenance.get("driver"),
+        "packages": {**(provenance.get("packages") or {}), **(provenance.get("libraries") or {})},
+        "kernel": provenance.get("kernel"),
         "image": provenance["image_digest"],
         "dataset": provenance["dataset_digest"],
         "patches": patches,
