@@ -107,8 +107,8 @@ def summary(record: dict, patches: int) -> dict:
     """What decides whether two runs are alike, and where the time went; small enough to keep with every result.
 
     Returns:
-        record (its id), image, dataset, patches, nodes, commit, driver, packages, kernel; and rows of rank, hostname, median step time (s) and phases (name -> s), where the
-        workload records them.
+        record (its id), commit, driver, packages, kernel, image, dataset, patches, nodes; and rows of rank, hostname, median
+        step time (s) and phases (name -> s), where the workload records them.
     """
     provenance = record["provenance"]
     rows = [
