@@ -25,18 +25,22 @@ def arguments(argv):
     parser.add_argument("--site", help="a name in reframe_tests/settings/, or a settings file (default: found by host name)")
     parser.add_argument("--tag", action="append", default=[], help="run the checks that have this tag: smoke, nightly, acceptance")
     parser.add_argument("--results", help="folder of ReFrame's stage, output, reports and database (default: results/reframe)")
+    parser.add_argument("--data", help="HDF5 file of patches to use instead of a synthetic one (an absolute path)")
+    parser.add_argument("--image", help="run in this container image: a .sif file, or a name of containers/ (default: natively)")
     parser.add_argument("--list", action="store_true", help="list the checks and end")
     parser.add_argument("--dry-run", action="store_true", help="write the job scripts, submit nothing")
     return parser.parse_known_args(argv)
 
 
-def command(site_file: Path, options, passed_on: list, report: Path) -> list:
+def command(site_file: Path, system: str, options, passed_on: list, report: Path) -> list:
     """The ReFrame command line."""
     action = ["--list"] if options.list else ["--dry-run", "--keep-stage-files"] if options.dry_run else ["--run"]
     action = [] if any(option.split("=")[0] in NOT_RUNNING for option in passed_on) else action
+    variables = [("hdf5_file.data", options.data), ("image", options.image)]
+    settings = [word for name, value in variables if value for word in ("-S", f"{name}={value}")]
     tags = [argument for tag in options.tag for argument in ("--tag", f"^{tag}$")]
-    files = ["-C", str(site_file), "-c", str(CHECKS), "-R", f"--report-file={report}"]
-    return [reframe(), *files, *tags, *action, *passed_on]
+    files = ["-C", str(site_file), f"--system={system}", "-c", str(CHECKS), "-R", f"--report-file={report}"]
+    return [reframe(), *files, *tags, *settings, *action, *passed_on]
 
 
 def reframe() -> str:
@@ -85,7 +89,7 @@ def main(argv) -> int:
     if not only_shows:
         scheduler_present(system)
     report = RESULTS / "reports" / f"run-{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}.json"
-    skipped = run_reframe(command(sites.settings_path(site).absolute(), options, passed_on, report))
+    skipped = run_reframe(command(sites.settings_path(site).absolute(), system["name"], options, passed_on, report))
     if skipped:
         raise SuiteError(f"ReFrame left out checks that it could not load: {'; '.join(skipped)}")
     if only_shows:

@@ -11,15 +11,17 @@ reframe_tests/references/<site>.yaml:
         scaling:                         # check
           nodes=4:                       # point: the check's parameters
             time_per_epoch:              # metric
-              {value: 86, lower: null, upper: 0.1, unit: s, origin: published, date: 2020-09-09, runs: 2, source: "..."}
+              {value: 86, lower: null, upper: 0.06, unit: s, origin: published, date: 2019-12-17, runs: 2, source: "...", band: "..."}
             throughput: {value: null, unit: img/s, origin: unknown}
 
-`lower` and `upper` are relative tolerances as ReFrame takes them (-0.1 is 10 % below); null is no limit on that side.
+`lower` and `upper` are relative tolerances as ReFrame takes them (-0.1 is 10 % below); null is no limit on that side; `band`
+says how they were chosen.
 `origin` is `published`, `measured`, `predicted` or `unknown`; an unknown cell has no value and is recorded, not judged.
-Optional, and compared with the run before any number is: `image`, `dataset` (content digest), `patches` (how many).
+Optional, and compared with the run before any number is: `image`, `dataset` (content digest), `patches` (how many, to 1 %).
 """
 
 import datetime
+import itertools
 import math
 import os
 from pathlib import Path
@@ -34,7 +36,7 @@ FOLDER = Path(os.environ.get("BIGEARTH_REFERENCES", Path(__file__).resolve().par
 ORIGINS = ("published", "measured", "predicted", "unknown")
 MIN_RUNS = 5  # a measured reference rests on at least this many runs
 _FILE_KEYS = {"schema", "site", "image", "max_age_days", "partitions"}
-_CELL_KEYS = {"value", "lower", "upper", "unit", "origin", "date", "runs", "image", "dataset", "patches", "source"}
+_CELL_KEYS = {"value", "lower", "upper", "unit", "origin", "date", "runs", "image", "dataset", "patches", "source", "band"}
 
 
 class SuiteError(Exception):
@@ -154,8 +156,9 @@ def _lint_cell(metric: str, cell: dict, content: dict, today: datetime.date):
     if not _number(cell.get("value")) or cell["value"] <= 0:
         yield f"value is {cell.get('value')!r}, expected a positive number"
     yield from _lint_limits(cell, better)
-    if not (isinstance(cell.get("source"), str) and cell["source"].strip()):
-        yield "no source; say in words where the number comes from"
+    for key, what in (("source", "where the number comes from"), ("band", "how the limits were chosen")):
+        if not (isinstance(cell.get(key), str) and cell[key].strip()):
+            yield f"no {key}; say in words {what}"
     if not isinstance(cell.get("runs"), int) or cell["runs"] < 1:
         yield f"runs is {cell.get('runs')!r}, expected how many runs the number rests on"
     elif origin == "measured" and cell["runs"] < MIN_RUNS:
@@ -205,8 +208,59 @@ def unlike(cell: dict, run: dict) -> list:
         cell: one cell of a reference file.
         run: `image`, `dataset` and `patches` of the run.
     """
+
+    def differs(key):
+        if key == "patches":
+            return abs(run[key] - cell[key]) > 0.01 * cell[key]
+        return run.get(key) != cell[key]
+
     return [
         f"{key} was {cell[key]} for the reference and is {run.get(key)} in this run"
         for key in ("image", "dataset", "patches")
-        if cell.get(key) is not None and cell[key] != run.get(key)
+        if cell.get(key) is not None and differs(key)
     ]
+
+
+def slowest(cell: dict) -> Optional[float]:
+    """The largest value that a lower-is-better cell still accepts; None if it is unknown."""
+    return None if cell["origin"] == "unknown" else cell["value"] * (1 + cell["upper"])
+
+
+def empty(site: str, partitions: dict) -> dict:
+    """References of a site where nothing has been measured yet: every cell is there and unknown.
+
+    Args:
+        partitions: as for `lint`.
+    """
+    tree = {}
+    for name, (features, extras) in partitions.items():
+        for check, plan in catalogue.CHECKS.items():
+            for point in catalogue.points_on(plan, features, extras):
+                cells = {m: {"value": None, "unit": catalogue.METRICS[m][0], "origin": "unknown"} for m in plan.metrics}
+                tree.setdefault(name, {}).setdefault(check, {})[point] = cells
+    return {"schema": SCHEMA, "site": site, "image": None, "max_age_days": 365, "partitions": tree}
+
+
+def dump(content: dict, comment: str = "") -> str:
+    """The text of a reference file, a line a cell: a change of one number is a change of one line."""
+    lines = [f"# {line}".rstrip() for line in comment.splitlines()]
+    lines += [f"{key}: {_flow(content[key])}" for key in ("schema", "site", "image", "max_age_days")] + ["partitions:"]
+    for partition, checks in content["partitions"].items():
+        lines.append(f"  {partition}:")
+        for check, points in checks.items():
+            lines.append(f"    {check}:")
+            for point, cells in points.items():
+                lines.append(f"      {point}:" if cells else f"      {point}: {{}}")
+                lines += [f"        {metric}: {_flow(cell)}" for metric, cell in cells.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _flow(value) -> str:
+    text = yaml.safe_dump(value, default_flow_style=True, width=math.inf, sort_keys=False, allow_unicode=True)
+    return text.removesuffix("\n").removesuffix("\n...")
+
+
+def comment_of(text: str) -> str:
+    """The comment lines that a reference file begins with."""
+    lines = itertools.takewhile(lambda line: line.startswith("#"), text.splitlines())
+    return "\n".join(line.removeprefix("#").removeprefix(" ") for line in lines)

@@ -1,8 +1,10 @@
 """What all checks have in common: starting a program of benchmarks/, believing its record, judging it against the references."""
 
 import functools
+import math
 import sys
 from pathlib import Path
+from typing import Optional
 
 import reframe as rfm
 import reframe.utility.sanity as sn
@@ -14,6 +16,8 @@ from reframe.core.runtime import runtime
 from .. import catalogue, evidence, references
 
 ROOT = Path(__file__).resolve().parents[2]
+START_UP_S = 600  # a job's time for loading, tracing and scoring, on top of what its references allow
+SLACK = 1.5
 
 
 class Program(rfm.RunOnlyRegressionTest):
@@ -23,6 +27,8 @@ class Program(rfm.RunOnlyRegressionTest):
     program = variable(str)
     #: The program's own options.
     options = variable(typ.List[str], value=[])
+    #: Run in this container image: a .sif file, or a name of containers/; empty: natively.
+    image = variable(str, value="", loggable=True)
     #: Ranks of one node; 0 leaves it to the partition (`ranks_per_node`).
     ranks_per_node = variable(int, value=0, loggable=True)
     valid_systems = ["+compute"]
@@ -32,11 +38,14 @@ class Program(rfm.RunOnlyRegressionTest):
 
     @run_after("setup")
     def lay_out_job(self):
-        """Ranks and devices, from what the partition says of itself."""
+        """Ranks, devices and cores, from what the partition says of itself."""
         extras = self.current_partition.extras
         self.num_tasks_per_node = self.ranks_per_node or extras.get("ranks_per_node", 1)
         self.num_tasks = self.nodes * self.num_tasks_per_node
-        self.num_gpus_per_node = extras.get("devices_per_node") and min(self.num_tasks_per_node, extras["devices_per_node"])
+        if not self.local:
+            self.num_gpus_per_node = min(self.num_tasks_per_node, extras.get("devices_per_node", 0)) or None
+            self.num_cpus_per_task = extras.get("cores_per_rank")
+            self.job.launcher.options = list(extras.get("launcher_options", ()))
 
     @property
     def python(self) -> str:
@@ -44,10 +53,22 @@ class Program(rfm.RunOnlyRegressionTest):
 
     @run_before("run", always_last=True)
     def start_program(self):
-        self.executable = self.python
-        self.executable_opts = ["-m", self.program, *self.options]
+        """The program's command line, natively or in the image; MPI in the hybrid model: host's launcher, ranks in containers."""
         self.env_vars["PYTHONPATH"] = str(ROOT)
         self.env_vars["BIGEARTH_SYSTEM"] = self.current_partition.fullname
+        words = ["-m", self.program, *self.options]
+        if not self.image:
+            self.executable, self.executable_opts = self.python, words
+            return
+        image = self.image if self.image.endswith(".sif") else str(ROOT / "containers" / f"{self.image}.sif")
+        shared = Path(self.stagedir).parents[3]  # other checks' stage directories hold this one's data
+        self.prerun_cmds = [*self.prerun_cmds, f"{ROOT}/containers/check.sh {image}"]
+        self.container_platform = "Apptainer"
+        self.container_platform.image = image
+        self.container_platform.command = " ".join(["python", *words])
+        self.container_platform.mount_points = [(str(ROOT), str(ROOT)), (str(shared), str(shared))]
+        self.container_platform.workdir = self.stagedir
+        self.container_platform.with_cuda = bool(self.num_gpus_per_node)
 
     def assert_ended_well(self):
         """The job's own state counts: a cancelled or timed-out job can have exit code 0."""
@@ -93,7 +114,9 @@ class Workload(Program):
             content = references.checked(self.current_system.name, partitions)
         except references.SuiteError as error:
             raise ReframeError(str(error)) from None
-        cells = content["partitions"][self.current_partition.name][self.check][self.point]
+        references_here = content["partitions"][self.current_partition.name]
+        cells = references_here[self.check][self.point]
+        self.limit_time(self.seconds_needed(references_here))
         self.cells = {metric: {key: str(v) if key == "date" else v for key, v in cell.items()} for metric, cell in cells.items()}
         self.reference = {
             self.current_partition.fullname: {
@@ -102,6 +125,16 @@ class Workload(Program):
                 if cell["origin"] != "unknown"
             }
         }
+
+    def seconds_needed(self, cells: dict) -> Optional[float]:
+        """The longest time in which the work is still within its references (check -> point -> metric -> cell); None if unknown."""
+
+    def limit_time(self, seconds: Optional[float]):
+        """A job that takes much longer than its references allow has failed: it is stopped instead of paid for."""
+        longest = self.current_partition.extras.get("max_time_s")
+        if seconds is not None:
+            seconds = math.ceil(START_UP_S + SLACK * seconds)
+            self.time_limit = f"{min(seconds, longest or seconds)}s"
 
     @deferrable
     def value_of(self, metric: str) -> float:

@@ -34,16 +34,20 @@ class synthetic_archive(Program):
 
 
 class hdf5_file(Program):
-    """The HDF5 file of the archive's patches, written by all ranks of one node."""
+    """The HDF5 file of patches: the one given, or one made of the archive's patches by all ranks of one node."""
 
     descr = "HDF5 file of patches"
     program = "benchmarks.prepare"
     nodes = 1
     archive = fixture(synthetic_archive, scope="session")
+    #: An HDF5 file to use instead, e.g. of the real patches.
+    data = variable(str, value="", loggable=True)
 
     @run_before("run")
     def set_options(self):
         self.options = ["--archive", f"{self.archive.stagedir}/archive", "--out", "patches.h5"]
+        if self.data:
+            self.program, self.options = "benchmarks.describe", ["--data", self.data, "--out", "given.json"]
 
     @sanity_function
     def is_complete(self):
@@ -52,7 +56,7 @@ class hdf5_file(Program):
 
     @property
     def path(self) -> str:
-        return str(Path(self.stagedir, "patches.h5"))
+        return self.data or str(Path(self.stagedir, "patches.h5"))
 
 
 class file_contents(Program):

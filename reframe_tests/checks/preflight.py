@@ -1,5 +1,7 @@
 """Looks at every node before anything long runs on it; all other checks depend on this one."""
 
+from pathlib import Path
+
 import reframe as rfm
 import reframe.utility.udeps as udeps
 from reframe.core.builtins import parameter, run_after, run_before
@@ -28,6 +30,10 @@ class preflight(NeedsData, Workload):
         elif extras.get("devices_per_node"):
             self.options += ["--devices-per-node", str(extras["devices_per_node"]), "--gpu-arch", extras["gpu_arch"]]
             self.options += ["--network", extras["network"]] if self.nodes > 1 else []
+
+    def last_words(self) -> str:
+        """The first check that failed; the program ends with exit code 1 when there is one."""
+        return next(self.faults(), None) if Path(self.stagedir, "result.json").is_file() else super().last_words()
 
     def faults(self):
         yield from super().faults()

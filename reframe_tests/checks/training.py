@@ -6,10 +6,12 @@ import reframe as rfm
 import reframe.utility.udeps as udeps
 from reframe.core.builtins import parameter, run_after, run_before, variable
 
-from .. import catalogue, evidence
+from .. import catalogue, evidence, references
 from .base import ROOT
 from .data import NeedsData
 from .preflight import AfterPreflight
+
+PAPER_EPOCHS = 100
 
 
 class Training(NeedsData, AfterPreflight):
@@ -65,6 +67,10 @@ class Timing(Training):
 
     def recipe(self) -> list:
         return ["--epochs", str(self.epochs)]
+
+    def seconds_needed(self, cells):
+        epoch = references.slowest(cells[self.check][self.point]["time_per_epoch"])
+        return epoch and self.epochs * epoch
 
 
 @rfm.simple_test
@@ -141,6 +147,12 @@ class accuracy(Training):
 
     def recipe(self) -> list:
         return {"multispectral": [], "rgb": ["--bands", "rgb"], "bilinear": ["--upsample", "bilinear"]}[self.input]
+
+    def seconds_needed(self, cells):
+        """From its own reference, else from the sweep's time per epoch on as many nodes."""
+        own = references.slowest(cells[self.check][self.point]["training_time"])
+        epoch = references.slowest(cells["scaling"][f"nodes={self.nodes}"]["time_per_epoch"])
+        return own or (epoch and PAPER_EPOCHS * epoch)
 
     def derived(self, metric: str) -> float:
         return math.fsum(row["time"] for row in self.record["tables"]["epochs"])

@@ -1,17 +1,19 @@
-"""What every site's settings share: environments, where results go, logging, the results database.
+"""What every site's settings share: environments, where results go, logging, the results database, run modes.
 
 A site's file calls `configuration(system)`. Partitions describe themselves by features and extras, and the checks select
 by those, never by a name:
 
     features   compute      runs the workloads (a login partition does not)
                gpu          has accelerators
-               multinode    more than one node
+               multinode    jobs of more than one node
                apptainer    can run the container images
+               rehearsal    stands in for another machine: the jobs are real, the speeds and scores mean nothing
     extras     max_nodes           the largest job, in nodes
-               ranks_per_node      one rank drives one device; on a partition without devices, how many ranks share a node
-               devices_per_node, device_memory_gb, gpu_arch
-               config              name -> benchmarks/configs/ file of the training checks, where the default does not fit
+               ranks_per_node      one rank drives one device; without devices, how many ranks share a node
+               devices_per_node, device_memory_gb, gpu_arch, network (what NCCL must use: infiniband or any)
+               config, small_config  files of benchmarks/configs/ for the training checks (default: paper, local)
                max_time_s          the queue's limit for one job
+               launcher_options    of srun or mpirun, e.g. binding
 """
 
 import os
@@ -27,6 +29,65 @@ ENVIRONMENTS = [
     # The Python that runs ReFrame also runs the workloads; a site with modules gives an environment of its own.
     {"name": "native", "features": ["workloads"], "extras": {"python": sys.executable}},
 ]
+
+
+# `python -m reframe_tests --site S --mode nightly`
+MODES = [
+    {"name": "smoke", "options": ["--tag=^smoke$"]},  # minutes, one node
+    {"name": "nightly", "options": ["--tag=^nightly$", "--max-retries=1"]},
+    {"name": "acceptance", "options": ["--tag=^acceptance$"]},  # everything, once: a failure is not retried away
+]
+
+
+def gpu_partition(name: str, descr: str, nodes: int, sockets: int, cores_per_socket: int, device: dict, **extras) -> dict:
+    """A Slurm partition of nodes with accelerators, one rank a device.
+
+    Args:
+        nodes: how many the suite may ask for.
+        device: type, arch, model, num_devices, memory_gb.
+        extras: further extras; `features` and `access` are added to the partition's own.
+    """
+    cores = sockets * cores_per_socket
+    features = ["compute", "gpu", "multinode", *extras.pop("features", ())]
+    access = [f"--partition={name}", "--no-requeue", *extras.pop("access", ())]
+    account = os.environ.get("BIGEARTH_ACCOUNT")  # the compute-time project, where the site asks for one
+    return {
+        "name": name,
+        "descr": descr,
+        "scheduler": "slurm",
+        "launcher": "srun",
+        "access": access + ([f"--account={account}"] if account else []),
+        "sched_options": {"use_nodes_option": True},
+        "environs": ["native"],
+        "max_jobs": 8,
+        "time_limit": "2h",  # of checks whose time no reference tells
+        "features": features,
+        "extras": {
+            "max_nodes": nodes,
+            "ranks_per_node": device["num_devices"],
+            "devices_per_node": device["num_devices"],
+            "device_memory_gb": device["memory_gb"],
+            "gpu_arch": device["arch"],
+            "cores_per_rank": cores // device["num_devices"],
+            "launcher_options": ["--mpi=pmix", "--cpu-bind=cores", "--distribution=block:block"],
+            **extras,
+        },
+        "devices": [{key: device[key] for key in ("type", "arch", "model", "num_devices")}],
+        "processor": {"num_cpus": cores, "num_cpus_per_core": 1, "num_sockets": sockets, "num_cpus_per_socket": cores_per_socket},
+        "resources": [{"name": "_rfm_gpu", "options": ["--gres=gpu:{num_gpus_per_node}"]}],
+        "container_platforms": [{"type": "Apptainer", "default": True}],
+        "env_vars": [["TF_CPP_MIN_LOG_LEVEL", "2"]],
+    }
+
+
+LOGIN = {  # where data are made and files are counted
+    "name": "login",
+    "descr": "the node that ReFrame runs on",
+    "scheduler": "local",
+    "launcher": "local",
+    "environs": ["native"],
+    "max_jobs": 1,
+}
 
 
 def configuration(system: dict, environments=ENVIRONMENTS) -> dict:
@@ -45,6 +106,7 @@ def configuration(system: dict, environments=ENVIRONMENTS) -> dict:
                 "resolve_module_conflicts": False,
             }
         ],
+        "modes": MODES,
         "storage": [{"enable": True, "backend": "sqlite", "sqlite_db_file": str(RESULTS / "results.db")}],
         "logging": [
             {

@@ -3,7 +3,6 @@
 import datetime
 
 import pytest
-import yaml
 
 from benchmarks import record
 from reframe_tests import catalogue, references, sites
@@ -19,6 +18,7 @@ CELL = {
     "runs": 5,
     "image": None,
     "source": "five runs",
+    "band": "the noise of five runs",
 }
 
 
@@ -61,6 +61,7 @@ MUTATIONS = {
     "value is NaN": (lambda c: cell(c).update(value=float("nan")), "expected a positive number"),
     "misspelt key": (lambda c: rename(cell(c), "upper", "uper"), "unknown key 'uper'"),
     "no source": (lambda c: cell(c).update(source=" "), "no source"),
+    "no word on the band": (lambda c: cell(c).pop("band"), "no band"),
     "unknown origin": (lambda c: cell(c).update(origin="guessed"), "origin is 'guessed'"),
     "unknown with a value": (lambda c: cell(c).update(origin="unknown"), "origin is unknown but"),
     "too few runs": (lambda c: cell(c).update(runs=4), "rests on 4 runs"),
@@ -113,8 +114,14 @@ def test_missing_file_is_refused(tmp_path):
 
 
 def test_file_survives_writing_and_reading(tmp_path, content):
-    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
+    text = references.dump(content, "Made for a test:\nof nothing.")
+    (tmp_path / "mine.yaml").write_text(text)
     assert references.load(tmp_path / "mine.yaml") == content
+    assert references.dump(content, references.comment_of(text)) == text
+
+
+def test_empty_references_have_every_cell_and_no_fault():
+    assert faults(references.empty("mine", PARTITIONS)) == []
 
 
 @pytest.mark.parametrize("site", sites.names())
@@ -127,7 +134,7 @@ def test_metrics_have_the_units_and_directions_of_the_records():
     assert {name: record.METRICS[name] for name in catalogue.METRICS} == catalogue.METRICS
 
 
-@pytest.mark.parametrize("key, other", [("image", "sha256:b"), ("dataset", "sha256:b"), ("patches", 999)])
+@pytest.mark.parametrize("key, other", [("image", "sha256:b"), ("dataset", "sha256:b"), ("patches", 980)])
 def test_runs_that_are_not_alike_are_told_apart(key, other):
     run = {"image": "sha256:a", "dataset": "sha256:a", "patches": 1000}
     assert references.unlike(dict(run), run) == []
