@@ -5,10 +5,11 @@ import traceback
 
 from benchmarks import program
 from bigearth.errors import InputError
-from plots import figures
+from plots import figures, history
 
 COMMANDS = {
     "figures": (figures.FiguresConfig, figures.run, "Draws the figures from the results."),
+    "history": (history.HistoryConfig, history.run, "Finds what changed over time; exit code 1 is a regression, 2 could not measure."),
 }
 
 

@@ -134,24 +134,11 @@ def _run_of_case(case: database.Case) -> Run:
     )
 
 
-def _same_run(case: database.Case, by_value: dict) -> Optional[Run]:
-    """The record that a test case judged: the one whose metrics are, to the last bit, the case's values."""
-    values = {name: v.value for name, v in case.values.items() if math.isfinite(v.value)}
-    for name, value in values.items():
-        for run in by_value.get((name, value), ()):
-            if all(run.metric(n) == v for n, v in values.items()):
-                return run
-    return None
-
-
 def _join(runs: dict, cases: list) -> list:
-    by_value: dict = {}
-    for run in runs.values():
-        for name in run.metrics:
-            by_value.setdefault((name, run.metric(name)), []).append(run)
+    """The runs of all records and cases; a case keeps the id of the record it judged, and the two are one run."""
     joined = dict(runs)
     for case in cases:
-        run = _same_run(case, by_value)
+        run = runs.get(case.evidence.get("record"))
         if run:
             joined[run.id] = replace(run, case=case, system=case.system, experiment=_experiment(case))
         elif case.result != "skip":

@@ -74,10 +74,11 @@ def test_a_retried_case_counts_once_with_its_last_result():
 
 
 def test_a_record_and_the_case_that_judged_it_are_one_run(tmp_path):
-    train(tmp_path / "output/a", time=12.5, f1=0.5, system="local:default")
+    path = train(tmp_path / "output/a", time=12.5, f1=0.5, system="local:default")
     values = {"time_per_epoch": 12.5, "f1_micro": 0.5}
+    evidence = {"record": json.loads(path.read_text())["id"], "dataset": "sha256:" + "1" * 64, "nodes": 1, "ranks": []}
     others = [sessions.session(sessions.case({"time_per_epoch": t, "f1_micro": 0.5}), time=sessions.START + t) for t in (12.0, 13.0)]
-    sessions.database(tmp_path / "results.db", [sessions.session(sessions.case(values)), *others])
+    sessions.database(tmp_path / "results.db", [sessions.session(sessions.case(values, evidence=evidence)), *others])
     found = results.load(tmp_path)
     assert sorted(run.metric("time_per_epoch") for run in found.runs) == [12.0, 12.5, 13.0]
     assert len(found.cases) == 3

@@ -1,0 +1,169 @@
+"""The history in other programs' formats: CSV, Parquet, OpenMetrics, JUnit."""
+
+import datetime
+import math
+import re
+from pathlib import Path
+from xml.sax.saxutils import quoteattr
+
+import polars
+
+from bigearth.errors import disk_error
+
+VALUES = {  # column -> Parquet type
+    "system": polars.String,
+    "check": polars.String,
+    "point": polars.String,
+    "metric": polars.String,
+    "time": polars.String,
+    "value": polars.Float64,
+    "unit": polars.String,
+    "level": polars.Float64,
+    "reference": polars.Float64,
+    "low": polars.Float64,
+    "high": polars.Float64,
+    "origin": polars.String,
+    "verdict": polars.String,
+    "session": polars.String,
+    "image": polars.String,
+    "commit": polars.String,
+    "nodelist": polars.String,
+}
+CHANGES = (
+    "system",
+    "check",
+    "point",
+    "metric",
+    "since",
+    "before",
+    "after",
+    "unit",
+    "effect",
+    "strength",
+    "runs",
+    "lasting",
+    "direction",
+    "changed",
+)
+UNITS = {  # ours -> (OpenMetrics', factor)
+    "s": ("seconds", 1.0),
+    "J": ("joules", 1.0),
+    "img/s": ("images_per_second", 1.0),
+    "patches/s": ("patches_per_second", 1.0),
+    "GB/s": ("bytes_per_second", 1e9),
+    "1": ("ratio", 1.0),
+}
+
+
+def iso(time: float) -> str:
+    """A Unix time as ISO 8601, UTC."""
+    return datetime.datetime.fromtimestamp(time, datetime.timezone.utc).isoformat(timespec="seconds")
+
+
+def value_columns(series: list) -> dict:
+    """Every measured value of every series, by column (the columns of VALUES)."""
+    columns: dict = {name: [] for name in VALUES}
+    for one in series:
+        for case, value, level in zip(one.cases, one.values.tolist(), one.levels().tolist()):
+            judged = case.values[one.key[3]]
+            row = (
+                *one.key,
+                iso(case.time),
+                value,
+                one.unit,
+                level,
+                judged.reference,
+                judged.low,
+                judged.high,
+                judged.origin,
+                judged.verdict,
+            )
+            where = (case.session, case.evidence.get("image"), case.evidence.get("commit"), ",".join(case.nodelist))
+            for column, cell in zip(columns.values(), (*row, *where)):
+                column.append(cell)
+    return columns
+
+
+def change_rows(series: list) -> list:
+    """Every lasting change, as dicts with the columns of CHANGES."""
+    rows = []
+    for one in series:
+        for event in one.events:
+            c = event.change
+            cells = (*one.key, iso(event.since), c.before, c.after, one.unit, c.effect, c.strength, c.runs, c.lasting, event.direction)
+            rows.append(dict(zip(CHANGES, (*cells, ", ".join(event.with_it)))))
+    return rows
+
+
+def openmetrics(series: list) -> str:
+    """The newest value of every series as OpenMetrics text, base units, with its time."""
+    families: dict = {}
+    for one in series:
+        families.setdefault((one.key[3], one.unit), []).append(one)
+    lines = []
+    for (metric, unit), members in sorted(families.items()):
+        suffix, factor = UNITS.get(unit, ("", 1.0))
+        name = re.sub(r"[^a-zA-Z0-9_]", "_", f"bigearth_{metric}" + (f"_{suffix}" if suffix else ""))
+        lines += [f"# TYPE {name} gauge"] + ([f"# UNIT {name} {suffix}"] if suffix else [])
+        lines.append(f"# HELP {name} Newest value of {metric} in {unit or 'no unit'}, see docs/methodology.md")
+        for one in members:
+            labels = ",".join(f'{label}="{_escape(value)}"' for label, value in zip(("system", "check", "point"), one.key))
+            lines.append(f"{name}{{{labels}}} {float(one.values[-1]) * factor!r} {one.cases[-1].time!r}")
+    return "\n".join([*lines, "# EOF", ""])
+
+
+def _escape(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+def junit(series: list, findings: list) -> str:
+    """JUnit XML: a test case for every series and for every check that could not be measured; findings are its failures."""
+    told: dict = {}
+    for finding in findings:
+        told.setdefault(finding.series, []).append(finding.sentence)
+    cases = {one.key: len(one.values) for one in series}
+    cases.update({key: 0 for key in told if key not in cases})
+    lines = ['<?xml version="1.0" encoding="utf-8"?>', "<testsuites>"]
+    stamp = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
+    head = f'errors="0" failures="{len(told)}" hostname="history" id="0" name="history" package="bigearth" tests="{len(cases)}" time="0"'
+    lines.append(f'<testsuite {head} timestamp="{stamp}"><properties/>')
+    for key in sorted(cases):
+        classname, name = ".".join(part for part in key[:2]), " ".join(part for part in key[2:] if part) or key[1]
+        failure = f'<failure type="history" message={quoteattr("; ".join(told[key]))}/>' if key in told else ""
+        lines.append(f'<testcase classname={quoteattr(classname)} name={quoteattr(name)} time="0">{failure}</testcase>')
+    return "\n".join([*lines, "<system-out/><system-err/>", "</testsuite>", "</testsuites>", ""])
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file under a temporary name first.
+
+    Raises:
+        InputError: the folder is not writable or the disk is full.
+    """
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise disk_error(path, "write it", error) from error
+
+
+def write_all(out: Path, series: list, findings: list) -> None:
+    """Writes history.csv, history.parquet, changes.csv, metrics.openmetrics and junit.xml into a folder.
+
+    Raises:
+        InputError: the folder is not writable or the disk is full.
+    """
+    columns = value_columns(series)
+    numbers = [name for name, kind in VALUES.items() if kind == polars.Float64]
+    columns.update({name: [None if math.isnan(v) else v for v in columns[name]] for name in numbers})
+    frame = polars.DataFrame(columns, schema=VALUES)
+    changes = polars.DataFrame(change_rows(series), schema=CHANGES if not any(one.events for one in series) else None)
+    try:
+        frame.write_csv(out / "history.csv")
+        frame.write_parquet(out / "history.parquet")
+        changes.write_csv(out / "changes.csv")
+    except OSError as error:
+        raise disk_error(out, "write the exports", error) from error
+    write_text(out / "metrics.openmetrics", openmetrics(series))
+    write_text(out / "junit.xml", junit(series, findings))
