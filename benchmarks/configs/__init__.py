@@ -23,6 +23,7 @@ class TrainConfig:
     augment: bool = option(True, "random rotation by 90 degrees and flip of every training patch")
 
     # network and loss
+    network: Literal["resnet50", "toy"] = option("resnet50", "toy: one block a stage and an eighth of the channels, to rehearse jobs with")
     batch_norm: Literal["local", "synchronised", "frozen"] = option("local", "batch statistics of each rank, of all ranks, or none")
     dropout: float = option(0.5, "rate before the last dense layer")
     l2: float = option(5e-5, "the loss has l2 times the sum of squared convolution kernels added")

@@ -69,7 +69,15 @@ def train(config, store, collective: Single, on_epoch=lambda result: None) -> Re
     steps_per_epoch = min(readers["train"].steps, config.steps_per_epoch or readers["train"].steps)
 
     network = resnet.ResNet50(
-        preprocess.channels, len(nomenclature.LABELS), config.dropout, config.batch_norm, False, config.precision, config.seed, collective
+        preprocess.channels,
+        len(nomenclature.LABELS),
+        config.dropout,
+        config.batch_norm,
+        False,
+        config.precision,
+        config.seed,
+        collective,
+        config.network,
     )
     optim = optimizer.create("sgd", network.trainable, 0.0, config.momentum, True)
     collective.broadcast(network.variables + optim.state)
@@ -196,7 +204,7 @@ def _train_step(config, preprocess, network, optim, collective):
             images = augment.random_window(images, config.window, augment.random_bits(positions, config.seed, epoch, 0))
         if config.augment:
             images = augment.rotate_and_flip(images, augment.random_bits(positions, config.seed, epoch, 1))
-        keep = augment.random_mask(positions, config.seed, epoch, resnet.FEATURES, 1 - config.dropout) if config.dropout else None
+        keep = augment.random_mask(positions, config.seed, epoch, network.features, 1 - config.dropout) if config.dropout else None
         truth = tf.cast(batch["classes"], tf.float32)
 
         with tf.GradientTape() as tape:

@@ -45,11 +45,12 @@ def gpu_partition(name: str, descr: str, nodes: int, sockets: int, cores_per_soc
     Args:
         nodes: how many the suite may ask for.
         device: type, arch, model, num_devices, memory_gb.
-        extras: further extras; `features` and `access` are added to the partition's own.
+        extras: further extras; `features`, `access` and `env_vars` are added to the partition's own.
     """
     cores = sockets * cores_per_socket
     features = ["compute", "gpu", "multinode", *extras.pop("features", ())]
     access = [f"--partition={name}", "--no-requeue", *extras.pop("access", ())]
+    env_vars = [["TF_CPP_MIN_LOG_LEVEL", "2"], *extras.pop("env_vars", ())]
     account = os.environ.get("BIGEARTH_ACCOUNT")  # the compute-time project, where the site asks for one
     return {
         "name": name,
@@ -76,7 +77,7 @@ def gpu_partition(name: str, descr: str, nodes: int, sockets: int, cores_per_soc
         "processor": {"num_cpus": cores, "num_cpus_per_core": 1, "num_sockets": sockets, "num_cpus_per_socket": cores_per_socket},
         "resources": [{"name": "_rfm_gpu", "options": ["--gres=gpu:{num_gpus_per_node}"]}],
         "container_platforms": [{"type": "Apptainer", "default": True}],
-        "env_vars": [["TF_CPP_MIN_LOG_LEVEL", "2"]],
+        "env_vars": env_vars,
     }
 
 

@@ -1,0 +1,39 @@
+"""The virtual cluster (ci/virtual_cluster): a real Slurm on one machine whose nodes pretend to be JUWELS' and JURECA's.
+
+One rank a node and a toy for a network: it proves the jobs, not the speeds. Never found by host name: `--site virtual`.
+"""
+
+from .common import LOGIN, configuration, gpu_partition
+from .jureca import K80
+from .juwels import V100
+
+PRETENDED = {
+    "nodes": 24,
+    "features": ["rehearsal"],
+    "ranks_per_node": 1,
+    "config": "rehearsal",
+    "small_config": "rehearsal",
+    "weak_steps": 4,
+    "network": "any",
+    "max_time_s": 24 * 3600,
+    "launcher_options": ["--mpi=pmix"],
+    "env_vars": [
+        ["OMPI_MCA_mpi_yield_when_idle", "1"],  # many ranks share a core
+        ["OMPI_MCA_pml", "ob1"],
+        ["OMPI_MCA_btl", "self,vader,tcp"],
+        ["OMP_NUM_THREADS", "1"],
+    ],
+}
+
+site_configuration = configuration(
+    {
+        "name": "virtual",
+        "descr": "48 pretended nodes on one machine",
+        "hostnames": [],
+        "partitions": [
+            LOGIN,
+            gpu_partition("v100", "pretends: 4 V100, 2 x 20 cores", sockets=2, cores_per_socket=20, device=V100, **PRETENDED),
+            gpu_partition("k80", "pretends: 4 K80 devices, 2 x 12 cores", sockets=2, cores_per_socket=12, device=K80, **PRETENDED),
+        ],
+    }
+)
