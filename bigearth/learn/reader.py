@@ -158,6 +158,11 @@ class Reader:
             return data.apply(tf.data.experimental.prefetch_to_device(devices[0].name, buffer_size=2))
         return data.prefetch(2)
 
+    def close(self) -> None:
+        """Lets the files and threads go (TensorFlow keeps what it has iterated over alive); batches that came stay valid."""
+        self._executor.shutdown()
+        self._samples.clear()
+
 
 class _Buffers:
     """Equal buffers, each used again once nothing refers to what it was lent out as."""
