@@ -1,8 +1,9 @@
 # Each target is one readable command; `make help` lists them.
 PYTHON := .venv/bin/python
+IMAGES := cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint lock
+.PHONY: help setup run test lint lock apptainer images test-images
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -21,6 +22,20 @@ lint: setup  ## ruff: lint and format
 test: setup lint  ## everything that can be tested here: lint, unit tests, real MPI ranks, ReFrame
 	.venv/bin/python -m pytest
 
-lock:  ## make requirements.lock anew from requirements.in (h5py stays Debian's: a pip-installed one hides the parallel build)
-	uv pip compile requirements.in --generate-hashes --python-version 3.11 --no-emit-index-url --no-emit-find-links \
-	    --no-emit-package h5py --no-annotate --no-header --output-file requirements.lock
+apptainer:
+	@apptainer --version >/dev/null 2>&1 || ci/install-apptainer.sh
+
+images: apptainer  ## build the container images: make images IMAGES="cpu v100 latest k80" (default: cpu)
+	for name in $(IMAGES); do containers/build.sh $$name || exit $$?; done
+
+test-images: setup apptainer  ## build the images of IMAGES and test them from inside: two ranks, training, preflight, signature
+	BIGEARTH_IMAGES="$(IMAGES)" $(PYTHON) -m pytest -m apptainer tests/containers
+
+UV_COMPILE := uv pip compile --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-package h5py --no-annotate --no-header
+
+lock:  ## make every lock file anew from its .in file (h5py stays Debian's: a pip-installed one hides the parallel build)
+	$(UV_COMPILE) --python-version 3.11 requirements.in --output-file requirements.lock
+	$(UV_COMPILE) --python-version 3.11 containers/latest.in --output-file containers/latest.lock
+	$(UV_COMPILE) --python-version 3.9 containers/k80.in --output-file containers/k80.lock
+	$(UV_COMPILE) --python-version 3.11 containers/v100.in --constraint requirements.lock --quiet \
+	    | awk '/^[a-z]/ { keep = /^(tensorflow|nvidia-[a-z0-9-]+)==/ } keep' >containers/v100.lock

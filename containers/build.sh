@@ -50,8 +50,8 @@ check_host() {
         *) die "command line: --bootstrap $bootstrap; expected debootstrap or docker" ;;
     esac
     [ -z "$sign" ] || [ -r "$sign" ] || die "$sign: cannot read this signing key; expected a private key in PEM format"
-    mkdir -p "$cache/images" "$cache/build/pip" "$output" || die "$cache, $output: cannot make these folders; check their permissions"
-    [ -n "$mirror" ] || mirror=$(debian_mirror)
+    mkdir -p "$cache/images" "$cache/build" "$output" || die "$cache, $output: cannot make these folders; check their permissions"
+    mirror=${mirror:-$(debian_mirror)}; mirror=${mirror%/}
     [ -n "$mirror" ] || die "apt here knows no Debian mirror; give one with --mirror URL"
     local folder free
     for folder in "$cache" "${APPTAINER_TMPDIR:-/tmp}"; do

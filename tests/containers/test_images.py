@@ -1,0 +1,191 @@
+"""Real images: built, tested from inside, and doing the suite's work. `make test-images` runs these; BIGEARTH_IMAGES names the images.
+
+`make test` leaves them out: building an image from nothing takes minutes.
+"""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+NAMES = os.environ.get("BIGEARTH_IMAGES", "cpu").split()
+pytestmark = pytest.mark.apptainer
+
+MAKE_DATA = """
+import sys
+import h5py, numpy as np
+from bigearth import store
+path, count, draw = sys.argv[1], 48, np.random.default_rng(0)
+store.create(path, [f"S2A_MSIL2A_20170613T101031_0_{i:02d}" for i in range(count)], np.arange(count) % 3, "bilinear", "test")
+with h5py.File(path, "r+") as file:
+    for key, array in store.ARRAYS.items():
+        if key.startswith("data_"):
+            file[key][...] = draw.integers(0, 4000, (count, *array.shape), np.uint16)
+    file["classes"][...] = draw.integers(0, 2, (count, 43), np.uint8)
+    file["checksum"][...] = store.checksums({key: file[key][...] for key in store.DATA})
+store.finish(path)
+"""
+
+
+class Image:
+    """A built image, its bill of materials, and how to start programs in it."""
+
+    def __init__(self, name, folder):
+        subprocess.run([ROOT / "containers" / "build.sh", name, "--output", folder], check=True, timeout=3600)
+        self.name, self.path = name, folder / f"{name}.sif"
+        self.materials = json.loads((folder / f"{name}.json").read_text())
+
+    def run(self, *command, ranks=1, timeout=600, subcommand="exec"):
+        """Runs a command in the image, in the project's top folder, with real ranks in the hybrid model."""
+        settings = {
+            "OMPI_ALLOW_RUN_AS_ROOT": "1",
+            "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+            "OMPI_MCA_rmaps_base_oversubscribe": "1",
+            "OMPI_MCA_mpi_yield_when_idle": "1",
+            "TF_CPP_MIN_LOG_LEVEL": "2",
+        }
+        launched = ["mpirun", "-np", str(ranks)] if ranks > 1 else []
+        return subprocess.run(
+            [*launched, "apptainer", subcommand, "--bind", str(ROOT), "--pwd", str(ROOT), str(self.path), *map(str, command)],
+            cwd=ROOT,
+            env={**os.environ, **settings},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def image(request, tmp_path_factory):
+    return Image(request.param, tmp_path_factory.mktemp(request.param))
+
+
+@pytest.fixture(scope="module")
+def data(image, tmp_path_factory):
+    """A small file of patches, made in the image."""
+    path = tmp_path_factory.mktemp("data") / "patches.h5"
+    done = image.run("python", "-c", MAKE_DATA, path)
+    assert done.returncode == 0, done.stderr
+    return path
+
+
+def good(done):
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+def test_own_test(image):
+    done = subprocess.run(["apptainer", "test", image.path], capture_output=True, text=True, timeout=600)
+    assert "image test: right on 2 ranks" in good(done) and "no device" in done.stdout
+
+
+def test_bill_of_materials(image):
+    listed = image.materials
+    assert good(image.run("printenv", "BIGEARTH_IMAGE_DIGEST")).strip() == listed["digest"]
+    assert good(subprocess.run([ROOT / "containers" / "check.sh", image.path], capture_output=True, text=True)).strip() == listed["digest"]
+    found = good(image.run("python", "-c", "import tensorflow as tf; print(tf.__version__)")).strip()
+    assert found in (listed["python"].get("tensorflow"), listed["python"].get("tensorflow-cpu"))
+    assert listed["file_bytes"] == image.path.stat().st_size
+    assert "openmpi-bin" in listed["debian"] and not {"g++", "gcc", "cmake"} & set(listed["debian"])
+    assert listed["git_commit"] in good(subprocess.run(["apptainer", "inspect", image.path], capture_output=True, text=True))
+
+
+def test_two_ranks_train(image, data, tmp_path):
+    """The 2-rank training check: every record made in an image has its digest."""
+    options = [
+        "--data",
+        data,
+        "--output",
+        tmp_path,
+        "--epochs",
+        1,
+        "--batch-size",
+        4,
+        "--steps-per-epoch",
+        2,
+        "--window",
+        40,
+        "--threads",
+        1,
+    ]
+    done = image.run("train", *options, ranks=2, subcommand="run")
+    good(done)
+    record = json.loads((tmp_path / "result.json").read_text())
+    assert record["provenance"]["image_digest"] == image.materials["digest"]
+    assert [row["rank"] for row in record["ranks"]] == [0, 1]
+    assert record["provenance"]["packages"]["horovod"] == image.materials["python"]["horovod"]
+
+
+def test_preflight_of_two_ranks(image, data, tmp_path):
+    options = ["--data", data, "--output", tmp_path, "--ranks", 2, "--image-digest", image.materials["digest"], "--time-limit", 300]
+    table = good(image.run("preflight", *options, ranks=2, subcommand="run"))
+    assert "0 FAIL" in table and "Horovod" in table
+
+
+def test_preflight_catches_a_launcher_that_the_image_cannot_hear(image, tmp_path):
+    hidden = "unset ${!PMIX_@} ${!OMPI_MCA_@}; exec python -m benchmarks.preflight --output " + str(tmp_path)
+    done = image.run("bash", "-c", hidden, ranks=2)
+    assert done.returncode == 1 and done.stdout.count("2 worlds of size 1") == 1
+
+
+def test_the_suites_training_tests_run_inside(image, tmp_path):
+    """The same code on every TensorFlow generation."""
+    tests = ["tests/learn/test_trainer.py", "tests/learn/test_optimizer.py", "tests/learn/test_resnet.py"]
+    cache = f"cache_dir={tmp_path}"
+    assert " passed" in good(image.run("python", "-m", "pytest", "-q", "-x", "-o", cache, *tests, timeout=1800))
+
+
+def test_start_outside_the_suite_is_refused(image, tmp_path):
+    done = subprocess.run(["apptainer", "run", "--pwd", "/", image.path, "train"], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 2 and "not the suite's top folder" in done.stderr
+
+
+def test_signature(image, tmp_path):
+    """A site's key signs; a changed file or another key is refused."""
+    for key in ("site", "other"):
+        subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", tmp_path / f"{key}.pem"], check=True, capture_output=True)
+        subprocess.run(["openssl", "pkey", "-in", tmp_path / f"{key}.pem", "-pubout", "-out", tmp_path / f"{key}.pub"], check=True)
+
+    def build(*options):
+        return subprocess.run(
+            [ROOT / "containers" / "build.sh", image.name, "--output", tmp_path, *options], capture_output=True, text=True, timeout=600
+        )
+
+    good(build("--sign", tmp_path / "site.pem"))
+    assert good(build("--verify", tmp_path / "site.pub")).strip() == image.materials["digest"]
+    for refused in (
+        build("--verify", tmp_path / "other.pub"),
+        subprocess.run([ROOT / "containers" / "check.sh", image.path, "--key", tmp_path / "site.pub"], capture_output=True, text=True),
+    ):
+        assert refused.returncode == 2 and "not signed" in refused.stderr
+
+
+def test_overhead_is_measured(tmp_path, image):
+    done = subprocess.run(
+        [
+            ROOT / ".venv/bin/python",
+            "-m",
+            "benchmarks.overhead",
+            "--image",
+            image.path,
+            "--output",
+            tmp_path,
+            "--pairs",
+            "2",
+            "--batch",
+            "2",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    good(done)
+    record = json.loads((tmp_path / "result.json").read_text())
+    assert [row["quantity"] for row in record["tables"]["overhead"]] == ["start_up", "step", "all_reduce", "read"]
+    assert all(0 < row["ratio_p10"] <= row["ratio"] <= row["ratio_p90"] < 100 for row in record["tables"]["overhead"])
+    assert len(record["tables"]["pairs"]) == 8
+    assert record["provenance"]["image_digest"] == image.materials["digest"]
