@@ -65,28 +65,27 @@ def read(path: str):
 def main(folder: Path, path: str, batch: int) -> None:
     communicator = MPI.COMM_WORLD
     first = communicator.rank == 0
-    everyone = {"all_reduce": all_reduce(communicator)}
-    alone = {"read": read(path), "step": training_step(batch)} if first else {}
-    turn = 0
-    while True:
+    makers = {"all_reduce": lambda: all_reduce(communicator)}
+    if first:
+        makers.update(read=lambda: read(path), step=lambda: training_step(batch))
+    actions, turn, word = {}, 0, ""
+    while word != "stop":
         request = folder / f"{turn}.request"
         while not request.exists():
             time.sleep(0.002)
-        word = request.read_text()
-        seconds = 0.0
-        action = everyone.get(word) or alone.get(word)
-        if action:
-            if word in everyone:
+        word, seconds = request.read_text(), 0.0
+        if word in makers:
+            if word not in actions:
+                actions[word] = makers[word]()
+            if word == "all_reduce":
                 communicator.Barrier()
             start = time.perf_counter()
-            action()
+            actions[word]()
             seconds = time.perf_counter() - start
         if first:
-            partial = folder / f"{turn}.written"
-            partial.write_text(repr(seconds))
-            partial.rename(folder / f"{turn}.answer")
-        if word == "stop":
-            return
+            written = folder / f"{turn}.written"
+            written.write_text(repr(seconds))
+            written.rename(folder / f"{turn}.answer")
         turn += 1
 
 
