@@ -2,17 +2,19 @@
 
     mpirun -np 2 python -m benchmarks.train --data FILE --config benchmarks/configs/local.py --output DIR
 
-DIR then holds result.json (the record), metrics.csv (a row per epoch), steps.csv (a row per step) and samples.npz (pictures,
-labels and scores of some test patches). Every rank runs this program; rank 0 alone writes and talks.
+DIR then holds result.json (the record), metrics.csv (a row per epoch), steps.csv (a row per step), samples.npz (pictures, labels
+and scores of some test patches) and tensorboard/. Every rank runs this program; rank 0 alone writes and talks. Exit code 75: a
+signal (SIGTERM, SIGUSR1) ended the job early and a checkpoint was saved; the same command with --resume goes on.
 """
 
-import csv
 import dataclasses
+import math
 import os
 import socket
 import sys
 import time
 from pathlib import Path
+from typing import Optional
 
 import numpy as np
 
@@ -25,30 +27,28 @@ from bigearth.store import Store
 PICTURE_WHITE = 2500  # digital number shown as full brightness: reflectance 0.25
 
 
-def run(config: TrainConfig) -> None:
-    """Trains, scores and writes everything under `config.output`."""
+def run(config: TrainConfig) -> Optional[int]:
+    """Trains, scores and writes everything under `config.output`; returns the exit code."""
     start, began = record.now(), time.perf_counter()
+    config.check()
     import tensorflow as tf  # slow to load: not before the command line is known to be right
 
-    from bigearth.learn import collective, trainer
+    from bigearth.learn import collective, guards, trainer
+    from bigearth.learn.log import Log
 
-    ranks = collective.connect(config.collective, config.groups)
-    device = use_device(tf, ranks, config.threads)
+    ranks = collective.connect(config.collective, config.groups, config.compression, config.fusion_mb)
+    device = use_device(tf, ranks, config)
     output = Path(config.output)
     with together(ranks.gather):
-        trainer.check(config)
         store = Store(config.data)
         if ranks.rank == 0:
             make_folder(output)
+    with together(ranks.gather):
+        log = Log(output, config.epochs, config.mlperf) if ranks.rank == 0 else Log()
     started = time.perf_counter() - began
-
-    def save_epochs(result) -> None:
-        with together(ranks.gather):
-            if ranks.rank == 0:
-                write_table(output / "metrics.csv", result.epochs)
-                write_table(output / "steps.csv", result.steps)
-
-    result = trainer.train(config, store, ranks, on_epoch=save_epochs)
+    result = trainer.train(config, store, ranks, log)
+    if result.stopped:
+        return guards.REQUEUE
     result.phases["start"] = started
     rows = ranks.gather(rank_row(ranks, device, result))
     with together(ranks.gather):
@@ -57,10 +57,11 @@ def run(config: TrainConfig) -> None:
             write_record(output / "result.json", config, start, store, ranks, rows, result)
 
 
-def use_device(tf, ranks, threads: int) -> str:
+def use_device(tf, ranks, config: TrainConfig) -> str:
     """Gives this rank its GPU, or its CPU threads; returns the device's name."""
-    if threads:
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.experimental.enable_tensor_float_32_execution(config.precision == "tf32")
+    if config.threads:
+        tf.config.threading.set_intra_op_parallelism_threads(config.threads)
         tf.config.threading.set_inter_op_parallelism_threads(2)  # one computes while the other waits in a collective
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
@@ -76,21 +77,6 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise disk_error(path, "make the output folder", error) from error
-
-
-def write_table(path: Path, rows: list) -> None:
-    """Writes rows of one set of columns as CSV, under a temporary name first."""
-    if not rows:
-        return
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with open(partial, "w", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-        partial.replace(path)
-    except OSError as error:
-        raise disk_error(path, "write it", error) from error
 
 
 def save_samples(path: Path, count: int, store: Store, result) -> None:
@@ -126,14 +112,15 @@ def rank_row(ranks, device: str, result) -> dict:
         "hostname": socket.gethostname(),
         "device": device,
         "step_time": quantiles,
-        "first_step": result.first_step if result.epochs else None,
+        "first_step": None if math.isnan(result.first_step) else result.first_step,
         "phases": result.phases,
     }
 
 
 def write_record(path: Path, config: TrainConfig, start: str, store: Store, ranks, rows: list, result) -> None:
     """Writes result.json: metrics, tables and provenance of the whole run."""
-    timed = result.epochs[1:] or result.epochs
+    epochs = result.tables["metrics"]
+    timed = epochs[1:] or epochs
     seconds = float(np.mean([row["time"] for row in timed])) if timed else None
     throughput = float(np.mean([row["throughput"] for row in timed])) if timed else None
     none = "no epoch was trained (--epochs 0)"
@@ -144,16 +131,22 @@ def write_record(path: Path, config: TrainConfig, start: str, store: Store, rank
         "step_time": record.metric("step_time", float(np.median(result.step_times)) if result.step_times else None, "fewer than two steps"),
         "loss": record.metric("loss", result.test_loss),
     }
-    for name in ("f1_micro", "f1_macro", "precision_micro", "precision_macro", "recall_micro", "recall_macro"):
-        metrics[name] = record.metric(name, result.scores[name])
-    timing = "mean over epochs after the first" if len(result.epochs) > 1 else "the first epoch, tracing and warm-up included"
+    metrics.update({name: record.metric(name, value) for name, value in result.scores.items() if name in record.METRICS})
+    timing = "mean over epochs after the first" if len(epochs) > 1 else "the first epoch, tracing and warm-up included"
     record.write(
         path,
         "train",
         dataclasses.asdict(config),
         metrics,
         rows,
-        {"epochs": result.epochs, "per_class": result.scores["per_class"]},
+        {
+            "epochs": epochs,
+            "per_class": [dict(row, threshold=float(t)) for row, t in zip(result.scores["per_class"], result.thresholds)],
+            "averages": [
+                {"average": kind, **{score: result.scores[f"{score}_{kind}"] for score in ("precision", "recall", "f1")}}
+                for kind in ("micro", "macro", "weighted", "samples")
+            ],
+        },
         {"samples": "samples.npz"},
         record.provenance(
             start,

@@ -1,35 +1,38 @@
-"""Checks that stop a run, on every rank together, before it wastes machine time."""
+"""Checks that stop a run, on every rank together, before it wastes machine time; and the signals that end a job early."""
 
 import hashlib
 import math
+import signal
 import socket
+from contextlib import contextmanager
 
 from bigearth.errors import InputError
 from bigearth.learn.collective import Single
 
+REQUEUE = 75  # exit code of a run that was told to stop and saved a checkpoint: submit the same job again (EX_TEMPFAIL)
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1)  # what batch systems send before they kill
 
-def check_finite(loss: float, own_loss: float, gradient_norm: float, step: int, rate: float, collective: Single) -> None:
-    """Stops every rank when the averaged loss or gradient is not finite; call it on every rank with the same averages.
+
+def check_loss(loss: float, own_loss: float, gradient_norm: float, step: int, rate: float, limit: float, collective: Single) -> None:
+    """Stops every rank when the loss is not finite, or has exploded; call it on every rank with the same averages.
 
     Args:
         loss: averaged over ranks.
         own_loss: this rank's.
         gradient_norm: of the averaged gradient.
+        limit: a loss above this has exploded.
 
     Raises:
-        InputError: names the ranks whose own loss is not finite.
+        InputError: names the ranks whose own loss is bad.
     """
-    if math.isfinite(loss) and math.isfinite(gradient_norm):
+    if math.isfinite(loss) and math.isfinite(gradient_norm) and loss <= limit:
         return
-    bad = [
-        f"rank {rank} on {host}"
-        for rank, (host, value) in enumerate(collective.gather((socket.gethostname(), own_loss)))
-        if not math.isfinite(value)
-    ]
+    ranks = collective.gather((socket.gethostname(), own_loss))
+    bad = [f"rank {rank} on {host}: {own:.4g}" for rank, (host, own) in enumerate(ranks) if not own <= limit]
     raise InputError(
-        f"step {step}: the loss is {loss} and the gradient's norm {gradient_norm} at learning rate {rate:.4g} "
-        f"({', '.join(bad) or 'the loss of every rank is finite'}); expected finite numbers; lower --learning-rate or lengthen "
-        "--warmup-epochs"
+        f"step {step}: the loss is {loss:.4g} and the gradient's norm {gradient_norm:.4g} at learning rate {rate:.4g} "
+        f"({', '.join(bad) or 'every rank alone is within the limit'}); expected a finite loss of at most {limit:g}; lower "
+        "--learning-rate, lengthen --warmup-epochs or set --clip-norm, and resume from the last checkpoint"
     )
 
 
@@ -51,10 +54,31 @@ def check_equal_weights(variables: list, collective: Single, when: str) -> None:
         return
     ranks = collective.gather((socket.gethostname(), digest(variables)))
     digests = [d for _, d in ranks]
-    common = max(set(digests), key=digests.count)
+    common = max(digests, key=digests.count)
     bad = [f"rank {rank} on {host}" for rank, (host, d) in enumerate(ranks) if d != common]
     if bad:
         raise InputError(
-            f"{when}: the weights of {', '.join(bad)} differ from the other ranks'; expected the same on all; check those nodes' "
-            "memory and network, then resume from the last checkpoint"
+            f"{when}: the weights of {', '.join(bad)} differ from the other ranks'; expected the same on all; check memory and network "
+            "of those nodes, then resume from the last checkpoint"
         )
+
+
+class StopRequest:
+    """Whether this process was told to stop."""
+
+    def __init__(self):
+        self.received = False
+
+    @contextmanager
+    def listening(self):
+        """Catches `SIGNALS` while the block runs."""
+
+        def receive(*_):
+            self.received = True
+
+        previous = {number: signal.signal(number, receive) for number in SIGNALS}
+        try:
+            yield self
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)

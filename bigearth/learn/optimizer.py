@@ -34,8 +34,8 @@ class Optimizer:
         self._step = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.state = [v for slot in self.slots for v in self._slots[slot]] + [self._previous_rate, self._step]
 
-    def apply(self, gradients: list, rate) -> None:
-        """Updates the variables; call it inside a tf.function.
+    def apply(self, gradients: list, rate):
+        """Updates the variables; call it inside a tf.function. Returns the number of updates so far, int64.
 
         Args:
             gradients: one float32 tensor per variable.
@@ -47,6 +47,7 @@ class Optimizer:
         for i, (variable, gradient) in enumerate(zip(self._variables, gradients)):
             self._update(i, variable, gradient, self._decay[i], rate, change, tf.cast(step, tf.float32))
         self._previous_rate.assign(rate)
+        return tf.identity(step)
 
     def _update(self, i, variable, gradient, decay, rate, change, step):
         raise NotImplementedError
@@ -123,6 +124,37 @@ class LAMB(AdamW):
             return 1.0
         weight, length = tf.norm(variable), tf.norm(direction)
         return tf.where((weight > 0) & (length > 0), weight / tf.maximum(length, 1e-12), 1.0)
+
+
+class LossScale:
+    """Dynamic loss scaling for float16: gradients too small for it are lifted by a factor, which is halved when they overflow and
+    doubled after `PATIENCE` steps that did not (Micikevicius et al. 2018, arXiv:1710.03740, section 3.2).
+
+    Attributes:
+        state: its tf.Variables.
+    """
+
+    PATIENCE = 2000
+
+    def __init__(self, initial: float = 2.0**15):
+        self._scale = tf.Variable(initial, trainable=False)
+        self._good = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self.state = [self._scale, self._good]
+
+    def up(self, loss):
+        """The loss to differentiate."""
+        return loss * self._scale
+
+    def down(self, gradients: list) -> list:
+        """The true gradients again."""
+        return [g / self._scale for g in gradients]
+
+    def update(self, finite) -> None:
+        """Adapts the factor; finite: whether this step's gradients were."""
+        good = tf.where(finite, self._good + 1, 0)
+        grown = good >= self.PATIENCE
+        self._good.assign(tf.where(grown, tf.zeros_like(good), good))
+        self._scale.assign(tf.where(finite, tf.where(grown, self._scale * 2, self._scale), tf.maximum(self._scale / 2, 1.0)))
 
 
 def create(kind: str, variables: list, weight_decay: float, momentum: float, momentum_correction: bool) -> Optimizer:

@@ -10,9 +10,9 @@ import tensorflow as tf
 
 from bigearth.learn.collective import Single, raw
 
-# name -> bottleneck blocks of each stage, channels of the first; the toy rehearses jobs on machines too small for the real one
-SIZES = {"resnet50": ((3, 4, 6, 3), 64), "toy": ((1, 1, 1, 1), 8)}
+BLOCKS = (3, 4, 6, 3)  # bottleneck blocks of each stage of ResNet-50
 EPSILON = 1e-5
+FEATURES = 2048
 
 
 class SynchronisedBatchNormalization(tf.keras.layers.BatchNormalization):
@@ -52,10 +52,8 @@ class ResNet50:
         precision: compute dtype: "float32", "bfloat16" or "float16"; variables, BatchNorm statistics and logits are float32.
         seed: of the initial weights.
         collective: for synchronised BatchNorm.
-        size: a key of `SIZES`.
 
     Attributes:
-        features: number of features that the last layer sees; 2048 in ResNet-50.
         variables: every tf.Variable, in an order that is the same in every run.
         trainable: those that the optimizer updates.
         kernels: the convolution kernels (the ones that the paper's L2 term covers).
@@ -72,10 +70,7 @@ class ResNet50:
         precision: str = "float32",
         seed: int = 0,
         collective: Single = None,
-        size: str = "resnet50",
     ):
-        self._blocks, self._width = SIZES[size]
-        self.features = self._width * 2 ** (len(self._blocks) - 1) * 4
         self._dropout = dropout
         self._frozen = batch_norm == "frozen"
         self._synchronised = batch_norm == "synchronised"
@@ -89,7 +84,7 @@ class ResNet50:
             kernel_initializer=tf.keras.initializers.RandomNormal(stddev=0.01, seed=next(self._seeds)),
             dtype="float32",
         )
-        self._head.build((None, self.features))
+        self._head.build((None, FEATURES))
         self.variables = raw(list(self._body.variables) + list(self._head.variables))
         self.trainable = raw(list(self._body.trainable_variables) + list(self._head.trainable_variables))
         self.kernels = [v for v in self.trainable if len(v.shape) == 4]
@@ -101,7 +96,7 @@ class ResNet50:
         Args:
             images: (n, H, W, bands) float, normalised; any H and W.
             training: whether BatchNorm uses batch statistics and dropout is on.
-            keep: (n, features) bool, the features that dropout leaves; needed for training with dropout.
+            keep: (n, 2048) bool, the features that dropout leaves; needed for training with dropout.
 
         Returns:
             (n, outputs) float32 logits.
@@ -113,13 +108,13 @@ class ResNet50:
 
     def _build_body(self, bands, zero_gamma):
         inputs = tf.keras.Input((None, None, bands), dtype=self._policy.compute_dtype)
-        x = self._convolution(inputs, self._width, 7, 2, "stem")
+        x = self._convolution(inputs, 64, 7, 2, "stem")
         x = self._activation(self._normalisation(x, "stem"))
         x = tf.keras.layers.MaxPooling2D(3, 2, "same", dtype=self._policy)(x)
-        for stage, blocks in enumerate(self._blocks):
+        for stage, blocks in enumerate(BLOCKS):
             for block in range(blocks):
                 stride = 2 if stage > 0 and block == 0 else 1
-                x = self._bottleneck(x, self._width * 2**stage, stride, block == 0, zero_gamma, f"stage{stage + 1}_block{block + 1}")
+                x = self._bottleneck(x, 64 * 2**stage, stride, block == 0, zero_gamma, f"stage{stage + 1}_block{block + 1}")
         return tf.keras.Model(inputs, tf.keras.layers.GlobalAveragePooling2D(dtype=self._policy)(x), name="resnet50")
 
     def _bottleneck(self, x, width, stride, project, zero_gamma, name):

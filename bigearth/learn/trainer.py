@@ -1,305 +1,452 @@
 """Data-parallel training and scoring; `train` reads top to bottom."""
 
+import collections
+import dataclasses
+import itertools
 import math
-import sys
+import os
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Optional
 
 import numpy as np
 import tensorflow as tf
 
 from bigearth import nomenclature
-from bigearth.errors import InputError
-from bigearth.learn import augment, losses, metrics, optimizer, resnet
+from bigearth.errors import InputError, together
+from bigearth.learn import augment, checkpoint, losses, metrics, optimizer, resnet, thresholds
 from bigearth.learn.collective import Single
-from bigearth.learn.guards import check_equal_weights, check_finite
+from bigearth.learn.guards import StopRequest, check_equal_weights, check_loss
 from bigearth.learn.inputs import Preprocess
+from bigearth.learn.log import Log
 from bigearth.learn.reader import Reader
 from bigearth.learn.schedule import Schedule, peak_rate
+from bigearth.learn.stage import stage
 from bigearth.progress import Progress
+
+SPLITS = ("train", "val", "test")
 
 
 @dataclass
 class Result:
-    """What a run leaves behind; equal on all ranks but for `step_times` and `phases`, which are this rank's.
+    """What a run leaves behind; equal on all ranks but for `step_times`, `phases` and `first_step`, which are this rank's.
 
     Attributes:
-        epochs: one row an epoch (see `_epoch_row`).
-        steps: one row a step: step, epoch, learning_rate, loss (mean over ranks), gradient_norm.
-        scores: of the test split, as `metrics.scores` gives them.
+        tables: "metrics": a row an epoch; "steps": a row a step {step, epoch, learning_rate, loss, gradient_norm}.
+        scores: of the test split, as `metrics.scores` and `metrics.average_precision` give them.
         test_loss: mean over test patches and classes.
-        truth, probability: (N, 43) uint8 and float32, for the test patches in the order of `positions`.
         positions: (N,) int64 positions of the test patches in the file, ascending.
+        truth, probability: (N, C) uint8 and float32, of those patches.
+        thresholds: (C,) float64, at which the scores were taken.
         step_times: seconds of every training step but the first.
         phases: seconds by what they were spent on.
         first_step: seconds of the first step, tracing included.
+        stopped: a signal ended the run before its end; a checkpoint has been saved, and there are no scores.
     """
 
-    epochs: list = field(default_factory=list)
-    steps: list = field(default_factory=list)
+    tables: dict = field(default_factory=lambda: {"metrics": [], "steps": []})
     scores: dict = field(default_factory=dict)
     test_loss: float = math.nan
-    truth: np.ndarray = None
-    probability: np.ndarray = None
-    positions: np.ndarray = None
+    positions: Optional[np.ndarray] = None
+    truth: Optional[np.ndarray] = None
+    probability: Optional[np.ndarray] = None
+    thresholds: Optional[np.ndarray] = None
     step_times: list = field(default_factory=list)
     phases: dict = field(default_factory=dict)
     first_step: float = math.nan
+    stopped: bool = False
 
 
-def train(config, store, collective: Single, on_epoch=lambda result: None) -> Result:
-    """Trains on the train split, validates after every epoch, and scores the test split at the end.
+def train(config, store, collective: Single, log: Log) -> Result:
+    """Trains on the train split, validates after every epoch, and scores the test split with the best weights of the validation.
 
     Args:
-        config: a `benchmarks.configs.TrainConfig`.
+        config: a `benchmarks.configs.TrainConfig` that has passed its `check()`.
         store: the open `bigearth.store.Store`.
         collective: this rank's connection to the others.
-        on_epoch: called on every rank after each epoch with the result so far.
+        log: where rank 0 writes while the run goes on.
 
     Raises:
-        InputError: on every rank: a split too small for the batch and the ranks, or a loss that is not finite.
+        InputError: on every rank: a split too small for the batch and the ranks, a checkpoint of another run, a sample that cannot
+            be read, or a loss that is not finite or has exploded.
     """
     result = Result()
-    show = collective.rank == 0
+    classes = int(config.classes)
+    global_batch = config.batch_size * collective.size
 
+    # data
+    check_splits(config, store, collective)
     preprocess = Preprocess(config.bands, config.upsample)
     preprocess.check(store)
-    readers = {split: _reader(config, store, split, preprocess.keys, collective) for split in ("train", "val", "test")}
-    steps_per_epoch = min(readers["train"].steps, config.steps_per_epoch or readers["train"].steps)
+    with _timed(result.phases, "stage"):
+        staged = stage(store, config.stage, preprocess.keys, collective) if config.stage else None
+    readers = {
+        split: Reader(
+            store,
+            store.indices(split),
+            preprocess.keys,
+            config.batch_size,
+            collective.rank,
+            collective.size,
+            config.seed,
+            split == "train",
+            staged,
+        )
+        for split in SPLITS
+        if split != "train" or config.epochs
+    }
+    steps_per_epoch = min(readers["train"].steps, config.steps_per_epoch or math.inf) if config.epochs else 1
 
+    # network and optimizer
     network = resnet.ResNet50(
-        preprocess.channels,
-        len(nomenclature.LABELS),
-        config.dropout,
-        config.batch_norm,
-        False,
-        config.precision,
-        config.seed,
-        collective,
-        config.network,
+        preprocess.channels, classes, config.dropout, config.batch_norm, config.zero_gamma, compute_dtype(config), config.seed, collective
     )
-    optim = optimizer.create("sgd", network.trainable, 0.0, config.momentum, True)
-    collective.broadcast(network.variables + optim.state)
-    check_equal_weights(network.variables, collective, "at the start")
-
+    optim = optimizer.create(config.optimizer, network.trainable, config.weight_decay, config.momentum, config.momentum_correction)
+    scale = optimizer.LossScale() if config.precision == "float16" else None
+    variables = network.variables + optim.state + (scale.state if scale else [])
     rate_at = Schedule(
-        peak_rate(config.learning_rate, config.batch_size * collective.size),
+        peak_rate(config.learning_rate, global_batch, config.scaling),
         steps_per_epoch,
         config.epochs,
         config.schedule,
         config.warmup_epochs,
-        boundaries(config.decay_epochs),
+        config.boundaries(),
     )
-    train_step = _train_step(config, preprocess, network, optim, collective)
-    score_step = _score_step(preprocess, network)
+    loss_of = losses.make(config.loss, labels_of(store.classes[store.indices("train")], classes))
+    train_step = _train_step(config, preprocess, network, optim, scale, loss_of, collective)
+    score_step = _score_step(preprocess, network, classes)
 
-    for epoch in range(config.epochs):
-        collective.barrier()
-        start = time.perf_counter()
-        with Progress(steps_per_epoch * config.batch_size * collective.size, f"epoch {epoch + 1}", "img", show) as progress:
-            batches = iter(readers["train"].dataset(epoch))
-            for step in range(epoch * steps_per_epoch, (epoch + 1) * steps_per_epoch):
-                began = time.perf_counter()
-                with _timed(result.phases, "wait for data"):
-                    batch = next(batches)
-                rate = rate_at(step)
-                loss, own_loss, norm = (float(x) for x in train_step(batch, tf.constant(rate), tf.constant(epoch, tf.int64)))
-                check_finite(loss, own_loss, norm, step, rate, collective)
-                result.steps.append(dict(step=step, epoch=epoch + 1, learning_rate=rate, loss=loss, gradient_norm=norm))
-                _note_time(result, time.perf_counter() - began)
-                progress.update(config.batch_size * collective.size, f"loss {loss:.4f}")
-        collective.barrier()
-        seconds = time.perf_counter() - start
-        _add(result.phases, "train", seconds)
+    # where to begin
+    folder = os.path.join(config.output, "checkpoints")
+    first_epoch, first_step, done_seconds, best_score, best = 0, 0, 0.0, -1.0, None
+    last = checkpoint.found(folder)[-1:] if config.resume else []
+    if last:
+        with together(collective.gather):
+            state = checkpoint.load(last[0])
+            checkpoint.check(last[0], state, dataclasses.asdict(config), store.digest, [v.shape for v in variables])
+        for variable, value in zip(variables, state.variables):
+            variable.assign(value)
+        own = state.statistics[collective.rank] if len(state.statistics) == collective.size else state.statistics.mean(0)
+        set_statistics(network, own)
+        result.tables, done_seconds, best_score, best = state.tables, state.seconds, state.best_score, state.best
+        first_epoch, first_step = state.epoch, min(state.samples // global_batch, steps_per_epoch)
+        log.say(f"resuming from {last[0]}: epoch {first_epoch + 1}, step {first_step}")
+    else:
+        collective.broadcast(variables)
+    check_equal_weights(network.trainable, collective, "at the start")
+    log.start(
+        {
+            "global_batch_size": global_batch,
+            "train_samples": len(store.indices("train")),
+            "eval_samples": len(store.indices("val")),
+            "seed": config.seed,
+            "opt_name": config.optimizer,
+            "opt_base_learning_rate": rate_at.peak,
+        }
+    )
 
-        average_statistics(network, collective)
-        check_equal_weights(network.variables, collective, f"after epoch {epoch + 1}")
+    def save(epoch, samples, seconds):
+        statistics = np.stack(collective.gather(get_statistics(network)))
+        with together(collective.gather), _timed(result.phases, "checkpoint"):
+            if collective.rank == 0:
+                values = [v.numpy() for v in variables]
+                state = checkpoint.State(
+                    *(dataclasses.asdict(config), store.digest, epoch, samples, global_batch, seconds, result.tables, best_score, values),
+                    *(statistics, best),
+                )
+                log.say(f"saved {checkpoint.save(folder, state, config.checkpoint_keep)}")
+
+    # training
+    with StopRequest().listening() as request, collective.trace(config.timeline):
+        for epoch in range(first_epoch, config.epochs):
+            log.epoch_start(epoch)
+            collective.barrier()
+            begun = time.perf_counter()
+            with Progress(steps_per_epoch * global_batch, f"epoch {epoch + 1}", "img", collective.rank == 0) as progress:
+                stopped_at = _run_steps(
+                    *(config, epoch, range(first_step, steps_per_epoch), steps_per_epoch, readers["train"], train_step, rate_at),
+                    *(collective, request, result, progress),
+                )
+            collective.barrier()
+            seconds = done_seconds + time.perf_counter() - begun
+            result.phases["train"] = result.phases.get("train", 0.0) + seconds - done_seconds
+            if stopped_at is not None and stopped_at < steps_per_epoch:
+                save(epoch, stopped_at * global_batch, seconds)
+                result.stopped = True
+                return result
+            first_step, done_seconds = 0, 0.0
+
+            average_statistics(network, collective)
+            check_equal_weights(network.variables, collective, f"after epoch {epoch + 1}")
+            with _timed(result.phases, "validate"):
+                validation = evaluate(readers["val"], score_step, config.batch_size, classes, collective)
+            scores = metrics.scores(validation.counts, label_names(classes))
+            result.tables["metrics"].append(_epoch_row(epoch, seconds, steps_per_epoch * global_batch, result, validation.loss, scores))
+            if scores["f1_micro"] > best_score:
+                best_score, best = scores["f1_micro"], [v.numpy() for v in network.variables]
+            with together(collective.gather):
+                log.epoch(result.tables["metrics"][-1], result.tables)
+            if stopped_at is not None or (config.checkpoint_epochs and (epoch + 1) % config.checkpoint_epochs == 0):
+                save(epoch + 1, 0, 0.0)
+            if stopped_at is not None and epoch + 1 < config.epochs:
+                result.stopped = True
+                return result
+
+    # scores, with the weights of the best validation score
+    for variable, value in zip(network.variables, best or []):
+        variable.assign(value)
+    result.thresholds = np.full(classes, thresholds.DEFAULT)
+    if config.tune_thresholds:
         with _timed(result.phases, "validate"):
-            val_loss, val_counts, _ = evaluate(readers["val"], score_step, config.batch_size, collective)
-        result.epochs.append(
-            _epoch_row(epoch, seconds, steps_per_epoch * config.batch_size * collective.size, result, val_loss, metrics.scores(val_counts))
-        )
-        if show:
-            print(_epoch_line(result.epochs[-1], config.epochs), file=sys.stderr, flush=True)
-        on_epoch(result)
-
+            validation = evaluate(readers["val"], score_step, config.batch_size, classes, collective)
+            _, truth, probability = join(collective.gather(validation.rows))
+            result.thresholds = thresholds.tune(truth, probability)
     with _timed(result.phases, "test"):
-        result.test_loss, counts, scored = evaluate(readers["test"], score_step, config.batch_size, collective)
-        result.scores = metrics.scores(counts)
-        result.positions, result.truth, result.probability = _join(collective.gather(scored))
+        test = evaluate(readers["test"], score_step, config.batch_size, classes, collective, result.thresholds)
+        result.positions, result.truth, result.probability = join(collective.gather(test.rows))
+    result.test_loss = test.loss
+    result.scores = metrics.scores(test.counts, label_names(classes))
+    precision = metrics.average_precision(result.truth, result.probability)
+    result.scores.update({k: v for k, v in precision.items() if k != "per_class"})
+    for row, value in zip(result.scores["per_class"], precision["per_class"]):
+        row["average_precision"] = float(value)
+    log.stop("success")
     return result
 
 
-def check(config) -> None:
-    """Refuses values that no run can have.
+def _run_steps(config, epoch, steps, steps_per_epoch, reader, train_step, rate_at, collective, request, result, progress):
+    """Runs steps of one epoch.
 
-    Raises:
-        InputError: names the option.
+    A step's numbers are read while the next one runs, so that a GPU never waits for Python; on every rank the same numbers lead to
+    the same decision to go on, stop or fail.
+
+    Returns:
+        None, or the step to go on with because some rank was told to stop.
     """
-    limits = {
-        "batch_size": (1, None),
-        "epochs": (0, None),
-        "steps_per_epoch": (1, None),
-        "window": (32, 120),
-        "dropout": (0, 0.99),
-        "learning_rate": (0, None),
-        "momentum": (0, 0.9999),
-        "l2": (0, None),
-        "warmup_epochs": (0, None),
-        "groups": (1, None),
-        "threads": (0, None),
-        "samples": (1, None),
-    }
-    for name, (low, high) in limits.items():
-        value = getattr(config, name)
-        if value is not None and not (low <= value and (high is None or value <= high)):
-            expected = f"at least {low}" + (f" and at most {high}" if high is not None else "")
-            raise InputError(
-                f"command line: --{name.replace('_', '-')} is {value}; expected {expected}; correct the option or the config file"
-            )
-    boundaries(config.decay_epochs)
+    global_batch = config.batch_size * collective.size
+    data = reader.dataset(epoch, steps.start)
+    batches = iter(data)
+    running = collections.deque()
+    clock = time.perf_counter()
+    failure = None
+
+    def finish():
+        """Reads the oldest running step; returns whether any rank was told to stop."""
+        nonlocal clock
+        step, rate, outcome = running.popleft()
+        (loss, stop, failed), own_loss, norm = (x.numpy() for x in outcome)
+        if failed:
+            raise next(InputError(message) for message in collective.gather(failure) if message)
+        check_loss(float(loss), float(own_loss), float(norm), step, rate, config.loss_limit, collective)
+        result.tables["steps"].append(dict(step=step, epoch=epoch + 1, learning_rate=rate, loss=float(loss), gradient_norm=float(norm)))
+        now = time.perf_counter()
+        if math.isnan(result.first_step):
+            result.first_step = now - clock
+        else:
+            result.step_times.append(now - clock)
+        clock = now
+        progress.update(global_batch, f"loss {loss:.4f}")
+        return stop > 0
+
+    for step in steps:
+        with _timed(result.phases, "wait for data"):
+            batch, failure = _fetch(batches, data, reader)
+        rate = rate_at(epoch * steps_per_epoch + step)
+        flags = tf.constant([float(request.received), float(failure is not None)])
+        running.append((epoch * steps_per_epoch + step, rate, train_step(batch, tf.constant(rate), tf.constant(epoch, tf.int64), flags)))
+        if len(running) > 1 and finish():
+            break
+    stop = [finish() for _ in range(len(running))]
+    return step + 1 if (stop and stop[-1]) or step + 1 < steps.stop else None
 
 
-def _reader(config, store, split, keys, collective) -> Reader:
-    positions = store.indices(split)
-    if len(positions) == 0:
-        raise InputError(
-            f"{store.path}: no patch is in the {split} split; expected at least one; prepare the file with a list of {split} patches"
-        )
-    if len(positions) < collective.size:
-        raise InputError(
-            f"{store.path}: the {split} split has {len(positions)} patches, fewer than the {collective.size} ranks; start at most {len(positions)} ranks"
-        )
-    if split == "train" and config.epochs and config.batch_size * collective.size > len(positions):
-        raise InputError(
-            f"{store.path}: the train split has {len(positions)} patches, fewer than one global batch of {collective.size} ranks x "
-            f"{config.batch_size}; lower --batch-size to at most {len(positions) // collective.size}"
-        )
-    return Reader(store, positions, keys, config.batch_size, collective.rank, collective.size, config.seed, shuffle=split == "train")
-
-
-def boundaries(text: str) -> list:
-    """The epochs of a step decay from the option's text, e.g. "30,60,80".
-
-    Raises:
-        InputError: not ascending numbers.
-    """
+def _fetch(batches, data, reader):
+    """The next batch and None; or a blank batch and why this rank cannot read, for all ranks to fail together after the step."""
     try:
-        values = [float(part) for part in text.split(",") if part.strip()]
-    except ValueError:
-        values = None
-    if values is None or values != sorted(values):
-        raise InputError(f"command line: --decay-epochs is {text!r}; expected ascending numbers such as 30,60,80; correct the option")
-    return values
+        return next(batches), None
+    except (tf.errors.OpError, InputError):
+        if reader.failure is None:
+            raise
+        return {key: tf.zeros(spec.shape, spec.dtype) for key, spec in data.element_spec.items()}, str(reader.failure)
 
 
-def _train_step(config, preprocess, network, optim, collective):
+def _train_step(config, preprocess, network, optim, scale, loss_of, collective):
+    classes = int(config.classes)
+    seed = config.seed
+
     @tf.function
-    def train_step(batch, rate, epoch):
-        """One step; returns the loss averaged over ranks, this rank's own, and the norm of the averaged gradient."""
+    def train_step(batch, rate, epoch, flags):
+        """One step.
+
+        Returns:
+            (3,) the loss and the two flags averaged over ranks; this rank's own loss; the norm of the averaged gradient.
+        """
         positions = batch["position"]
         images = preprocess(batch)
+        truth = labels_on_device(batch["classes"], classes)
         if config.window < images.shape[1]:
-            images = augment.random_window(images, config.window, augment.random_bits(positions, config.seed, epoch, 0))
+            images = augment.random_window(images, config.window, augment.random_bits(positions, seed, epoch, 0))
         if config.augment:
-            images = augment.rotate_and_flip(images, augment.random_bits(positions, config.seed, epoch, 1))
-        keep = augment.random_mask(positions, config.seed, epoch, network.features, 1 - config.dropout) if config.dropout else None
-        truth = tf.cast(batch["classes"], tf.float32)
+            images = augment.rotate_and_flip(images, augment.random_bits(positions, seed, epoch, 1))
+        if config.mixup:
+            images, truth = augment.mix_up(images, truth, augment.beta(positions, seed, epoch, config.mixup))
+        truth = truth * (1 - config.label_smoothing) + config.label_smoothing / 2
+        keep = augment.random_mask(positions, seed, epoch, resnet.FEATURES, 1 - config.dropout) if config.dropout else None
 
         with tf.GradientTape() as tape:
-            loss = losses.bce(truth, network(images, training=True, keep=keep))
-            penalty = config.l2 * tf.add_n([tf.reduce_sum(tf.square(k)) for k in network.kernels])
-            total = loss + penalty
-        gradients = tape.gradient(total, network.trainable)
-        # the loss travels with the last group of gradients: no operation of its own
-        *gradients, mean_loss = collective.average([*gradients, loss])
+            loss = loss_of(truth, network(images, training=True, keep=keep))
+            total = loss + config.l2 * tf.add_n([tf.reduce_sum(tf.square(k)) for k in network.kernels])
+            if scale:
+                total = scale.up(total)
+        gradients = collective.average(tape.gradient(total, network.trainable))
+        if scale:
+            gradients = scale.down(gradients)
+        averages = collective.mean(tf.concat([loss[None], flags], 0))
         norm = tf.linalg.global_norm(gradients)
-        tf.cond(tf.math.is_finite(norm), lambda: _applied(optim, gradients, rate), lambda: False)
-        return mean_loss, loss, norm
+        if config.clip_norm:
+            gradients = [g * tf.minimum(1.0, config.clip_norm / norm) for g in gradients]
+        finite = tf.math.is_finite(norm)
+        if scale:
+            scale.update(finite)
+        # a gradient that is not finite must not reach the weights: the last good ones are worth keeping
+        tf.cond(finite, lambda: optim.apply(gradients, rate), lambda: tf.constant(0, tf.int64))
+        return averages, loss, tf.where(finite, norm, 0.0) if scale else norm
 
     return train_step
 
 
-def _applied(optim, gradients, rate):
-    optim.apply(gradients, rate)
-    return True
-
-
-def _score_step(preprocess, network):
+def _score_step(preprocess, network, classes):
     @tf.function
     def score_step(batch):
-        """Per-sample losses (n,) and probabilities (n, 43) of a batch, with the network as it stands."""
+        """The mean loss of each sample, (n,), and probabilities (n, classes), with the weights as they stand."""
         logits = network(preprocess(batch), training=False)
-        truth = tf.cast(batch["classes"], tf.float32)
+        truth = labels_on_device(batch["classes"], classes)
         return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(truth, logits), 1), tf.sigmoid(logits)
 
     return score_step
 
 
-def evaluate(reader: Reader, score_step, batch_size: int, collective: Single):
-    """Scores every sample of a split once, over all ranks.
+@dataclass
+class Evaluation:
+    """Scores of a split: `loss` and `counts` of all ranks' samples, and `rows`: this rank's (positions, truth, probabilities)."""
 
-    Returns:
-        the mean loss and the `metrics.Counts` of all ranks' samples at threshold 0.5, and this rank's own
-        (positions, truth, probabilities).
-    """
-    counts = metrics.Counts(len(nomenclature.LABELS))
+    loss: float
+    counts: metrics.Counts
+    rows: tuple
+
+
+def evaluate(reader: Reader, score_step, batch_size: int, classes: int, collective: Single, cut=thresholds.DEFAULT) -> Evaluation:
+    """Scores every sample of a split once, over all ranks; a class is predicted where its probability is at least `cut`."""
+    counts = metrics.Counts(classes)
     rows = []
     loss_sum = 0.0
-    for batch in reader.dataset(0):
-        n = int(batch["position"].shape[0])
-        # every batch has one shape: one trace, and a sample's score does not depend on how many ranks share the split
-        padded = {key: tf.pad(x, [[0, batch_size - n]] + [[0, 0]] * (len(x.shape) - 1)) for key, x in batch.items()}
-        loss, probability = (x.numpy()[:n] for x in score_step(padded))
-        truth = batch["classes"].numpy()
-        counts.update(truth, probability > 0.5)
-        loss_sum += float(np.sum(loss, dtype=np.float64))
-        rows.append((batch["position"].numpy(), truth, probability))
+    with together(collective.gather):
+        batches = iter(reader.dataset(0))
+        for batch in itertools.islice(_reading(batches, reader), reader.steps):
+            n = int(batch["position"].shape[0])
+            # every batch has one shape: one trace, and a sample's score does not depend on how many ranks share the split
+            padded = {key: tf.pad(x, [[0, batch_size - n]] + [[0, 0]] * (len(x.shape) - 1)) for key, x in batch.items()}
+            loss, probability = (x.numpy()[:n] for x in score_step(padded))
+            truth = labels_of(batch["classes"].numpy(), classes)
+            counts.update(truth, probability >= cut)
+            loss_sum += float(np.sum(loss, dtype=np.float64))
+            rows.append((batch["position"].numpy(), truth, probability))
     loss_sum, samples = collective.sum(np.array([loss_sum, sum(len(r[0]) for r in rows)], np.float64))
-    counts = metrics.Counts.from_array(collective.sum(counts.as_array()))
-    return float(loss_sum / samples), counts, tuple(np.concatenate(parts) for parts in zip(*rows))
+    counts = metrics.Counts.from_array(collective.sum(counts.as_array()), classes)
+    return Evaluation(float(loss_sum / samples), counts, tuple(np.concatenate(parts) for parts in zip(*rows)))
 
 
-def _join(ranks: list):
+def _reading(batches, reader):
+    """The batches, and the reader's own InputError instead of what TensorFlow makes of it."""
+    try:
+        yield from batches
+    except tf.errors.OpError:
+        raise reader.failure or RuntimeError("the input pipeline failed") from None
+
+
+def join(ranks: list):
     """All ranks' (positions, truth, probabilities) in the order of the positions, each sample exactly once."""
     positions, truth, probability = (np.concatenate(parts) for parts in zip(*ranks))
     order = np.argsort(positions)
     if len(np.unique(positions)) != len(positions):
-        raise RuntimeError("a test patch was scored twice")
+        raise RuntimeError("a patch was scored twice")
     return positions[order], truth[order], probability[order]
 
 
+def check_splits(config, store, collective: Single) -> None:
+    """Refuses a file whose splits are too small for this run.
+
+    Raises:
+        InputError: an empty split, more ranks than samples, or fewer training samples than one global batch.
+    """
+    for split in SPLITS:
+        count = len(store.indices(split))
+        if count == 0:
+            raise InputError(
+                f"{store.path}: no patch is in the {split} split; expected at least one; prepare the file with a list of {split} patches"
+            )
+        if count < collective.size:
+            raise InputError(
+                f"{store.path}: the {split} split has {count} patches for {collective.size} ranks; start at most {count} ranks"
+            )
+        if split == "train" and config.epochs and config.batch_size * collective.size > count:
+            raise InputError(
+                f"{store.path}: the train split has {count} patches, fewer than one global batch of {collective.size} ranks x "
+                f"{config.batch_size}; lower --batch-size to at most {count // collective.size}"
+            )
+
+
+def compute_dtype(config) -> str:
+    """The dtype that convolutions compute in; tf32 is a way to compute float32."""
+    return "float32" if config.precision == "tf32" else config.precision
+
+
+def label_names(classes: int) -> tuple:
+    """The names of the 43 or 19 classes."""
+    return nomenclature.LABELS if classes == len(nomenclature.LABELS) else nomenclature.LABELS_19
+
+
+def labels_of(truth: np.ndarray, classes: int) -> np.ndarray:
+    """Labels in the nomenclature of the run: (n, 43) -> (n, classes)."""
+    return truth if classes == truth.shape[-1] else nomenclature.to_19(truth)
+
+
+def labels_on_device(truth, classes: int):
+    """The same inside a tf.function, as float32."""
+    truth = tf.cast(truth, tf.float32)
+    if classes == truth.shape[-1]:
+        return truth
+    sources = nomenclature.to_19(np.eye(truth.shape[-1], dtype=np.float32))
+    return tf.minimum(tf.matmul(truth, sources), 1.0)
+
+
+def get_statistics(network) -> np.ndarray:
+    """BatchNorm's moving statistics in one vector, float32."""
+    return np.concatenate([v.numpy().ravel() for v in network.statistics])
+
+
+def set_statistics(network, values: np.ndarray) -> None:
+    """Puts back what `get_statistics` gave."""
+    ends = np.cumsum([int(np.prod(v.shape)) for v in network.statistics])
+    for variable, part in zip(network.statistics, np.split(values, ends[:-1])):
+        variable.assign(part.reshape(variable.shape))
+
+
 def average_statistics(network, collective: Single) -> None:
-    """Gives all ranks the mean of their BatchNorm moving statistics, which each gathered from its own batches."""
-    statistics = network.statistics
-    if collective.size == 1 or not statistics:
-        return
-    mean = collective.sum(np.concatenate([v.numpy().ravel() for v in statistics])) / collective.size
-    for v, part in zip(statistics, np.split(mean, np.cumsum([int(np.prod(v.shape)) for v in statistics])[:-1])):
-        v.assign(part.reshape(v.shape))
-
-
-def _note_time(result: Result, seconds: float) -> None:
-    if math.isnan(result.first_step):
-        result.first_step = seconds
-    else:
-        result.step_times.append(seconds)
-
-
-def _add(phases: dict, name: str, seconds: float) -> None:
-    phases[name] = phases.get(name, 0.0) + seconds
+    """Gives all ranks the mean of their moving statistics, which each gathered from its own batches."""
+    set_statistics(network, collective.sum(get_statistics(network)) / np.float32(collective.size))
 
 
 @contextmanager
 def _timed(phases: dict, name: str):
     start = time.perf_counter()
     yield
-    _add(phases, name, time.perf_counter() - start)
+    phases[name] = phases.get(name, 0.0) + time.perf_counter() - start
 
 
 def _epoch_row(epoch: int, seconds: float, samples: int, result: Result, val_loss: float, val_scores: dict) -> dict:
-    own = [row for row in result.steps if row["epoch"] == epoch + 1]
+    own = [row for row in result.tables["steps"] if row["epoch"] == epoch + 1]
     return {
         "epoch": epoch + 1,
         "time": seconds,
@@ -310,10 +457,3 @@ def _epoch_row(epoch: int, seconds: float, samples: int, result: Result, val_los
         "val_f1_micro": val_scores["f1_micro"],
         "val_f1_macro": val_scores["f1_macro"],
     }
-
-
-def _epoch_line(row: dict, epochs: int) -> str:
-    return (
-        f"epoch {row['epoch']}/{epochs}: {row['time']:.1f} s, {row['throughput']:.1f} img/s, rate {row['learning_rate']:.4g}, "
-        f"loss {row['train_loss']:.4f}, val loss {row['val_loss']:.4f}, val F1 micro {row['val_f1_micro']:.4f} macro {row['val_f1_macro']:.4f}"
-    )

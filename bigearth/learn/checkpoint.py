@@ -1,0 +1,144 @@
+"""Checkpoints: everything that training goes on from, in one file that is complete or not there.
+
+What is random in training is a function of the seed, the epoch, the step and a sample's position, so the state is only: the
+variables of network and optimizer, where in the run it was taken, and what has been measured so far. Each rank's own BatchNorm
+moving statistics are kept: a run that resumes on as many ranks gives the same numbers as one that was never stopped.
+
+On another number of ranks the variables are the same and the moving statistics are the mean. If the global batch is the same, so
+are the samples of every step still to come. With another global batch the epoch goes on after as many samples as were seen
+(rounded down to whole steps); as its order is another one, some samples come twice and others not in that one epoch.
+"""
+
+import contextlib
+import json
+import os
+import re
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional
+
+import numpy as np
+
+from bigearth.errors import InputError, disk_error
+
+FORMAT = 1
+# options that may change between the jobs of one run: where and how it runs, not what it computes
+FREE = {
+    *("output", "data", "stage", "batch_size", "threads", "collective", "groups", "compression", "fusion_mb", "timeline", "mlperf"),
+    *("samples", "resume", "checkpoint_epochs", "checkpoint_keep", "loss_limit", "tune_thresholds"),
+}
+
+
+@dataclass
+class State:
+    """A moment of a run.
+
+    Attributes:
+        config: the options of the run, as a dict.
+        digest: content digest of the data file.
+        epoch: the epoch to go on with, from 0.
+        samples: how many samples of that epoch are done, over all ranks.
+        global_batch: of the run that saved it.
+        seconds: time that the done part of the epoch took.
+        tables: what has been measured so far: name -> rows.
+        best_score: best validation F1 micro so far; -1 before the first.
+        variables: values of network and optimizer, in their order.
+        statistics: (ranks, S) float32, every rank's BatchNorm moving statistics.
+        best: values of the network's variables at the best validation score, or None.
+    """
+
+    config: dict
+    digest: str
+    epoch: int
+    samples: int
+    global_batch: int
+    seconds: float
+    tables: dict
+    best_score: float
+    variables: list
+    statistics: np.ndarray
+    best: Optional[list] = None
+
+
+def save(folder, state: State, keep: int) -> Path:
+    """Writes a checkpoint under a temporary name, renames it, and removes all but the last `keep`.
+
+    Raises:
+        InputError: the disk is full or not writable; the checkpoints before it are untouched.
+    """
+    path = Path(folder) / f"checkpoint-{state.epoch:04d}-{state.samples:08d}.npz"
+    partial = path.with_name(path.name + ".partial")
+    about = {
+        "format": FORMAT,
+        **{k: getattr(state, k) for k in ("config", "digest", "epoch", "samples", "global_batch", "seconds", "tables", "best_score")},
+    }
+    arrays = {f"variable_{i:04d}": value for i, value in enumerate(state.variables)}
+    arrays.update({f"best_{i:04d}": value for i, value in enumerate(state.best or [])})
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(partial, "wb") as file:
+            np.savez(file, about=np.array(json.dumps(about)), statistics=state.statistics, **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+        for old in found(folder)[:-keep]:
+            old.unlink()
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        raise disk_error(path, "save the checkpoint", error) from error
+    return path
+
+
+def found(folder) -> list:
+    """The complete checkpoints in a folder, oldest first."""
+    return sorted(p for p in Path(folder).glob("checkpoint-*.npz") if re.fullmatch(r"checkpoint-\d+-\d+\.npz", p.name))
+
+
+def load(path) -> State:
+    """Reads a checkpoint.
+
+    Raises:
+        InputError: not a checkpoint, damaged, or of another version.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:  # the container's own CRC-32 finds damaged bytes
+            about = json.loads(str(file["about"]))
+            if about.pop("format") != FORMAT:
+                raise KeyError("another format")
+            values = {kind: [file[key] for key in sorted(file.files) if key.startswith(kind)] for kind in ("variable_", "best_")}
+            return State(**about, statistics=file["statistics"], variables=values["variable_"], best=values["best_"] or None)
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, EOFError) as error:
+        raise InputError(
+            f"{path}: not a readable checkpoint ({error}); expected one that this version saved; delete it to go on from the one before"
+        ) from error
+
+
+def check(path, state: State, config: dict, digest: str, shapes: list) -> None:
+    """Refuses a checkpoint of another run.
+
+    Args:
+        path: of the checkpoint, for the message.
+        config, digest: of this run.
+        shapes: of this run's variables, in their order.
+
+    Raises:
+        InputError: other data, another recipe or another network.
+    """
+    if state.digest != digest:
+        raise InputError(
+            f"{path}: was trained on data {state.digest}, but {config['data']} is {digest}; expected the same data; give that file or "
+            "another --output"
+        )
+    other = [
+        f"{key} {state.config.get(key)!r}, now {value!r}"
+        for key, value in config.items()
+        if key not in FREE and state.config.get(key) != value
+    ]
+    if other:
+        raise InputError(
+            f"{path}: is of another recipe ({'; '.join(other)}); expected the options that the run began with; give those or another --output"
+        )
+    if [tuple(v.shape) for v in state.variables] != [tuple(s) for s in shapes]:
+        raise InputError(f"{path}: is of another network; expected variables of the same shapes; give another --output")
