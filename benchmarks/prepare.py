@@ -11,6 +11,7 @@ Killed at any moment, the same command goes on where it stopped. The file's byte
 import os
 
 os.environ.setdefault("H5PY_ALWAYS_USE_MPI", "1")  # Debian's h5py takes its MPI build only when told to, or under mpirun
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a rank is a core
 
 import dataclasses
 import socket

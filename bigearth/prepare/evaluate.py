@@ -1,0 +1,168 @@
+"""How good is the upsampling? Degrade a scene, restore it, compare with what it was (Wald et al. 1997, as in Lanaras et al. 2018).
+
+    python -m bigearth.prepare.evaluate --scene DIR [--order B02,B03,B04,B08]
+
+DIR is a Level-2A product (SAFE folder) or a folder with B01.tif ... B12.tif. For the 20 m bands all bands are degraded by 2 (for the
+60 m bands by 6): Gaussian blur of sigma 1/scale pixels of the coarse grid's spacing, then the mean of each block. What is restored
+from these is compared with the original bands, a method a row.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from bigearth import bands
+from bigearth.errors import InputError
+from bigearth.prepare import command, raster, superres, tile, weights
+
+WINDOW = 8  # pixels: side of the sliding window of UIQ
+METRICS = ("RMSE", "SRE", "UIQ")
+
+
+def degrade(image: np.ndarray, scale: int) -> np.ndarray:
+    """Blurs and averages an image to a grid `scale` times coarser.
+
+    Args:
+        image: (H, W, bands); H and W are multiples of scale.
+
+    Returns:
+        (H/scale, W/scale, bands) float64.
+    """
+    from scipy import ndimage
+
+    blurred = ndimage.gaussian_filter(image.astype(np.float64), (1 / scale, 1 / scale, 0))
+    height, width, count = image.shape
+    return blurred.reshape(height // scale, scale, width // scale, scale, count).mean((1, 3))
+
+
+def bicubic(coarse: np.ndarray, scale: int) -> np.ndarray:
+    """(H*scale, W*scale, bands) float32: GDAL's cubic convolution, pixel-area aligned."""
+    from osgeo import gdal, gdal_array
+
+    source = gdal_array.OpenArray(np.ascontiguousarray(coarse.transpose(2, 0, 1), np.float32))
+    size = dict(width=coarse.shape[1] * scale, height=coarse.shape[0] * scale)
+    fine = gdal.Translate("", source, format="MEM", resampleAlg="cubic", **size)
+    return fine.ReadAsArray().reshape(-1, size["height"], size["width"]).transpose(1, 2, 0)
+
+
+def rmse(truth: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """Root mean square error a band, in digital numbers; (H, W, bands) each -> (bands,)."""
+    return np.sqrt(np.mean((truth - found) ** 2, (0, 1)))
+
+
+def sre(truth: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """Signal to reconstruction error a band, in dB: squared mean over mean squared error."""
+    return 10 * np.log10(np.mean(truth, (0, 1)) ** 2 / np.mean((truth - found) ** 2, (0, 1)))
+
+
+def sam(truth: np.ndarray, found: np.ndarray) -> float:
+    """Spectral angle between the pixels' vectors of bands, in degrees, mean over pixels."""
+    cosine = (truth * found).sum(-1) / np.maximum(np.linalg.norm(truth, axis=-1) * np.linalg.norm(found, axis=-1), 1e-12)
+    return float(np.degrees(np.arccos(np.clip(cosine, -1, 1))).mean())
+
+
+def uiq(truth: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """Universal image quality index a band (Wang and Bovik 2002), 1 is best: mean over all 8 x 8 windows that are not constant."""
+
+    def windows(image):
+        return np.lib.stride_tricks.sliding_window_view(image, (WINDOW, WINDOW), (0, 1))
+
+    scores = []
+    for x, y in zip(np.moveaxis(truth, -1, 0), np.moveaxis(found, -1, 0)):
+        mean_x, mean_y = windows(x).mean((-2, -1)), windows(y).mean((-2, -1))
+        variance_x, variance_y = windows(x).var((-2, -1)), windows(y).var((-2, -1))
+        covariance = windows(x * y).mean((-2, -1)) - mean_x * mean_y
+        below = (variance_x + variance_y) * (mean_x**2 + mean_y**2)
+        valid = below > 0
+        scores.append(float(np.mean(4 * covariance[valid] * mean_x[valid] * mean_y[valid] / below[valid])) if valid.any() else np.nan)
+    return np.array(scores)
+
+
+def load(scene) -> dict:
+    """Resolution -> (H, W, bands) uint16 of a whole scene, cropped so that it can be degraded by 6.
+
+    Raises:
+        InputError: neither a Level-2A product nor a folder of twelve GeoTIFFs, or one is damaged.
+    """
+    folder = Path(scene)
+    if not folder.is_dir():
+        raise InputError(
+            f"{folder}: no such folder; expected a Level-2A product or a folder with B01.tif ... B12.tif; give another --scene"
+        )
+    if (folder / "B02.tif").exists():
+        native = {}
+        for r in bands.RESOLUTIONS:
+            paths = [folder / f"{band.name}.tif" for band in bands.at(r)]
+            native[r] = np.stack([raster.read_window(raster.open_raster(path, "GTiff", None), path) for path in paths], -1)
+    else:
+        product = tile.Tile(folder)
+        native = {r: product.read(r, 0, 0, product.columns * 10 // r, product.rows * 10 // r) for r in bands.RESOLUTIONS}
+    height, width = (size // 6 for size in native[60].shape[:2])
+    if height < WINDOW or width < WINDOW:
+        raise InputError(
+            f"{folder}: {native[60].shape[:2]} pixels of 60 m; expected at least {6 * WINDOW} a side to degrade by 6; give a larger one"
+        )
+    return {r: image[: height * 360 // r, : width * 360 // r] for r, image in native.items()}
+
+
+def compare(native: dict, network: superres.DSen2, resolution: int) -> dict:
+    """Degrades a scene and restores its 20 m or 60 m bands.
+
+    Args:
+        native: from `load`.
+        network: with some weights and order of bands.
+        resolution: 20 or 60.
+
+    Returns:
+        method -> {"RMSE": (bands,), "SRE": (bands,), "UIQ": (bands,), "SAM": float} for dsen2, bicubic and bilinear.
+    """
+    scale = resolution // 10
+    coarse = {r: degrade(image, scale) for r, image in native.items()}
+    truth = native[resolution].astype(np.float64)
+    restored = {
+        "dsen2": network.predict(coarse, (resolution,)),
+        "bicubic": bicubic(coarse[resolution], scale),
+        "bilinear": superres.upsample(coarse[resolution], scale),
+    }
+    return {
+        method: dict(RMSE=rmse(truth, found), SRE=sre(truth, found), UIQ=uiq(truth, found), SAM=sam(truth, found))
+        for method, found in ((method, found.astype(np.float64)) for method, found in restored.items())
+    }
+
+
+def table(scores: dict, resolution: int) -> str:
+    """The scores of `compare` as text, a metric and method a row."""
+    names = [band.name for band in bands.at(resolution)]
+    lines = [f"{resolution} m bands".ljust(18) + "".join(f"{name:>9}" for name in names) + f"{'mean':>9}"]
+    for metric in METRICS:
+        for method, found in scores.items():
+            values = "".join(f"{value:9.3f}" for value in (*found[metric], found[metric].mean()))
+            lines.append(f"{metric:6}{method:12}{values}")
+    lines += [f"{'SAM':6}{method:12}" + " " * 9 * len(names) + f"{found['SAM']:9.3f}" for method, found in scores.items()]
+    return "\n".join(lines)
+
+
+def run() -> None:
+    """The command line."""
+    parser = command.Parser(prog="python -m bigearth.prepare.evaluate", description="Degrade a scene, restore it, compare.")
+    parser.add_argument("--scene", required=True, help="a Level-2A product (SAFE folder), or a folder with B01.tif ... B12.tif")
+    parser.add_argument(
+        "--order", default=",".join(superres.ORDER_10M), help="order in which the network takes the 10 m bands (default: %(default)s)"
+    )
+    parser.add_argument("--weights-20m", help="weight file for the 20 m bands; else the published one")
+    parser.add_argument("--weights-60m", help="the same for the 60 m bands")
+    options = parser.parse_args()
+    order = options.order.split(",")
+    if sorted(order) != sorted(superres.ORDER_10M):
+        raise InputError(f"command line: --order {options.order}; expected {','.join(superres.ORDER_10M)} in some order; correct it")
+    native = load(options.scene)
+    files = {20: options.weights_20m, 60: options.weights_60m}
+    files = files if all(files.values()) else {r: files[r] or path for r, path in weights.published().items()}
+    network = superres.DSen2(files[20], files[60], order)
+    print("RMSE in digital numbers, SRE in dB, UIQ 1, SAM in degrees; order of the 10 m bands:", ", ".join(order))
+    for resolution in (20, 60):
+        print(table(compare(native, network, resolution), resolution))
+
+
+if __name__ == "__main__":
+    command.main(run)
