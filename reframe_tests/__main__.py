@@ -73,6 +73,17 @@ def scheduler_present(system: dict) -> None:
             )
 
 
+def earlier_cases(database: Path, session: dict) -> list:
+    """What earlier sessions measured; nothing if this is the first."""
+    from . import history
+
+    try:
+        cases = history.cases(database)
+    except SuiteError:
+        return []
+    return [case for case in cases if case["session_uuid"] != session["session_info"]["uuid"]]
+
+
 def main(argv) -> int:
     options, passed_on = arguments(argv)
     if options.results:
@@ -94,7 +105,8 @@ def main(argv) -> int:
         raise SuiteError(f"ReFrame left out checks that it could not load: {'; '.join(skipped)}")
     if only_shows:
         return 0
-    rows = verdict.rows(json.loads(report.read_text())) if report.is_file() else []
+    session = json.loads(report.read_text()) if report.is_file() else {"runs": [], "session_info": {"uuid": None}}
+    rows = verdict.rows(session, earlier_cases(RESULTS / "results.db", session))
     if not rows:
         raise SuiteError("no check was run; see the names and tags that `python -m reframe_tests --list` prints")
     print("\n" + verdict.table(rows))

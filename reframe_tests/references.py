@@ -209,15 +209,13 @@ def unlike(cell: dict, run: dict) -> list:
         run: `image`, `dataset` and `patches` of the run.
     """
 
-    def differs(key):
-        if key == "patches":
-            return abs(run[key] - cell[key]) > 0.01 * cell[key]
-        return run.get(key) != cell[key]
-
+    stated = [key for key in ("image", "dataset", "patches") if cell.get(key) is not None]
+    if cell["origin"] == "measured" and "image" not in stated:
+        stated.append("image")  # measured natively
     return [
-        f"{key} was {cell[key]} for the reference and is {run.get(key)} in this run"
-        for key in ("image", "dataset", "patches")
-        if cell.get(key) is not None and differs(key)
+        f"{key} was {cell.get(key) or 'none (native)'} for the reference and is {run.get(key) or 'none (native)'} in this run"
+        for key in stated
+        if cell.get(key) != run.get(key) and (key != "patches" or abs(run[key] - cell[key]) > 0.01 * cell[key])
     ]
 
 

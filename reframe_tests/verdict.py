@@ -1,8 +1,12 @@
 """What a run's numbers mean, from ReFrame's own report: a table of verdicts and lines that a person can act on."""
 
+import statistics
 from dataclasses import dataclass
 from typing import Optional
 
+from . import catalogue, history
+
+STANDS_OUT = 1.05  # a rank this much slower than the median rank, or a phase that grew this much, is named
 NOT_JUDGED = "no reference: recorded, not judged"
 
 
@@ -16,6 +20,7 @@ class Row:
         reference: the number compared with and its band, in words.
         verdict: in words; `good` says whether it lets the run pass.
         origin: where the reference comes from.
+        why: where the time went, for a metric that failed.
     """
 
     case: str
@@ -26,6 +31,7 @@ class Row:
     verdict: str
     origin: str
     good: bool = True
+    why: str = ""
 
 
 def last_cases(report: dict) -> list:
@@ -37,8 +43,13 @@ def last_cases(report: dict) -> list:
     return list(last.values())
 
 
-def rows(report: dict) -> list:
-    """The verdict on every metric; a case that failed before its numbers were taken has one row that says why."""
+def rows(report: dict, earlier=()) -> list:
+    """The verdict on every metric; a case that failed before its numbers were taken has one row that says why.
+
+    Args:
+        report: ReFrame's report of one session.
+        earlier: cases of earlier sessions (`history.cases`), to say what changed.
+    """
     found = []
     for case in last_cases(report):
         name = f"{case.get('check') or case['name'].split()[0]} {case.get('point') or ''}".strip() + f" @{case['partition']}"
@@ -59,7 +70,8 @@ def rows(report: dict) -> list:
                 continue
             band = _band(reference, lower, upper)
             origin = f"{cell['origin']} {cell['date']}, {cell['runs']} run(s)"
-            found.append(Row(name, metric, value, unit, band, *_judge(value, reference, lower, upper, result, origin)))
+            verdict, good = _judge(metric, value, reference, result)
+            found.append(Row(name, metric, value, unit, band, verdict, origin, good, "" if good else why(case, earlier)))
     return found
 
 
@@ -69,12 +81,47 @@ def _band(reference, lower, upper) -> str:
     return f"{reference:.4g} [{low} .. {high}]"
 
 
-def _judge(value, reference, lower, upper, result, origin) -> tuple:
+def _judge(metric, value, reference, result) -> tuple:
+    """The verdict in words, and whether it lets the run pass."""
     if result in ("pass", "xfail"):
-        return ("pass" if result == "pass" else "expected failure", origin, True)
-    distance = f"{(value / reference - 1) * 100:+.1f} %"
-    side = "above" if value > reference else "below"
-    return (f"FAIL: {distance}, {side} the band", origin, False)
+        return ("pass" if result == "pass" else "expected failure"), True
+    worse = (value > reference) == (catalogue.METRICS[metric][1] == "lower")
+    meaning = "regression" if worse else "too good to be true: see that all the work was done, then calibrate"
+    return f"FAIL: {(value / reference - 1) * 100:+.1f} %, {meaning}", False
+
+
+def why(case: dict, earlier) -> str:
+    """Which rank was slow and which phase grew since the last good run of the same thing."""
+    return "; ".join([_slowest_rank(case["evidence"]["ranks"]), _grown_phase(case, earlier)])
+
+
+def _slowest_rank(ranks: list) -> str:
+    times = [(row["step_time"], row) for row in ranks if row["step_time"] is not None]
+    if len(times) < 2:
+        return "one rank only" if len(ranks) < 2 else "step times of ranks were not recorded"
+    middle = statistics.median_low(time for time, _ in times)
+    time, row = max(times, key=lambda pair: pair[0])
+    if time < STANDS_OUT * middle:
+        return f"no rank stands out (median step {middle:.3g} s on all {len(times)})"
+    return f"slowest is rank {row['rank']} on {row['hostname']}: median step {time:.3g} s, {time / middle:.2f} times the median rank's"
+
+
+def _grown_phase(case: dict, earlier) -> str:
+    alike = [old for old in earlier if old["result"] == "pass" and history.key(old) == history.key(case)]
+    if not alike:
+        return "no earlier good run of the same image and data to compare phases with"
+    now, then = _phases(case), _phases(alike[-1])
+    growth = {name: now[name] - then[name] for name in now if name in then and now[name] > STANDS_OUT * then[name]}
+    if not growth:
+        return "no phase grew since the last good run"
+    name = max(growth, key=growth.get)
+    return f"phase '{name}' grew most: {then[name]:.3g} s in the last good run, {now[name]:.3g} s now"
+
+
+def _phases(case: dict) -> dict:
+    """phase -> seconds of the rank that spent most on it."""
+    ranks = case["evidence"]["ranks"]
+    return {name: max(row["phases"].get(name, 0.0) for row in ranks) for name in {name for row in ranks for name in row["phases"]}}
 
 
 def table(found: list) -> str:
@@ -86,7 +133,8 @@ def table(found: list) -> str:
     widths = [max(len(line[i]) for line in lines) for i in range(4)]
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)) + f"  {line[4]}" for line in lines]
     text = [line if row[5] in ("-", "unknown") else f"{line}  ({row[5]})" for line, row in zip(text, lines)]
-    return "\n".join([*text, "", count(found)])
+    reasons = [f"{row.case}, {row.metric}: {row.why}" for row in found if row.why]
+    return "\n".join([*text, *([""] if reasons else []), *reasons, "", count(found)])
 
 
 def count(found: list) -> str:

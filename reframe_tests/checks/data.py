@@ -79,7 +79,7 @@ class file_contents(Program):
         return True
 
 
-class NeedsData(rfm.RegressionMixin):
+class NeedsData(rfm.RegressionTestPlugin):
     """Of a workload on the session's HDF5 file."""
 
     file = fixture(hdf5_file, scope="session")

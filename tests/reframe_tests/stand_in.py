@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Stands in for `python -m <program>` in tests of the suite: writes in a moment what the real programs write, with a fault on demand.
 
 The site under test names this file as its Python. $STAND_IN_FAULTS is a JSON object of faults; see `Faults`.
@@ -75,7 +76,7 @@ def preflight(options):
 
 
 def train(options):
-    if not Path(options.data).is_file():
+    if FAULTS.get("lost_data") or not Path(options.data).is_file():
         sys.exit(f"error: {options.data}: no such file; expected an HDF5 file of patches")
     if FAULTS.get("dead_rank") == RANK:
         os._exit(9)

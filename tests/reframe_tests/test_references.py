@@ -137,6 +137,12 @@ def test_metrics_have_the_units_and_directions_of_the_records():
 @pytest.mark.parametrize("key, other", [("image", "sha256:b"), ("dataset", "sha256:b"), ("patches", 980)])
 def test_runs_that_are_not_alike_are_told_apart(key, other):
     run = {"image": "sha256:a", "dataset": "sha256:a", "patches": 1000}
-    assert references.unlike(dict(run), run) == []
-    assert key in references.unlike(dict(run), {**run, key: other})[0]
-    assert references.unlike({}, run) == []
+    reference = {"origin": "measured", **run}
+    assert references.unlike(reference, run) == []
+    assert key in references.unlike(reference, {**run, key: other})[0]
+
+
+def test_native_measurement_is_not_compared_with_a_container_run():
+    run = {"image": "sha256:a", "dataset": None, "patches": 1000}
+    assert references.unlike({"origin": "measured", "image": None}, run)
+    assert references.unlike({"origin": "published"}, run) == []

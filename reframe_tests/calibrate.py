@@ -1,0 +1,155 @@
+"""Proposes references from what was measured: `python -m reframe_tests.calibrate --site SITE`.
+
+Reads ReFrame's results database, takes for every cell the runs that are alike (same image, data and node count as the latest
+one), and proposes their median and a band as wide as their noise. Writes a diff to review and apply with `git apply`.
+Exit code: 0 a diff was written, or nothing would change; 2 it could not be made.
+"""
+
+import argparse
+import copy
+import datetime
+import difflib
+import math
+import statistics
+import sys
+from pathlib import Path
+from typing import Optional
+
+from . import catalogue, history, references, sites
+from .references import MIN_RUNS, SuiteError
+from .settings.common import RESULTS, ROOT
+
+SIGMAS = 4.0  # the band holds this many robust standard deviations
+NARROWEST = 0.01  # relative; a handful of equal runs does not prove that there is no noise
+TOO_GOOD = 3.0  # the good side's limit, in widths of the band: further off is an error, not an improvement
+
+
+def band(values: list) -> tuple:
+    """Median and relative half width of some measurements.
+
+    The width is 4 robust standard deviations (1.4826 times the median absolute deviation), at least 1 %, and never so
+    narrow that it would have refused one of these runs.
+    """
+    centre = statistics.median(values)
+    deviations = [abs(value - centre) / centre for value in values]
+    return centre, max(SIGMAS * 1.4826 * statistics.median(deviations), max(deviations), NARROWEST)
+
+
+def proposal(metric: str, runs: list) -> dict:
+    """A cell from like runs.
+
+    Args:
+        runs: (value, Unix time, evidence) of each.
+    """
+    values = [value for value, _, _ in runs]
+    centre, width = band(values)
+    width, good = round(math.ceil(width * 1000) / 1000, 3), round(TOO_GOOD * math.ceil(width * 1000) / 1000, 3)
+    unit, better = catalogue.METRICS[metric]
+    evidence = runs[-1][2]
+    days = sorted(datetime.date.fromtimestamp(when) for _, when, _ in runs)
+    return {
+        "value": float(f"{centre:.4g}"),
+        "lower": -min(good, 1.0) if better == "lower" else -min(width, 1.0),
+        "upper": width if better == "lower" else good,
+        "unit": unit,
+        "origin": "measured",
+        "date": days[-1],
+        "runs": len(values),
+        "image": evidence["image"],
+        "dataset": evidence["dataset"],
+        "patches": evidence["patches"],
+        "source": f"median of {len(values)} runs, {days[0]} to {days[-1]}",
+        "band": f"{SIGMAS:g} robust standard deviations, every run inside, at least {NARROWEST:.0%}; {TOO_GOOD:g} times that on the good side",
+    }
+
+
+def gate(cell: dict, better: str) -> float:
+    """The worst value that a cell still accepts."""
+    return cell["value"] * (1 + cell["upper" if better == "lower" else "lower"])
+
+
+def loosens(old: dict, new: dict, better: str) -> bool:
+    """Whether a proposal would accept a result that the present reference refuses."""
+    if old["origin"] == "unknown":
+        return False
+    return gate(new, better) > gate(old, better) if better == "lower" else gate(new, better) < gate(old, better)
+
+
+def collect(cases: list, system: str) -> dict:
+    """(partition, check, point, metric) -> (value, Unix time, evidence) of the runs that are like the latest one."""
+    latest = {history.key(case)[:4]: history.key(case) for case in cases}
+    runs = {}
+    for case in cases:
+        where = history.key(case)
+        if where[0] != system or latest[where[:4]] != where:
+            continue
+        for metric, value in history.metrics(case).items():
+            runs.setdefault((*where[1:4], metric), []).append((value, case["job_completion_time_unix"], case["evidence"]))
+    return runs
+
+
+def propose(content: dict, runs: dict, accept_slower: bool) -> tuple:
+    """New references and a sentence for every cell that was left as it is.
+
+    Raises:
+        SuiteError: no cell has enough runs.
+    """
+    new, left, changed = copy.deepcopy(content), [], 0
+    for (partition, check, point, metric), found in sorted(runs.items()):
+        where = f"{partition}/{check}/{point}/{metric}"
+        cells = new["partitions"].get(partition, {}).get(check, {}).get(point, {})
+        if metric not in cells:
+            left.append(f"{where}: measured, but the references have no such cell")
+            continue
+        if len(found) < MIN_RUNS:
+            left.append(f"{where}: {len(found)} run(s), expected {MIN_RUNS} or more")
+            continue
+        cell, better = proposal(metric, found), catalogue.METRICS[metric][1]
+        if loosens(cells[metric], cell, better) and not accept_slower:
+            left.append(
+                f"{where}: would accept {gate(cell, better):.4g}, now {gate(cells[metric], better):.4g}; --accept-slower to allow it"
+            )
+            continue
+        cells[metric] = cell
+        new["image"] = cell["image"]
+        changed += 1
+    if not changed and not any("--accept-slower" in sentence for sentence in left):
+        raise SuiteError(
+            f"no cell has {MIN_RUNS} like runs in the results database; run the suite {MIN_RUNS} times with the same image and data"
+        )
+    return new, left
+
+
+def main(argv: Optional[list] = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m reframe_tests.calibrate", description=__doc__)
+    parser.add_argument("--site", required=True, help="a name in reframe_tests/settings/, or a settings file")
+    parser.add_argument("--database", default=str(RESULTS / "results.db"), help="ReFrame's results database (default: %(default)s)")
+    parser.add_argument("--out", help="the diff to write (default: beside the database)")
+    parser.add_argument("--accept-slower", action="store_true", help="let a reference become looser than it is")
+    options = parser.parse_args(argv)
+    system = sites.system_of(options.site)
+    path = references.path_of(system["name"])
+    content = references.load(path)
+    before = path.read_text()
+    new, left = propose(content, collect(history.cases(options.database), system["name"]), options.accept_slower)
+    for sentence in left:
+        print(f"left: {sentence}", file=sys.stderr)
+    after = references.dump(new, references.comment_of(before))
+    name = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path.name
+    diff = "".join(difflib.unified_diff(before.splitlines(True), after.splitlines(True), f"a/{name}", f"b/{name}"))
+    for fault in references.lint(new, sites.partitions(system), system["name"]):
+        print(f"to do after applying: {fault}", file=sys.stderr)
+    if diff:
+        out = Path(options.out or Path(options.database).with_name(f"calibrate-{system['name']}.diff"))
+        out.write_text(diff)
+        print(diff)
+    print(f"review, then: git apply {out}" if diff else "no reference would change", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except SuiteError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
