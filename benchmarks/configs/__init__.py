@@ -32,6 +32,7 @@ class TrainConfig:
     # network and loss
     batch_norm: Literal["local", "synchronised", "frozen"] = option("local", "batch statistics of each rank, of all ranks, or none")
     zero_gamma: bool = option(False, "the last BatchNorm of every block starts at gamma 0")
+    prior_bias: bool = option(False, "the last layer starts by predicting every class with its frequency in the train split")
     dropout: float = option(0.5, "rate before the last dense layer")
     loss: Literal["bce", "weighted", "asymmetric"] = option("bce", "binary cross-entropy, class-weighted, or asymmetric")
     l2: float = option(5e-5, "the loss has l2 times the sum of squared convolution kernels added")

@@ -106,6 +106,14 @@ class ResNet50:
             features = tf.where(keep, features / (1 - self._dropout), 0.0)
         return self._head(features)
 
+    def set_prior(self, frequency) -> None:
+        """Starts the biases of the last layer so that every class is predicted with its frequency, (outputs,) in 0..1, not with 0.5.
+
+        The first steps of a run then need not learn how rare the classes are (Lin et al. 2017, arXiv:1708.02002, section 3.3).
+        """
+        p = tf.clip_by_value(tf.cast(frequency, tf.float32), 1e-4, 0.99)
+        raw([self._head.bias])[0].assign(tf.math.log(p / (1 - p)))
+
     def _build_body(self, bands, zero_gamma):
         inputs = tf.keras.Input((None, None, bands), dtype=self._policy.compute_dtype)
         x = self._convolution(inputs, 64, 7, 2, "stem")

@@ -102,6 +102,9 @@ def train(config, store, collective: Single, log: Log) -> Result:
     network = resnet.ResNet50(
         preprocess.channels, classes, config.dropout, config.batch_norm, config.zero_gamma, compute_dtype(config), config.seed, collective
     )
+    train_labels = labels_of(store.classes[store.indices("train")], classes)
+    if config.prior_bias:
+        network.set_prior(train_labels.mean(0))
     optim = optimizer.create(config.optimizer, network.trainable, config.weight_decay, config.momentum, config.momentum_correction)
     scale = optimizer.LossScale() if config.precision == "float16" else None
     variables = network.variables + optim.state + (scale.state if scale else [])
@@ -113,7 +116,7 @@ def train(config, store, collective: Single, log: Log) -> Result:
         config.warmup_epochs,
         config.boundaries(),
     )
-    loss_of = losses.make(config.loss, labels_of(store.classes[store.indices("train")], classes))
+    loss_of = losses.make(config.loss, train_labels)
     train_step = _train_step(config, preprocess, network, optim, scale, loss_of, collective)
     score_step = _score_step(preprocess, network, classes)
 
@@ -218,8 +221,8 @@ def train(config, store, collective: Single, log: Log) -> Result:
 def _run_steps(config, epoch, steps, steps_per_epoch, reader, train_step, rate_at, collective, request, result, progress):
     """Runs steps of one epoch.
 
-    A step's numbers are read while the next one runs, so that a GPU never waits for Python; on every rank the same numbers lead to
-    the same decision to go on, stop or fail.
+    On a GPU a step's numbers are read while the next one runs, so that it never waits for Python. On every rank the same numbers
+    lead to the same decision to go on, stop or fail.
 
     Returns:
         None, or the step to go on with because some rank was told to stop.
@@ -228,6 +231,7 @@ def _run_steps(config, epoch, steps, steps_per_epoch, reader, train_step, rate_a
     data = reader.dataset(epoch, steps.start)
     batches = iter(data)
     running = collections.deque()
+    ahead = 1 if tf.config.list_logical_devices("GPU") else 0
     clock = time.perf_counter()
     failure = None
 
@@ -255,7 +259,7 @@ def _run_steps(config, epoch, steps, steps_per_epoch, reader, train_step, rate_a
         rate = rate_at(epoch * steps_per_epoch + step)
         flags = tf.constant([float(request.received), float(failure is not None)])
         running.append((epoch * steps_per_epoch + step, rate, train_step(batch, tf.constant(rate), tf.constant(epoch, tf.int64), flags)))
-        if len(running) > 1 and finish():
+        if len(running) > ahead and finish():
             break
     stop = [finish() for _ in range(len(running))]
     return step + 1 if (stop and stop[-1]) or step + 1 < steps.stop else None
