@@ -193,13 +193,13 @@ def _textures():
     rng = np.random.default_rng(20190203)
     patterns = {
         "plain": _ranked(_noise(rng, 12)) / 4,
-        "patches": _parcels(rng, 11, 11, 3.0, True),
+        "patches": _parcels(rng, 7, 7, 2.0, True),
         "clumps": _ranked(_noise(rng, 2)),
-        "fields": _parcels(rng, 17, 26, 2.0),
-        "plots": _parcels(rng, 6, 8, 1.0),
-        "strips": _parcels(rng, 4, 26, 1.0),
+        "fields": _parcels(rng, 11, 16, 1.5),
+        "plots": _parcels(rng, 4, 5, 1.0),
+        "strips": _parcels(rng, 3, 16, 1.0),
         "blocks": _parcels(rng, 3, 3, 0.5),
-        "circles": _parcels(rng, 20, 20, 0.0, True),
+        "circles": _parcels(rng, 14, 14, 0.0, True),
         "rows": _ranked(_waves(rng, 80, 26)),
         "orchard": _ranked(np.maximum(-_waves(rng, 90, 10), -_waves(rng, -10, 90))),
     }

@@ -33,7 +33,7 @@ EXCLUDE = {
     "unmapped": "patches_with_no_19_class_targets.csv",
 }
 COLD_MONTHS = (1, 2, 3, 4, 11, 12)
-SMALLEST_SHARE = 0.1  # of a patch's area that each of its segments covers
+WARP = 5  # pixels by which the borders of segments are bent, root mean square
 
 
 class Patch(NamedTuple):
@@ -97,36 +97,38 @@ def _multi_hot(labels: np.ndarray) -> np.ndarray:
 def mosaic(labels: np.ndarray, view: landscape.View, rng) -> np.ndarray:
     """Divides a window among labels: segments with bent borders, and lines (rivers, roads) across them.
 
+    There are 4 x 4 segments, and each quarter of the window gets every label (four of them, if there are more), so that a
+    part of a patch shows what the whole is labelled with; a segment that is left over goes to a label by chance.
+
     Args:
         labels: (k,) class indices.
         view: the window, H x W.
         rng: random generator.
 
     Returns:
-        (H, W) class indices; every label has a part, none of the segments less than `SMALLEST_SHARE` if luck allows.
+        (H, W) class indices; every label has a part.
     """
     height, width = len(view.rows), len(view.columns)
     warp_y, warp_x = view.warp()
-    y = np.arange(height)[:, None] + 7 * warp_y
-    x = np.arange(width) + 7 * warp_x
+    y = np.arange(height)[:, None] + WARP * warp_y
+    x = np.arange(width) + WARP * warp_x
     lines = [c for c in labels if nomenclature.CLASSES[c].code in landscape.LINEAR]
-    areas = np.array([c for c in labels if c not in lines] or lines[:1])
-    best, result = -1.0, None
-    for _ in range(12):
-        seeds = np.repeat(areas, 2 if len(areas) < 4 else 1)
-        sy, sx = rng.uniform(0, height, len(seeds)), rng.uniform(0, width, len(seeds))
-        nearest = np.argmin((y[..., None] - sy) ** 2 + (x[..., None] - sx) ** 2, axis=-1)
-        drawn = seeds[nearest]
-        for c in lines:
-            angle, half = rng.uniform(0, np.pi), landscape.LINEAR[nomenclature.CLASSES[c].code]
-            cy, cx = height * rng.uniform(0.3, 0.7), width * rng.uniform(0.3, 0.7)
-            drawn[np.abs((y - cy) * np.cos(angle) + (x - cx) * np.sin(angle)) < half] = c
-        smallest = min(np.mean(drawn == c) * (1 if c in areas else 5) for c in labels)
-        if smallest > best:
-            best, result = smallest, drawn
-        if best >= SMALLEST_SHARE:
-            break
-    return result
+    areas = rng.permutation([c for c in labels if c not in lines] or lines[:1])
+    share = rng.dirichlet(np.ones(len(areas)))
+    segments = np.empty((4, 4), np.int64)
+    for quarter in range(4):
+        certain = np.roll(areas, 4 * quarter)[:4]
+        four = np.concatenate([certain, rng.choice(areas, 4 - len(certain), p=share)])
+        row, column = 2 * (quarter // 2), 2 * (quarter % 2)
+        segments[row : row + 2, column : column + 2] = rng.permutation(four).reshape(2, 2)
+    period = (height, width)
+    nearest = landscape.nearest_seed(y, x, *landscape.jittered_grid(rng, 4, 4, period), period, (1, 1), True)
+    drawn = segments.ravel()[nearest]
+    for c in lines:
+        angle, half = rng.uniform(0, np.pi), landscape.LINEAR[nomenclature.CLASSES[c].code]
+        cy, cx = height * rng.uniform(0.4, 0.6), width * rng.uniform(0.4, 0.6)
+        drawn[np.abs((y - cy) * np.cos(angle) + (x - cx) * np.sin(angle)) < half] = c
+    return drawn
 
 
 def pixels(patch: Patch, seed: int, index: int) -> dict:
