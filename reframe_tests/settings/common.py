@@ -19,6 +19,7 @@ by those, never by a name:
 import os
 import sys
 from pathlib import Path
+from typing import Optional
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = Path(os.environ.get("BIGEARTH_RESULTS", ROOT / "results" / "reframe")).absolute()
@@ -39,20 +40,22 @@ MODES = [
 ]
 
 
-def gpu_partition(name: str, descr: str, nodes: int, sockets: int, cores_per_socket: int, device: dict, **extras) -> dict:
-    """A Slurm partition of nodes with accelerators, one rank a device.
+def slurm_partition(
+    name: str, descr: str, nodes: int, sockets: int, cores_per_socket: int, device: Optional[dict] = None, **extras
+) -> dict:
+    """A Slurm partition; one rank a device, or a socket where there are no devices.
 
     Args:
         nodes: how many the suite may ask for.
-        device: type, arch, model, num_devices, memory_gb.
+        device: type, arch, model, num_devices (of a node), memory_gb.
         extras: further extras; `features`, `access` and `env_vars` are added to the partition's own.
     """
-    cores = sockets * cores_per_socket
-    features = ["compute", "gpu", "multinode", *extras.pop("features", ())]
+    features = ["compute", "multinode", *(["gpu"] if device else []), *extras.pop("features", ())]
     access = [f"--partition={name}", "--no-requeue", *extras.pop("access", ())]
     env_vars = [["TF_CPP_MIN_LOG_LEVEL", "2"], *extras.pop("env_vars", ())]
     account = os.environ.get("BIGEARTH_ACCOUNT")  # the compute-time project, where the site asks for one
-    return {
+    cores, ranks = sockets * cores_per_socket, device["num_devices"] if device else sockets
+    partition = {
         "name": name,
         "descr": descr,
         "scheduler": "slurm",
@@ -65,20 +68,20 @@ def gpu_partition(name: str, descr: str, nodes: int, sockets: int, cores_per_soc
         "features": features,
         "extras": {
             "max_nodes": nodes,
-            "ranks_per_node": device["num_devices"],
-            "devices_per_node": device["num_devices"],
-            "device_memory_gb": device["memory_gb"],
-            "gpu_arch": device["arch"],
-            "cores_per_rank": cores // device["num_devices"],
+            "ranks_per_node": ranks,
+            "cores_per_rank": max(1, cores // ranks),
             "launcher_options": ["--mpi=pmix", "--cpu-bind=cores", "--distribution=block:block"],
-            **extras,
         },
-        "devices": [{key: device[key] for key in ("type", "arch", "model", "num_devices")}],
         "processor": {"num_cpus": cores, "num_cpus_per_core": 1, "num_sockets": sockets, "num_cpus_per_socket": cores_per_socket},
-        "resources": [{"name": "_rfm_gpu", "options": ["--gres=gpu:{num_gpus_per_node}"]}],
         "container_platforms": [{"type": "Apptainer", "default": True}],
         "env_vars": env_vars,
     }
+    if device:
+        partition["devices"] = [{key: device[key] for key in ("type", "arch", "model", "num_devices")}]
+        partition["resources"] = [{"name": "_rfm_gpu", "options": ["--gres=gpu:{num_gpus_per_node}"]}]
+        partition["extras"].update(devices_per_node=device["num_devices"], device_memory_gb=device["memory_gb"], gpu_arch=device["arch"])
+    partition["extras"].update(extras)
+    return partition
 
 
 LOGIN = {  # where data are made and files are counted

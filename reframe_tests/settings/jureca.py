@@ -4,7 +4,7 @@ The machine is gone and nobody has run this suite there: its settings stay as th
 BIGEARTH_ACCOUNT to the compute-time project.
 """
 
-from .common import LOGIN, configuration, gpu_partition
+from .common import LOGIN, configuration, slurm_partition
 
 K80 = {"type": "gpu", "arch": "sm_37", "model": "K80", "num_devices": 4, "memory_gb": 12}
 
@@ -15,7 +15,7 @@ site_configuration = configuration(
         "hostnames": [r"jrl\d+", r"jrc\d+", r"jureca\d*"],
         "partitions": [
             LOGIN,
-            gpu_partition(
+            slurm_partition(
                 "gpus",
                 "75 nodes: 4 K80 devices, 2 x 12 cores, InfiniBand",
                 nodes=75,

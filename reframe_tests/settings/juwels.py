@@ -4,7 +4,7 @@ Nobody has run this suite there: host names and the partition's name are the cen
 BIGEARTH_ACCOUNT to the compute-time project.
 """
 
-from .common import LOGIN, configuration, gpu_partition
+from .common import LOGIN, configuration, slurm_partition
 
 V100 = {"type": "gpu", "arch": "sm_70", "model": "V100-SXM2-16GB", "num_devices": 4, "memory_gb": 16}
 
@@ -15,7 +15,7 @@ site_configuration = configuration(
         "hostnames": [r"juwels\d*", r"jwlogin\d+", r"jwc\d+n\d+"],
         "partitions": [
             LOGIN,
-            gpu_partition(
+            slurm_partition(
                 "gpus",
                 "46 nodes: 4 V100 16 GB, 2 x 20 cores, InfiniBand",
                 nodes=46,

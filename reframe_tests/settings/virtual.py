@@ -3,7 +3,7 @@
 One rank a node and a toy for a network: it proves the jobs, not the speeds. Never found by host name: `--site virtual`.
 """
 
-from .common import LOGIN, configuration, gpu_partition
+from .common import LOGIN, configuration, slurm_partition
 from .jureca import K80
 from .juwels import V100
 
@@ -32,8 +32,8 @@ site_configuration = configuration(
         "hostnames": [],
         "partitions": [
             LOGIN,
-            gpu_partition("v100", "pretends: 4 V100, 2 x 20 cores", sockets=2, cores_per_socket=20, device=V100, **PRETENDED),
-            gpu_partition("k80", "pretends: 4 K80 devices, 2 x 12 cores", sockets=2, cores_per_socket=12, device=K80, **PRETENDED),
+            slurm_partition("v100", "pretends: 4 V100, 2 x 20 cores", sockets=2, cores_per_socket=20, device=V100, **PRETENDED),
+            slurm_partition("k80", "pretends: 4 K80 devices, 2 x 12 cores", sockets=2, cores_per_socket=12, device=K80, **PRETENDED),
         ],
     }
 )
