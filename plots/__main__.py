@@ -5,10 +5,12 @@ import traceback
 
 from benchmarks import program
 from bigearth.errors import InputError
-from plots import figures, history
+from plots import figures, history, merge, report
 
 COMMANDS = {
     "figures": (figures.FiguresConfig, figures.run, "Draws the figures from the results."),
+    "report": (report.ReportConfig, report.run, "Writes the acceptance report: one HTML file, readable offline and printable."),
+    "merge": (merge.MergeConfig, merge.run, "Adds the sessions of one results database to another, with lock and backup."),
     "history": (history.HistoryConfig, history.run, "Finds what changed over time; exit code 1 is a regression, 2 could not measure."),
 }
 

@@ -5,20 +5,28 @@ number that is not in it. What is missing is returned as notes, written under th
 """
 
 import csv
+import io
+import json
 import math
 import os
+import re
 import textwrap
 from pathlib import Path
 from typing import Callable, NamedTuple
+from xml.etree import ElementTree
 
 import matplotlib
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from bigearth.errors import InputError, disk_error
 
 STYLE = Path(__file__).with_name("style.mplstyle")
-FORMATS = ("svg", "pdf", "png")
+SVG = "{http://www.w3.org/2000/svg}"
+ElementTree.register_namespace("", SVG[1:-1])
+ElementTree.register_namespace("xlink", "http://www.w3.org/1999/xlink")
+HOVER = "hover:"  # begins the id of a line whose points have names
 HOLLOW = {"linestyle": "none", "marker": "o", "markerfacecolor": "none", "markeredgecolor": "0.25", "color": "0.25"}  # not measured here
 MISSING = {"color": "0.35", "style": "italic"}
 
@@ -96,7 +104,23 @@ def _say(figure, notes) -> None:
     figure.supxlabel(text, x=0.01, ha="left", fontsize=7.5, **MISSING)
 
 
-def save(panel: Panel, runs: list, out: Path) -> list:
+def build(panel: Panel, data) -> tuple:
+    """Draws one panel with its title and notes.
+
+    Returns:
+        (matplotlib Figure, rows of its data table, notes). The caller closes the figure.
+    """
+    rows, notes = panel.rows(data)
+    figure = panel.draw(rows) if rows else _empty()
+    figure.suptitle(panel.title, x=0.01, ha="left", fontsize=11, fontweight="bold")
+    if notes:
+        _say(figure, notes)
+    figure.get_layout_engine().execute(figure)
+    figure.set_layout_engine("none")  # the layout is solved once, not again for each format
+    return figure, rows, notes
+
+
+def save(panel: Panel, data, out: Path) -> list:
     """Draws one panel and saves it as SVG, PDF and PNG with its data table beside it as CSV.
 
     Returns:
@@ -105,23 +129,47 @@ def save(panel: Panel, runs: list, out: Path) -> list:
     Raises:
         InputError: the folder is not writable or the disk is full.
     """
-    rows, notes = panel.rows(runs)
-    figure = panel.draw(rows) if rows else _empty()
+    figure, rows, notes = build(panel, data)
     try:
-        figure.suptitle(panel.title, x=0.01, ha="left", fontsize=11, fontweight="bold")
-        if notes:
-            _say(figure, notes)
-        figure.get_layout_engine().execute(figure)
-        figure.set_layout_engine("none")  # the layout is solved once, not again for each format
         write_table(out / f"{panel.name}.csv", panel.columns, rows, notes)
-        for suffix in FORMATS:
-            metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(suffix)
-            figure.savefig(out / f"{panel.name}.{suffix}", metadata=metadata)
+        (out / f"{panel.name}.svg").write_text(svg(figure, panel.name), encoding="utf-8")
+        figure.savefig(out / f"{panel.name}.pdf", metadata={"CreationDate": None})
+        figure.savefig(out / f"{panel.name}.png")
     except OSError as error:
         raise disk_error(out / panel.name, "write the figure", error) from error
     finally:
         plt.close(figure)
     return notes
+
+
+def svg(figure, name: str) -> str:
+    """The figure as SVG text: points named by `hover` tell their values, and every id begins with `name`."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    root = ElementTree.fromstring(buffer.getvalue())
+    for number, group in enumerate(root.iter(f"{SVG}g")):
+        if group.get("id", "").startswith(HOVER):
+            for mark, text in zip(group.iter(f"{SVG}use"), json.loads(group.get("id")[len(HOVER) :])):
+                ElementTree.SubElement(mark, f"{SVG}title").text = text
+            group.set("id", f"points{number}")
+    for element in root.iter():  # so that several pictures can stand in one page
+        for key, value in element.attrib.items():
+            if key == "id":
+                element.set(key, f"{name}-{value}")
+            elif "#" in value:
+                element.set(key, re.sub(r"(^|url\()#", rf"\g<1>#{name}-", value))
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def hover(line, texts) -> None:
+    """Names the points of a line: in the report, a pointer that rests on point i is told texts[i].
+
+    Args:
+        line: a drawn Line2D with a marker at every finite point.
+        texts: one a point.
+    """
+    finite = np.isfinite(np.asarray(line.get_xdata(), float)) & np.isfinite(np.asarray(line.get_ydata(), float))
+    line.set_gid(HOVER + json.dumps([text for text, shown in zip(texts, finite) if shown]))
 
 
 def output_folder(path) -> Path:

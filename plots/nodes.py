@@ -6,8 +6,10 @@ import statistics
 import matplotlib.pyplot as plt
 import numpy as np
 
-from plots.figure import Panel, short
+from plots.figure import Panel, legend_above, short
 from plots.results import number
+from plots.scaling import by_size
+from plots.series import series, shown, statistic
 from plots.training import trainings
 
 SLOW = 1.1  # a node whose median step is this much above the median of all nodes is pointed at
@@ -81,6 +83,54 @@ def draw_ranks(rows: list) -> plt.Figure:
     return figure
 
 
+def _disjoint(phases: dict) -> dict:
+    """Phases that do not overlap: waiting for data is a part of training, and is taken out of it."""
+    if "wait for data" not in phases or "train" not in phases:
+        return phases
+    rest = number(phases["train"]) - number(phases["wait for data"])
+    return {"train, less waiting" if name == "train" else name: rest if name == "train" else value for name, value in phases.items()}
+
+
+def phase_rows(runs: list) -> tuple:
+    """Where the time of the ranks went: seconds of each phase, mean over ranks, for the last run of every series and size."""
+    candidates = [run for run in trainings(runs) if any(rank.get("phases") for rank in run.ranks)]
+    if not candidates:
+        return [], ["No training run kept the phases of its ranks."]
+    rows = []
+    for label, group in series(candidates).items():
+        for (nodes, devices), same in by_size(group).items():
+            ranks = [_disjoint(rank.get("phases") or {}) for rank in same[-1].ranks]
+            for phase in dict.fromkeys(name for rank in ranks for name in rank):
+                seconds, _, count = statistic([number(rank.get(phase)) for rank in ranks])
+                if count:
+                    rows.append({"series": label, "nodes": nodes, "devices": devices, "phase": phase, "seconds": seconds, "ranks": count})
+    return rows, shown(row["series"] for row in rows)[1] + ["Mean over ranks, the last run of each size."]
+
+
+def draw_phases(rows: list) -> plt.Figure:
+    """A bar a size of each series, stacked from the phases."""
+    names, _ = shown(row["series"] for row in rows)
+    bars = list(dict.fromkeys((row["series"], row["nodes"], row["devices"]) for row in rows if row["series"] in names))
+    phases = list(dict.fromkeys(row["phase"] for row in rows))
+    figure, axes = plt.subplots(figsize=(6.4, 1.9 + 0.3 * len(bars) + 0.1 * len(phases)))
+    left = np.zeros(len(bars))
+    hatches = ("", "//", "..", "xx", "\\\\", "++", "oo", "--")
+    for i, phase in enumerate(phases):
+        seconds = {(r["series"], r["nodes"], r["devices"]): r["seconds"] for r in rows if r["phase"] == phase}
+        width = np.array([seconds.get(bar, 0.0) for bar in bars])
+        color = f"C{i % 8}"
+        axes.barh(range(len(bars)), width, left=left, label=phase, color=color, hatch=hatches[i // 8 % 8], edgecolor="white", linewidth=0.5)
+        left += width
+    labels = [
+        f"{short(name, 40)}, {devices} device{'s' * (devices > 1)} on {nodes} node{'s' * (nodes > 1)}" for name, nodes, devices in bars
+    ]
+    axes.set_yticks(range(len(bars)), labels)
+    axes.invert_yaxis()
+    axes.set_xlabel("time (s)")
+    legend_above(axes, columns=4)
+    return figure
+
+
 PANELS = (
     Panel(
         "step_time_by_rank",
@@ -89,4 +139,5 @@ PANELS = (
         rank_rows,
         draw_ranks,
     ),
+    Panel("phases", "Where the time went", ("series", "nodes", "devices", "phase", "seconds", "ranks"), phase_rows, draw_phases),
 )

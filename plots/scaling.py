@@ -9,7 +9,7 @@ import math
 import matplotlib.pyplot as plt
 
 from plots import published
-from plots.figure import HOLLOW, Panel, legend_above, plain_log
+from plots.figure import HOLLOW, Panel, hover, legend_above, plain_log
 from plots.results import number
 from plots.series import series, shown, statistic
 from plots.training import trainings
@@ -131,7 +131,8 @@ def draw_over(rows: list, x: str, x_label: str, y_label: str, log_y: bool) -> pl
     for name, style in zip(names, cycle):
         points = sorted((r for r in rows if r["series"] == name and r["origin"] == "measured"), key=lambda r: r[x])
         deviation = [p["deviation"] for p in points]  # NaN for a single run: no bar
-        axes.errorbar([p[x] for p in points], [p["mean"] for p in points], yerr=deviation, label=name + _runs_text(points), **style)
+        bars = axes.errorbar([p[x] for p in points], [p["mean"] for p in points], yerr=deviation, label=name + _runs_text(points), **style)
+        hover(bars.lines[0], [f"{name}, {p[x]} {x}: {p['mean']:.4g} (runs: {p['runs']})" for p in points])
         ideal = sorted((r for r in rows if r["series"] == name and r["origin"] == "ideal"), key=lambda r: r[x])
         if ideal:
             axes.plot([p[x] for p in ideal], [p["mean"] for p in ideal], label="ideal" if name == names[0] else "_", **IDEAL)

@@ -10,6 +10,7 @@ from plots.export import iso
 from plots.figure import Panel, short
 
 MOST_SERIES = 12  # small plots in one picture
+MOST_DOTS = 500  # of one series; more are drawn as pixels, to keep SVG and PDF small
 
 
 def rows(series: list) -> tuple:
@@ -41,7 +42,7 @@ def draw(table: list) -> plt.Figure:
         axes.set_axis_off()
     for axes, (name, points) in zip(grid.flat, by_series.items()):
         times = [datetime.datetime.fromisoformat(p["time"]) for p in points]
-        axes.plot(times, [p["value"] for p in points], ".", color="C0", markersize=3)
+        axes.plot(times, [p["value"] for p in points], ".", color="C0", markersize=3, rasterized=len(points) > MOST_DOTS)
         axes.plot(times, [p["level"] for p in points], color="C1", linestyle="-", marker="", linewidth=1.2, drawstyle="steps-mid")
         if any(math.isfinite(p["low"]) and math.isfinite(p["high"]) for p in points):
             axes.fill_between(times, [p["low"] for p in points], [p["high"] for p in points], color="0.9", linewidth=0, zorder=0)

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.lines import Line2D
 
 from plots import published
-from plots.figure import HOLLOW, MISSING, Panel, legend_above, plain_log, short
+from plots.figure import HOLLOW, MISSING, Panel, hover, legend_above, plain_log, short
 from plots.results import number
 from plots.series import series, shown, statistic
 
@@ -76,7 +76,8 @@ def _draw_curve(axes, points: list, **style) -> None:
     epoch = np.array([p["epoch"] for p in points], float)
     mean = np.array([p["mean"] for p in points])
     deviation = np.array([p["deviation"] for p in points])
-    axes.plot(epoch, mean, markersize=4, **style)
+    (line,) = axes.plot(epoch, mean, markersize=4, **style)
+    hover(line, [f"epoch {p['epoch']}: {p['mean']:.4g}" for p in points])
     if np.isfinite(deviation).any():
         axes.fill_between(epoch, mean - deviation, mean + deviation, color=style["color"], alpha=0.18, linewidth=0)
 
@@ -169,7 +170,8 @@ def draw_classes(rows: list) -> plt.Figure:
         at = [order.index(p["class"]) for p in points]
         deviation = [p.get("f1_deviation", math.nan) for p in points]
         if points:
-            left.errorbar([p["f1"] for p in points], at, xerr=deviation, label=name, markersize=5, capsize=2, **style)
+            bars = left.errorbar([p["f1"] for p in points], at, xerr=deviation, label=name, markersize=5, capsize=2, **style)
+            hover(bars.lines[0], [f"{p['class']}: F1 {p['f1']:.3f}" for p in points])
             right.plot([p["support"] for p in points], at, markersize=5, **style)
     left.set_yticks(range(len(order)), [short(c) for c in order])
     left.set_ylim(-0.7, len(order) - 0.3)
@@ -186,7 +188,8 @@ def draw_support(rows: list) -> plt.Figure:
     figure, axes = plt.subplots(figsize=(6.4, 4.6))
     for name, points, style in _marked(rows):
         if points:
-            axes.plot([p["support"] for p in points], [p["f1"] for p in points], label=name, **style)
+            (line,) = axes.plot([p["support"] for p in points], [p["f1"] for p in points], label=name, **style)
+            hover(line, [f"{p['class']}: F1 {p['f1']:.3f}, support {p['support']:,.0f}" for p in points])
     plain_log(axes.xaxis)
     axes.set_ylim(-0.03, 1.03)
     axes.set_xlabel("support (test patches that carry the class)")

@@ -36,9 +36,9 @@ def run(tmp_path, reports, *options):
 def test_a_slower_level_is_a_regression_and_says_what_changed_with_it(tmp_path, capsys):
     assert run(tmp_path, nights(1.048)[: REGRESSION_NIGHT + 7]) == 1
     said = capsys.readouterr().err
-    assert re.search(r"local:default training nodes=1: time_per_epoch \+[45]\.\d % \(worse\) since 2026-11-05, 7 runs, image changed", said), (
-        said
-    )
+    assert re.search(
+        r"local:default training nodes=1: time_per_epoch \+[45]\.\d % \(worse\) since 2026-11-05, 7 runs, image changed", said
+    ), said
 
 
 def test_a_faster_level_is_told_and_no_regression(tmp_path, capsys):
