@@ -2,6 +2,9 @@
 
 Command:  mpirun -np 2 python -m benchmarks.train --data FILE --config benchmarks/configs/local.py --output DIR
 Hardware: 2 ranks of one CPU thread each.
+
+Random windows of 60 pixels make a step about four times cheaper; validation and test see whole patches. Blocks that start as the
+identity, and a last layer that starts at the frequencies of the classes, let so short a run begin with learning.
 """
 
 from benchmarks.configs import TrainConfig
@@ -9,10 +12,12 @@ from benchmarks.configs import TrainConfig
 config = TrainConfig(
     window=60,
     precision="bfloat16",
-    batch_size=8,
-    epochs=14,
-    learning_rate=0.8,
+    zero_gamma=True,
+    prior_bias=True,
+    batch_size=16,
+    epochs=10,
+    learning_rate=1.6,
     warmup_epochs=1,
-    decay_epochs="9,12",
+    decay_epochs="6,9",
     threads=1,
 )

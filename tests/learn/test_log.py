@@ -1,0 +1,68 @@
+import csv
+import errno
+
+import pytest
+
+from bigearth.errors import InputError
+from bigearth.learn import log
+
+ROW = {
+    "epoch": 1,
+    "time": 12.34,
+    "throughput": 55.5,
+    "learning_rate": 0.05,
+    "train_loss": 0.25,
+    "val_loss": 0.3,
+    "val_f1_micro": 0.6,
+    "val_f1_macro": 0.2,
+}
+
+
+def test_an_epoch_goes_to_the_screen_the_tables_and_tensorboard(tmp_path, capsys):
+    run = log.Log(tmp_path, epochs=9)
+    run.epoch(ROW, {"metrics": [ROW], "steps": [{"step": 0, "loss": 0.7}, {"step": 1, "loss": 0.6}]})
+    line = capsys.readouterr().err
+    for part in ("epoch 1/9", "12.3 s", "55.5 img/s", "0.25", "0.6000", "0.05"):
+        assert part in line
+    (row,) = csv.DictReader((tmp_path / "metrics.csv").read_text().splitlines())
+    assert {k: float(v) for k, v in row.items()} == ROW
+    assert (tmp_path / "steps.csv").read_text() == "step,loss\n0,0.7\n1,0.6\n"
+    assert next((tmp_path / "tensorboard").iterdir()).stat().st_size > 100
+
+
+def test_other_ranks_are_silent(tmp_path, capsys):
+    run = log.Log()
+    run.start({"seed": 0})
+    run.epoch_start(0)
+    run.epoch(ROW, {"metrics": [ROW]})
+    run.say("hello")
+    run.stop("success")
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_full_disk_is_one_sentence_and_the_old_table_stays(tmp_path, monkeypatch):
+    path = tmp_path / "metrics.csv"
+    log.write_table(path, [{"a": 1}])
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(csv.DictWriter, "writerows", full)
+    with pytest.raises(InputError, match="metrics.csv.*No space left"):
+        log.write_table(path, [{"a": 2}])
+    assert path.read_text() == "a\n1\n"
+
+
+def test_mlperf_events_pass_its_own_parser(tmp_path):
+    parser = pytest.importorskip("mlperf_logging.compliance_checker.mlp_parser")
+    run = log.Log(tmp_path, epochs=1, mlperf=True)
+    run.start({"global_batch_size": 128, "seed": 1})
+    run.epoch_start(0)
+    run.epoch(ROW, {"metrics": [ROW]})
+    run.stop("success")
+    lines, errors = parser.parse_file(str(tmp_path / "mlperf.log"), ruleset="4.1.0")
+    assert not errors
+    keys = [line.key for line in lines]
+    assert keys[:2] == ["cache_clear", "init_start"] and keys[-1] == "run_stop" and "eval_accuracy" in keys
+    assert keys.index("init_stop") < keys.index("run_start") < keys.index("epoch_start") < keys.index("epoch_stop")
+    assert next(line for line in lines if line.key == "global_batch_size").value["value"] == 128

@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from bigearth.learn import resnet
+from bigearth.learn.collective import Single
+from bigearth.learn.optimizer import is_decayed
+
+
+@pytest.fixture(scope="module")
+def network():
+    return resnet.ResNet50(bands=12, zero_gamma=True, seed=1)
+
+
+def count(variables):
+    return sum(int(np.prod(v.shape)) for v in variables)
+
+
+def test_parameter_count(network):
+    """ResNet-50 has 25,557,032 parameters with 3 channels and 1,000 outputs (torchvision's resnet50, the same v1.5)."""
+    body = 25_557_032 - (2048 * 1000 + 1000)
+    head = 2048 * 43 + 43
+    assert count(network.trainable) == body + (12 - 3) * 7 * 7 * 64 + head == 23_624_363
+    rgb = resnet.ResNet50(bands=3)
+    assert count(rgb.trainable) == body + head == 23_596_139
+    assert count(network.statistics) == 2 * 26_560  # a mean and a variance for each channel that is normalised
+
+
+def test_what_is_decayed_and_scaled_by_trust(network):
+    """53 convolution kernels and the last dense kernel; no gamma, no beta, no bias."""
+    covered = [v.name for v in network.trainable if is_decayed(v)]
+    others = [v.name for v in network.trainable if not is_decayed(v)]
+    assert len(network.kernels) == 53 and len(covered) == 54
+    assert all("kernel" in name for name in covered)
+    assert sorted({name.split("/")[-1].split(":")[0] for name in others}) == ["beta", "bias", "gamma"]
+    assert len(others) == 2 * 53 + 1
+    assert [k.name for k in network.kernels] == covered[:-1]
+
+
+def test_resolution_is_halved_in_the_3x3_convolution(network):
+    layers = {layer.name: layer for layer in network._body.layers}
+    for stage in (2, 3, 4):
+        assert layers[f"stage{stage}_block1_1_conv"].strides == (1, 1)
+        assert layers[f"stage{stage}_block1_2_conv"].strides == (2, 2)
+    assert layers["stage1_block1_2_conv"].strides == (1, 1)
+    assert network._body.layers[-2].output.shape[-1] == 2048
+
+
+def test_zero_gamma_is_in_the_last_normalisation_of_each_block_alone(network):
+    zero = [v.name for v in network.trainable if "gamma" in v.name and not v.numpy().any()]
+    assert len(zero) == sum(resnet.BLOCKS) and all("_3_bn" in name for name in zero)
+
+
+def test_weights_follow_the_seed_and_no_two_kernels_are_alike(network):
+    kernels = [k.numpy() for k in network.kernels]
+    again = resnet.ResNet50(bands=12, seed=1)
+    for a, b in zip(kernels, again.kernels):
+        np.testing.assert_array_equal(a, b.numpy())
+    assert not np.allclose(kernels[5], resnet.ResNet50(bands=12, seed=2).kernels[5].numpy())
+    twins = [k for k in kernels if k.shape == (3, 3, 512, 512)]
+    assert len(twins) == 3 and not np.allclose(twins[0], twins[1]) and not np.allclose(twins[1], twins[2])
+    fan_out = 3 * 3 * 512
+    assert twins[0].std() == pytest.approx(np.sqrt(2 / fan_out), rel=0.02)
+
+
+def test_prior_and_dropout_act_on_the_head(network):
+    frequency = np.linspace(0.01, 0.6, 43)
+    network.set_prior(frequency)
+    images = tf.zeros((2, 32, 32, 12))
+    np.testing.assert_allclose(tf.sigmoid(network(images, training=False)).numpy()[0], frequency, atol=0.02)
+    nothing = network(images, training=True, keep=tf.zeros((2, resnet.FEATURES), tf.bool))
+    np.testing.assert_allclose(tf.sigmoid(nothing).numpy()[1], frequency, atol=1e-5)
+
+
+def test_synchronised_normalisation_on_one_rank_is_that_of_keras():
+    random = np.random.default_rng(0)
+    images = tf.constant(random.normal(3, 2, (8, 4, 4, 5)), tf.float32)
+    keywords = dict(momentum=0.9, epsilon=resnet.EPSILON)
+    own, keras = resnet.SynchronisedBatchNormalization(Single(), **keywords), tf.keras.layers.BatchNormalization(fused=False, **keywords)
+    np.testing.assert_allclose(own(images, training=True), keras(images, training=True), atol=1e-5)
+    for a, b in zip(own.non_trainable_variables, keras.non_trainable_variables):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-5)
+    np.testing.assert_allclose(own(images, training=False), keras(images, training=False), atol=1e-5)

@@ -1,0 +1,154 @@
+"""One process, the real network, a few steps: what a run gives, and that it can be stopped and resumed."""
+
+import dataclasses
+import os
+import shutil
+import signal
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from sklearn.metrics import average_precision_score, precision_recall_fscore_support
+
+from benchmarks.configs import TrainConfig
+from bigearth import nomenclature
+from bigearth.errors import InputError
+from bigearth.learn import checkpoint, trainer
+from bigearth.learn.collective import Single
+from bigearth.learn.log import Log
+
+OPTIONS = dict(
+    window=32,
+    batch_size=8,
+    epochs=2,
+    steps_per_epoch=3,
+    warmup_epochs=1,
+    zero_gamma=True,
+    checkpoint_epochs=1,
+    learning_rate=0.5,
+    mixup=0.2,
+)
+
+
+def config_for(store, output, **options):
+    config = TrainConfig(data=store.path, output=os.fspath(output), **{**OPTIONS, **options})
+    config.check()
+    return config
+
+
+@pytest.fixture(scope="module")
+def whole(patches, tmp_path_factory):
+    """An undisturbed run: its folder and result."""
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, trainer.train(config_for(patches, folder), patches, Single(), Log(folder, 2))
+
+
+def losses(result):
+    return [row["loss"] for row in result.tables["steps"]]
+
+
+def test_scores_are_those_of_scikit_learn(whole, patches):
+    _, result = whole
+    assert result.positions.tolist() == patches.indices("test").tolist()
+    np.testing.assert_array_equal(result.truth, patches.classes[result.positions])
+    for average in ("micro", "macro", "weighted", "samples"):
+        expected = precision_recall_fscore_support(result.truth, result.probability >= 0.5, average=average, zero_division=0)[:3]
+        np.testing.assert_allclose([result.scores[f"{name}_{average}"] for name in ("precision", "recall", "f1")], expected, atol=1e-12)
+    present = result.truth.any(0)
+    expected = average_precision_score(result.truth[:, present], result.probability[:, present], average=None)
+    got = [row["average_precision"] for row in result.scores["per_class"]]
+    np.testing.assert_allclose(np.array(got)[present], expected, atol=1e-12)
+
+
+def test_tables_say_what_happened(whole):
+    _, result = whole
+    assert [row["step"] for row in result.tables["steps"]] == list(range(6))
+    assert [row["epoch"] for row in result.tables["metrics"]] == [1, 2]
+    rates = [row["learning_rate"] for row in result.tables["steps"]]
+    peak = 0.5 * 8 / 256
+    np.testing.assert_allclose(rates, [peak / 3, 2 * peak / 3, peak, peak, peak, peak])
+    first = result.tables["metrics"][0]
+    assert first["train_loss"] == pytest.approx(np.mean(losses(result)[:3]))
+    assert first["throughput"] == pytest.approx(24 / first["time"])
+    assert len(result.step_times) == 5 and min(result.step_times) > 0 and result.first_step > max(result.step_times)
+
+
+def test_stopped_by_a_signal_and_resumed_is_the_undisturbed_run(whole, patches, tmp_path):
+    class Warned(Log):
+        def epoch_start(self, epoch):
+            if epoch == 1:
+                os.kill(os.getpid(), signal.SIGUSR1)
+
+    first = trainer.train(config_for(patches, tmp_path, resume=True), patches, Single(), Warned())
+    assert first.stopped and len(first.tables["steps"]) == 4 and not first.scores
+    last = checkpoint.found(tmp_path / "checkpoints")[-1]
+    assert checkpoint.load(last).epoch == 1 and checkpoint.load(last).samples == 8
+
+    second = trainer.train(config_for(patches, tmp_path, resume=True), patches, Single(), Log())
+    _, undisturbed = whole
+    np.testing.assert_allclose(losses(second), losses(undisturbed), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(second.probability, undisturbed.probability, atol=1e-5)
+    assert [row["val_f1_micro"] for row in second.tables["metrics"]] == [row["val_f1_micro"] for row in undisturbed.tables["metrics"]]
+
+
+def test_checkpoint_of_another_recipe_is_refused(whole, patches, tmp_path):
+    shutil.copytree(whole[0] / "checkpoints", tmp_path / "checkpoints")
+    with pytest.raises(InputError, match=r"another recipe \(momentum 0.9, now 0.8\)"):
+        trainer.train(config_for(patches, tmp_path, resume=True, momentum=0.8), patches, Single(), Log())
+
+
+def test_exploding_loss_stops_and_the_last_checkpoint_stays(patches, tmp_path):
+    with pytest.raises(InputError, match=r"step \d: the loss is .*rank 0 on .*--learning-rate"):
+        trainer.train(config_for(patches, tmp_path, learning_rate=1e12, warmup_epochs=0), patches, Single(), Log())
+    assert not (tmp_path / "checkpoints").exists()
+
+
+class Many(Single):
+    size = 31
+
+
+@pytest.mark.parametrize(
+    "options, ranks, expected",
+    [
+        (dict(batch_size=98), Single(), "97 patches, fewer than one global batch of 1 ranks x 98; lower --batch-size to at most 97"),
+        (dict(batch_size=1), Many(), "the val split has 30 patches for 31 ranks"),
+    ],
+)
+def test_too_little_data_is_refused(patches, tmp_path, options, ranks, expected):
+    with pytest.raises(InputError, match=expected):
+        trainer.check_splits(config_for(patches, tmp_path, **options), patches, ranks)
+
+
+def test_empty_split_is_refused(patches, tmp_path):
+    empty = type("Store", (), {"path": "f.h5", "indices": lambda self, split: np.arange(9 if split != "val" else 0)})()
+    with pytest.raises(InputError, match="f.h5: no patch is in the val split"):
+        trainer.check_splits(config_for(patches, tmp_path), empty, Single())
+
+
+def test_a_sample_that_cannot_be_read_becomes_a_blank_batch_and_a_reason():
+    class Broken:
+        failure = InputError("f.h5: ends at byte 7")
+
+    class Data:
+        element_spec = {"position": tf.TensorSpec((4,), tf.int64)}
+
+    def batches():
+        raise tf.errors.UnknownError(None, None, "wrapped")
+        yield
+
+    batch, reason = trainer._fetch(batches(), Data, Broken)
+    assert reason == "f.h5: ends at byte 7" and batch["position"].shape == (4,)
+
+
+def test_labels_on_the_device_are_those_of_the_nomenclature():
+    truth = (np.random.default_rng(0).random((50, 43)) < 0.1).astype(np.uint8)
+    np.testing.assert_array_equal(trainer.labels_on_device(truth, 19).numpy(), nomenclature.to_19(truth))
+    np.testing.assert_array_equal(trainer.labels_on_device(truth, 43).numpy(), truth)
+
+
+@pytest.mark.parametrize(
+    "name, value", [("batch_size", 0), ("window", 31), ("dropout", 1.0), ("decay_epochs", "60,30"), ("decay_epochs", "a")]
+)
+def test_impossible_options_are_refused(name, value):
+    with pytest.raises(InputError, match=f"--{name.replace('_', '-')} is"):
+        dataclasses.replace(TrainConfig(data="x.h5"), **{name: value}).check()
