@@ -16,8 +16,10 @@ and written by many MPI ranks at once. Nothing in the file depends on when, wher
 """
 
 import contextlib
+import errno
 import hashlib
 import os
+import shutil
 from typing import NamedTuple
 
 import h5py
@@ -130,6 +132,9 @@ def create(path, names, splits, interpolation: str, source: str) -> None:
 def _claim(path: str, size: int) -> None:
     """Takes the space on the disk now, not after hours of work (HDF5 leaves a sparse file)."""
     with open(path, "ab") as file:
+        free = shutil.disk_usage(path).free + os.fstat(file.fileno()).st_blocks * 512
+        if size > free:  # known before the system has tried, which can take minutes
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.posix_fallocate(file.fileno(), 0, max(size, 1))
 
 

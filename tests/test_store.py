@@ -1,0 +1,159 @@
+"""The HDF5 contract: what is written is read, and what does not keep it is refused."""
+
+import hashlib
+import resource
+import shutil
+
+import h5py
+import numpy as np
+import pytest
+
+from bigearth import store
+from bigearth.errors import InputError
+
+NAMES = ["a", "b", "c"]
+SPLITS = np.array([2, 0, 3], np.uint8)
+
+
+def write(path, seed=0):
+    """A complete file of three random patches; returns its arrays."""
+    rng = np.random.default_rng(seed)
+    arrays = {}
+    for key in (*store.NATIVE, "data_super", "classes"):
+        array = store.ARRAYS[key]
+        arrays[key] = rng.integers(0, 2 if key == "classes" else 65536, (3,) + array.shape).astype(array.dtype)
+    arrays["patch"], arrays["split"] = np.array(NAMES, store.ARRAYS["patch"].dtype), SPLITS
+    arrays["checksum"] = store.checksums(arrays)
+    store.create(path, NAMES, SPLITS, "bilinear", "a test")
+    with h5py.File(path, "r+") as file:
+        for key, values in arrays.items():
+            file[key][...] = values
+    store.finish(path)
+    return arrays
+
+
+@pytest.fixture
+def file(tmp_path):
+    return tmp_path / "patches.h5", write(tmp_path / "patches.h5")
+
+
+def test_reads_what_was_written(file):
+    path, arrays = file
+    patches = store.Store(path)
+    assert len(patches) == 3 and patches.names.tolist() == NAMES and patches.interpolation == "bilinear" and patches.source == "a test"
+    for key, values in arrays.items():
+        assert np.array_equal(patches.array(key), values), key
+    assert [patches.indices(split).tolist() for split in store.SPLITS] == [[1], [], [0], [2]]
+    assert patches.intact(np.arange(3)).all()
+
+
+def test_same_content_same_bytes(tmp_path):
+    for name in ("x.h5", "y.h5"):
+        write(tmp_path / name)
+    assert (tmp_path / "x.h5").read_bytes() == (tmp_path / "y.h5").read_bytes()
+
+
+def test_digest_is_over_all_checksums(file):
+    path, arrays = file
+    one = hashlib.sha256(b"".join(arrays[key][:1].tobytes() for key in store.DATA)).digest()
+    assert arrays["checksum"][0].tobytes() == one
+    expected = hashlib.sha256(b"bigearth-patches 1 bilinear\n" + arrays["checksum"].tobytes()).hexdigest()
+    assert store.Store(path).digest == f"sha256:{expected}"
+
+
+@pytest.mark.parametrize("key", store.DATA)
+def test_one_changed_byte_is_found(file, key):
+    path, _ = file
+    offset = store.Store(path).offsets[key]
+    size = int(np.prod(store.ARRAYS[key].shape, dtype=int)) * store.ARRAYS[key].dtype.itemsize
+    with open(path, "r+b") as raw:
+        raw.seek(offset + 2 * size)  # the first byte of the last patch
+        byte = raw.read(1)[0]
+        raw.seek(offset + 2 * size)
+        raw.write(bytes([byte ^ 1]))
+    assert store.Store(path).intact(np.arange(3)).tolist() == [True, True, False]
+
+
+def test_unfinished_file(tmp_path):
+    path = tmp_path / "unfinished.h5"
+    store.create(path, NAMES, SPLITS, "bilinear", "a test")
+    with pytest.raises(InputError, match="never completed"):
+        store.Store(path)
+    assert not store.Store(path, complete=False).intact(np.arange(3)).any()
+    assert [p.name for p in tmp_path.iterdir()] == ["unfinished.h5"]
+
+
+def spoil(change):
+    def run(path):
+        with h5py.File(path, "r+") as file:
+            change(file)
+
+    return run
+
+
+def replace(key, **keywords):
+    def run(file):
+        del file[key]
+        file.create_dataset(key, **keywords)
+
+    return spoil(run)
+
+
+SPOILED = {
+    "another format": (spoil(lambda f: f.attrs.__setitem__("format", "x")), "attribute 'format' is 'x', expected 'bigearth-patches'"),
+    "another version": (spoil(lambda f: f.attrs.__setitem__("version", 7)), "attribute 'version' is 7, expected 1"),
+    "no attribute": (spoil(lambda f: f.attrs.__delitem__("source")), "attribute 'source' is missing"),
+    "other labels": (spoil(lambda f: f.attrs.__setitem__("labels", [b"x"])), "attribute 'labels' is another list"),
+    "missing key": (spoil(lambda f: f.__delitem__("data_20m")), "key 'data_20m' is missing"),
+    "shape": (replace("classes", data=np.zeros((3, 19), "u1")), r"shape of 'classes' is \(3, 19\), expected \(3, 43\)"),
+    "dtype": (replace("data_60m", data=np.zeros((3, 20, 20, 2), "f4")), "dtype of 'data_60m' is float32, expected uint16"),
+    "layout": (replace("data_60m", shape=(3, 20, 20, 2), dtype="u2", chunks=(1, 20, 20, 2)), "chunked or compressed, expected contiguous"),
+    "bands": (spoil(lambda f: f["data_20m"].attrs.__setitem__("bands", [b"B05"] * 6)), "'bands' of 'data_20m' is another list"),
+}
+
+
+@pytest.mark.parametrize("case", SPOILED)
+def test_another_file_is_refused(file, case):
+    path, _ = file
+    change, sentence = SPOILED[case]
+    change(path)
+    with pytest.raises(InputError, match=sentence) as caught:
+        store.Store(path)
+    assert str(path) in str(caught.value) and "make the file again" in str(caught.value)
+
+
+@pytest.mark.parametrize("share", [0, 0.0001, 0.5, 0.999])
+def test_cut_short_is_refused(file, share):
+    path, _ = file
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * share)])
+    with pytest.raises(InputError, match="cut short"):
+        store.Store(path)
+
+
+def test_no_file(tmp_path):
+    with pytest.raises(InputError, match="no such file"):
+        store.Store(tmp_path / "nothing.h5")
+
+
+def test_more_than_the_disk_holds(tmp_path):
+    names = [f"{i:08d}" for i in range(shutil.disk_usage(tmp_path).free // store.patch_bytes() + 1000)]
+    with pytest.raises(InputError, match="No space left on device"):
+        store.create(tmp_path / "big.h5", names, np.zeros(len(names), np.uint8), "bilinear", "a test")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_space_refused_by_the_system_leaves_nothing(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, hard))
+    try:
+        with pytest.raises(InputError, match="File too large"):
+            store.create(tmp_path / "big.h5", NAMES, SPLITS, "bilinear", "a test")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_folder(tmp_path):
+    with pytest.raises(InputError, match="No such file or directory"):
+        store.create(tmp_path / "no/x.h5", NAMES, SPLITS, "bilinear", "a test")
