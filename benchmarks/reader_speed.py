@@ -25,6 +25,7 @@ from benchmarks import record
 from benchmarks.program import REQUIRED, main, option
 from bigearth import store
 from bigearth.errors import InputError, disk_error
+from bigearth.learn.samples import Samples
 from bigearth.progress import Progress
 
 DESCRIPTION = "Input throughput: the reader against an h5py generator, TFRecords, memcpy and a sequential read."
@@ -246,11 +247,8 @@ def drop_page_cache(file: store.Store, positions: np.ndarray) -> float:
         switch.write("1")
     with open(file.path, "rb") as opened:
         os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-        kept, middle = 0, file.offsets[KEY] + SAMPLE_BYTES // 2
-        for position in positions:
-            with contextlib.suppress(OSError):
-                kept += os.preadv(opened.fileno(), [bytearray(1)], middle + int(position) * SAMPLE_BYTES, os.RWF_NOWAIT)
-    return kept / len(positions)
+    samples = Samples(file, KEY)
+    return float(np.mean([samples.cached(int(position)) for position in positions]))
 
 
 def write(config: Config, file: store.Store, rates: dict, cached: float, start: str) -> None:

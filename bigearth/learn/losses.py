@@ -16,25 +16,26 @@ def bce(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
 
 
 def class_weights(classes: np.ndarray, limit: float = 20.0) -> np.ndarray:
-    """Weights of the positive term of each class from the training split: absent over present, at most `limit`.
+    """Weights of the positive term of each class from the training split: absent over present, within `limit` of 1 either way.
 
     The rarest CORINE class is in 1 of 1,800 patches: without a limit its few positives would be the whole gradient.
 
     Args:
         classes: (N, C) multi-hot labels of the training split.
-        limit: the largest weight; also that of a class that is never present.
+        limit: the largest weight, also that of a class that is never present, and the inverse of the smallest.
 
     Returns:
         (C,) float32.
     """
     present = np.asarray(classes, bool).sum(axis=0)
-    return np.minimum((len(classes) - present) / np.maximum(present, 1), limit).astype(np.float32)
+    return np.clip((len(classes) - present) / np.maximum(present, 1), 1 / limit, limit).astype(np.float32)
 
 
 def weighted_bce(labels: tf.Tensor, logits: tf.Tensor, weights: np.ndarray) -> tf.Tensor:
     """Binary cross-entropy with the positive term of class c multiplied by weights[c]."""
     labels, logits = tf.cast(labels, tf.float32), tf.cast(logits, tf.float32)
-    return tf.reduce_mean(tf.nn.weighted_cross_entropy_with_logits(labels=labels, logits=logits, pos_weight=weights))
+    # not tf.nn.weighted_cross_entropy_with_logits: at a logit of exactly 0 its gradient for positives is 0
+    return tf.reduce_mean(weights * labels * tf.nn.softplus(-logits) + (1.0 - labels) * tf.nn.softplus(logits))
 
 
 def asymmetric(
@@ -43,14 +44,18 @@ def asymmetric(
     """Asymmetric loss (Ridnik et al., ICCV 2021, equations 4 to 7): easy negatives count little, those under the margin nothing.
 
     With p the probability and p_m = max(p - margin, 0):
-    -y (1 - p)^gamma_positive log(p) - (1 - y) p_m^gamma_negative log(1 - p_m).
+    -y (1 - p)^gamma_positive log(p) - (1 - y) p_m^gamma_negative log(1 - p_m). The gammas are 0 or at least 1.
     """
     labels, logits = tf.cast(labels, tf.float32), tf.cast(logits, tf.float32)
     p = tf.sigmoid(logits)
     shifted = tf.maximum(p - margin, 0.0)
-    positive = labels * tf.pow(1.0 - p, gamma_positive) * tf.nn.softplus(-logits)
-    negative = (1.0 - labels) * tf.pow(shifted, gamma_negative) * -tf.math.log(tf.maximum(1.0 - shifted, 1e-8))
+    positive = labels * _power(1.0 - p, gamma_positive) * tf.nn.softplus(-logits)
+    negative = (1.0 - labels) * _power(shifted, gamma_negative) * -tf.math.log(tf.maximum(1.0 - shifted, 1e-8))
     return tf.reduce_mean(positive + negative)
+
+
+def _power(base: tf.Tensor, exponent: float):
+    return tf.pow(base, exponent) if exponent else 1.0  # the gradient of 0 ** 0 is not a number
 
 
 def make(name: str, classes: np.ndarray):

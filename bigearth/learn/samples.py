@@ -1,11 +1,16 @@
 """Reads samples of a contiguous array out of a file, without HDF5 and its interpreter-wide lock."""
 
+import ctypes
 import os
 import weakref
 
 import numpy as np
 
 from bigearth.errors import InputError, disk_error
+
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+_mincore = ctypes.PyDLL(None).mincore  # PyDLL: too short a call to be worth giving up the interpreter's lock
+_mincore.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p)
 
 
 class Samples:
@@ -21,8 +26,11 @@ class Samples:
         self._path, self._offset = file.path, file.offsets[key]
         self._map = file.array(key)
         self._bytes = self._map.dtype.itemsize * int(np.prod(self._map.shape[1:]))
+        self._address = self._map.ctypes.data
         self._file = os.open(file.path, os.O_RDONLY)
         weakref.finalize(self, os.close, self._file)
+        # Linux tells what is in the page cache only to those who own the file or may write it; to others all of it seems to be there
+        self._can_tell = os.fstat(self._file).st_uid == os.geteuid() or os.access(file.path, os.W_OK)
 
     def read(self, positions: np.ndarray, out: np.ndarray) -> None:
         """Fills out, (n, ...) contiguous, with the samples at positions, (n,).
@@ -30,7 +38,7 @@ class Samples:
         Raises:
             InputError: the file cannot be read, or ends too early.
         """
-        if all(map(self._cached, positions.tolist())):
+        if all(map(self.cached, positions.tolist())):
             np.take(self._map, positions, axis=0, out=out, mode="clip")  # mode "raise" would gather into a buffer of its own first
             return
         try:
@@ -39,16 +47,14 @@ class Samples:
         except OSError as error:
             raise disk_error(self._path, "read a sample", error) from error
 
-    def _cached(self, position: int) -> bool:
-        """Whether a sample is in the page cache; where it is not, a memory map would read it page by page.
+    def cached(self, position: int) -> bool:
+        """Whether a sample is known to be in the page cache; where it is not, a memory map would read it page by page.
 
-        Its middle byte tells: its ends may be there because read-ahead for a neighbour came that far.
+        Its middle tells: its ends may be there only because read-ahead for a neighbour came that far.
         """
-        try:
-            middle = self._offset + position * self._bytes + self._bytes // 2
-            return os.preadv(self._file, [bytearray(1)], middle, os.RWF_NOWAIT) == 1
-        except OSError:  # BlockingIOError: not there; anything else: this file system cannot tell
-            return False
+        middle = self._address + position * self._bytes + self._bytes // 2
+        resident = ctypes.create_string_buffer(1)
+        return self._can_tell and _mincore(middle // _PAGE * _PAGE, 1, resident) == 0 and bool(resident.raw[0] & 1)
 
     def _pread(self, view: memoryview, offset: int) -> None:
         while view:

@@ -96,17 +96,21 @@ def stage(store: Store, directory, keys: tuple, collective) -> Staged:
 
     intact = collective.gather(_intact(staged, show))
     copy = not all(intact[rank] for rank in team)
-    with together(collective.gather):
-        if copy and staged.local_rank == 0:
-            _allocate(staged)
-    sums = None
-    with together(collective.gather):
-        if copy:
-            sums = _copy(store, staged, show)
-    sums = collective.gather(sums)
-    with together(collective.gather):
-        if copy and staged.local_rank == 0:
-            _publish(staged, np.concatenate([sums[rank] for rank in team]))
+    try:
+        with together(collective.gather):
+            if copy and staged.local_rank == 0:
+                _allocate(staged)
+        sums = None
+        with together(collective.gather):
+            if copy:
+                sums = _copy(store, staged, show)
+        sums = collective.gather(sums)
+        with together(collective.gather):
+            if copy and staged.local_rank == 0:
+                _publish(staged, np.concatenate([sums[rank] for rank in team]))
+    except InputError:  # on all ranks: nobody uses the file any more
+        Path(staged.partial).unlink(missing_ok=True)
+        raise
     return staged
 
 
@@ -146,7 +150,6 @@ def _allocate(staged: Staged) -> None:
             if staged.bytes:
                 os.posix_fallocate(file.fileno(), 0, staged.bytes)
     except OSError as error:
-        _discard(staged)
         raise disk_error(staged.path, f"stage {staged.bytes / 1e9:.2f} GB", error) from error
 
 
@@ -176,11 +179,8 @@ def _copy(store: Store, staged: Staged, show: bool) -> np.ndarray:
                     f"{staged.path} on {socket.gethostname()}: what was written reads back differently, expected the same checksums; "
                     "check that disk, or leave --stage out"
                 )
-    except (OSError, InputError) as error:
-        _discard(staged)
-        if isinstance(error, OSError):
-            raise disk_error(staged.path, "stage samples", error) from error
-        raise
+    except OSError as error:
+        raise disk_error(staged.path, "stage samples", error) from error
     return sums
 
 
@@ -191,9 +191,4 @@ def _publish(staged: Staged, sums: np.ndarray) -> None:
             file.write(np.ascontiguousarray(sums))
         os.replace(staged.partial, staged.path)
     except OSError as error:
-        _discard(staged)
         raise disk_error(staged.path, "stage samples", error) from error
-
-
-def _discard(staged: Staged) -> None:
-    Path(staged.partial).unlink(missing_ok=True)
