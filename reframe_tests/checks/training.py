@@ -1,6 +1,4 @@
-"""ResNet-50 trained data-parallel: how long an epoch takes, how that scales, and how well the model scores."""
-
-import math
+"""ResNet-50 trained data-parallel: how long an epoch takes, how that scales."""
 
 import reframe as rfm
 import reframe.utility.udeps as udeps
@@ -10,8 +8,6 @@ from .. import catalogue, evidence, references
 from .base import ROOT
 from .data import NeedsData
 from .preflight import AfterPreflight
-
-PAPER_EPOCHS = 100
 
 
 class Training(NeedsData, AfterPreflight):
@@ -133,30 +129,3 @@ class weak_scaling(Sweep):
 
     def derived(self, metric: str) -> float:
         return self.speedup()
-
-
-@rfm.simple_test
-class accuracy(Training):
-    """A full training: scores and total time (Table 2, Figures 5 and 6)."""
-
-    descr = "ResNet-50, full training"
-    check = "accuracy"
-    nodes = parameter(catalogue.NODES, loggable=True)
-    input = parameter(catalogue.INPUTS, loggable=True)
-    tags = {"acceptance"}
-
-    def recipe(self) -> list:
-        return {"multispectral": [], "rgb": ["--bands", "rgb"], "bilinear": ["--upsample", "bilinear"]}[self.input]
-
-    def seconds_needed(self, cells):
-        """From its own reference, else from the sweep's time per epoch on as many nodes."""
-        own = references.slowest(cells[self.check][self.point]["training_time"])
-        epoch = references.slowest(cells["scaling"][f"nodes={self.nodes}"]["time_per_epoch"])
-        return own or (epoch and PAPER_EPOCHS * epoch)
-
-    def derived(self, metric: str) -> float:
-        return math.fsum(row["time"] for row in self.record["tables"]["epochs"])
-
-    def faults(self):
-        yield from super().faults()
-        yield from self.learning_faults()
