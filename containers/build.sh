@@ -84,9 +84,9 @@ gather_inputs() {
     trap 'rm -rf "$work" "$cache/images/.partial-$$.sif"' EXIT
     mkdir "$inputs"
     merged_lock >"$inputs/requirements.txt"
-    cp containers/{apt-packages.txt,selftest.py,materials.py} "$inputs/"
+    cp containers/{apt-packages.txt,horovod-cuda.sed,selftest.py,materials.py} "$inputs/"
     base_key=$({ cat containers/base.def; grep '^run' containers/apt-packages.txt; echo "$bootstrap $SUITE $mirror $from"; } | digest)
-    wheel_key=$({ echo "$base_key $CXX $CUDA_ARCHS"; sed -n '/^Stage: build/,/^Stage: final/p' containers/image.def
+    wheel_key=$({ echo "$base_key $CXX $CUDA_ARCHS"; cat containers/horovod-cuda.sed; sed -n '/^Stage: build/,/^Stage: final/p' containers/image.def
                   awk '/^[a-z]/ { keep = /^(horovod|tensorflow|tensorflow-cpu|nvidia-nccl.*)==/ } keep' "$inputs/requirements.txt"; } | digest)
     key=$({ echo "$base_key $wheel_key $name"; cat containers/image.def "$inputs"/*; } | digest)
     base=$cache/images/base-${base_key:0:16}.sif
