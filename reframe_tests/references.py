@@ -43,7 +43,7 @@ class SuiteError(Exception):
     """What was wrong, where, what was expected and what to do, in one sentence."""
 
 
-class _StrictLoader(yaml.SafeLoader):
+class _StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
     """YAML that refuses a key given twice, instead of keeping the last."""
 
 

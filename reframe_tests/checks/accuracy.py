@@ -9,7 +9,7 @@ from reframe.core.exceptions import SanityError
 from reframe.core.runtime import runtime
 
 from .. import catalogue, references
-from .base import SLACK, START_UP_S
+from .base import SLACK, START_UP_S, site_references
 from .training import Training
 
 EPOCHS = 100  # of the paper's recipe
@@ -39,12 +39,11 @@ class FullTraining(Training):
 
     def links_on(self, partition) -> int:
         """How many jobs have to come before the one that ends the training, so that none is longer than the queue allows."""
+        content = site_references()
+        if isinstance(content, references.SuiteError):
+            return 0  # every check will say so before anything runs
         longest = partition.extras.get("max_time_s")
-        try:
-            content = references.load(references.path_of(runtime().system.name))
-            seconds = self.seconds_needed(content["partitions"][partition.name])
-        except (references.SuiteError, KeyError):
-            return 0  # the lint says what is wrong with the file before anything runs
+        seconds = self.seconds_needed(content["partitions"][partition.name])
         if not longest or not seconds:
             return 0
         return min(LINKS, math.ceil((START_UP_S + SLACK * seconds) / (longest - WARNING_S)) - 1)
@@ -61,7 +60,8 @@ class accuracy_link(FullTraining):
 
     @run_after("init")
     def only_where_needed(self):
-        self.valid_systems = [p.fullname for p in runtime().system.partitions if self.links_on(p) >= self.link]
+        here = [p for p in runtime().system.partitions if p.fullname in self.valid_systems]
+        self.valid_systems = [p.fullname for p in here if self.links_on(p) >= self.link]
         self.perf_variables.clear()
         if self.link > 1:
             self.depends_on(link_name(type(self), self, self.link - 1), udeps.by_case)

@@ -20,6 +20,16 @@ START_UP_S = 600  # a job's time for loading, tracing and scoring, on top of wha
 SLACK = 1.5
 
 
+@functools.cache
+def site_references():
+    """The references of the site that ReFrame runs on, or the SuiteError that says why they cannot be used; read once a session."""
+    system = runtime().system
+    try:
+        return references.checked(system.name, {p.name: (p.features, p.extras) for p in system.partitions})
+    except references.SuiteError as error:
+        return error
+
+
 class Program(rfm.RunOnlyRegressionTest):
     """A program of this project, started by the partition's launcher."""
 
@@ -109,11 +119,9 @@ class Workload(Program):
     @run_after("setup")
     def take_references(self):
         """Gives ReFrame the references of this point; nothing runs if the site's reference file has any fault."""
-        partitions = {p.name: (p.features, p.extras) for p in self.current_system.partitions}
-        try:
-            content = references.checked(self.current_system.name, partitions)
-        except references.SuiteError as error:
-            raise ReframeError(str(error)) from None
+        content = site_references()
+        if isinstance(content, references.SuiteError):
+            raise ReframeError(str(content))
         references_here = content["partitions"][self.current_partition.name]
         cells = references_here[self.check][self.point]
         self.limit_time(self.seconds_needed(references_here))

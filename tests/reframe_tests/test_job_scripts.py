@@ -105,7 +105,7 @@ def test_preflight_knows_what_the_partition_promises(juwels):
 def test_list_is_quick_and_needs_no_tensorflow(tmp_path):
     start = time.monotonic()
     done = reframe(tmp_path, "juwels", "--list")
-    assert done.returncode == 0 and "Found 39 check(s)" in done.stdout, done.stdout
+    assert done.returncode == 0 and "Found 48 check(s)" in done.stdout, done.stdout
     assert time.monotonic() - start < 5
     probe = "import sys, reframe_tests.catalogue, reframe_tests.verdict, reframe_tests.sites; assert 'tensorflow' not in sys.modules"
     subprocess.run([sys.executable, "-c", probe], cwd=ROOT, check=True)
