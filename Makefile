@@ -3,7 +3,7 @@ PYTHON := .venv/bin/python
 IMAGES := cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint lock apptainer images test-images
+.PHONY: help setup run report gallery test lint lock apptainer images test-images
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -15,6 +15,16 @@ run: setup  ## the whole benchmark, small, on this machine: data, training, verd
 	@status=0; $(PYTHON) -m reframe_tests --site local --tag smoke || status=$$?; \
 	[ $$status = 2 ] || $(PYTHON) -m plots figures --results results/reframe --out results/figures || [ $$status != 0 ] || status=1; \
 	exit $$status
+
+report: setup  ## after make run: what changed over time, and the acceptance report of this machine (results/report.html)
+	@$(PYTHON) -m plots history --results results/reframe --out results/history; \
+	$(PYTHON) -m plots report --results results/reframe --out results/report.html
+
+GALLERY := fig4_time_per_epoch learning_curves f1_per_class samples
+
+gallery: setup  ## redraw the pictures of plots/gallery from the example results there
+	$(PYTHON) -m plots figures --results plots/gallery/results --out results/gallery
+	for name in $(GALLERY); do cp results/gallery/$$name.png results/gallery/$$name.csv plots/gallery/; done
 
 lint: setup  ## ruff: lint and format
 	.venv/bin/ruff check . && .venv/bin/ruff format --check .

@@ -16,7 +16,10 @@ from plots import database
 RECORD_NAMES = ("result.json", ".result.json")  # a name ends in one of these
 TRAINING = frozenset(("time_per_epoch", "training_time", "f1_micro"))  # metrics that only a training has
 # Settings that say where or how often, not what was measured: runs that differ only in these are repetitions.
-NOT_COMPARED = frozenset(("archive", "data", "devices", "nodes", "out", "output", "record", "samples", "seed"))
+NOT_COMPARED = frozenset(
+    ("archive", "checkpoint_epochs", "checkpoint_keep", "data", "devices", "mlperf", "nodes", "out", "output", "record", "resume")
+    + ("samples", "seed", "timeline")
+)
 
 
 @dataclass(frozen=True)

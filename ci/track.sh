@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# One run of the benchmarks with performance tracking, for any CI: run, carry the history on, draw, judge.
+#
+#   ci/track.sh --site SITE --tag smoke|nightly|acceptance --store DIR --out DIR [-n REGEX]
+#
+#   --store  folder that CI keeps from run to run; holds results.db and its backups
+#   -n       only the checks whose names match (ReFrame's option)
+#   --out    folder for this run's artefacts: ReFrame's results, figures, report.html, history, summary.md
+#
+# Exit code: 0 good, 1 a regression, 2 could not measure. The history and the report are made whatever the run's own outcome is.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
+
+usage() { printf 'error: %s; usage: ci/track.sh --site SITE --tag TAG --store DIR --out DIR [-n REGEX]\n' "$1" >&2; exit 2; }
+
+site='' tag='' store='' out='' chosen=()
+while [ $# -gt 0 ]; do
+    [ $# -ge 2 ] || usage "$1 needs a value"
+    case $1 in
+        --site) site=$2 ;; --tag) tag=$2 ;; --store) store=$2 ;; --out) out=$2 ;; -n) chosen=(-n "$2") ;;
+        *) usage "unknown option $1" ;;
+    esac
+    shift 2
+done
+for given in "$site" "$tag" "$store" "$out"; do
+    [ -n "$given" ] || usage "an option is missing"
+done
+
+python=${PYTHON:-.venv/bin/python}
+results=$out/reframe
+mkdir -p "$store" "$out" || exit 2
+
+"$python" -m reframe_tests --site "$site" --tag "$tag" --results "$results" "${chosen[@]}"
+measured=$?
+if [ ! -f "$results/results.db" ]; then
+    echo "error: the run left no results database in $results; its messages are above" >&2
+    exit 2
+fi
+
+"$python" -m plots merge --database "$store/results.db" --add "$results/results.db" || exit 2
+"$python" -m plots history --results "$store/results.db" --out "$out/history"
+judged=$?
+cp "$out/history/summary.md" "$out/summary.md" 2>/dev/null || judged=2
+cp "$store/results.db" "$out/history/results.db" || exit 2   # the report shows the whole history beside this run's records
+"$python" -m plots figures --results "$results" --out "$out/figures" || echo "no figures were drawn" >&2
+"$python" -m plots report --results "$out" --out "$out/report.html" || echo "no report was written" >&2
+
+# A regression is certain whoever found it; after that, whatever was not measured cannot be called good.
+if [ "$measured" = 1 ] || [ "$judged" = 1 ]; then
+    exit 1
+elif [ "$measured" = 0 ] && [ "$judged" = 0 ]; then
+    exit 0
+fi
+exit 2
