@@ -15,7 +15,20 @@ import subprocess
 import sys
 from importlib import metadata
 
-SKIPPED = {"/.singularity.d", "/dev", "/mnt", "/proc", "/run", "/sys", "/tmp", "/var/cache", "/var/log", "/var/tmp", "/var/lib/apt", "/root"}
+SKIPPED = {
+    "/.singularity.d",
+    "/dev",
+    "/mnt",
+    "/proc",
+    "/run",
+    "/sys",
+    "/tmp",
+    "/var/cache",
+    "/var/log",
+    "/var/tmp",
+    "/var/lib/apt",
+    "/root",
+}
 WRITTEN_AT_START = {"/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/etc/localtime", "/etc/passwd", "/etc/group", "/etc/machine-id"}
 DATED = {"/etc/passwd-", "/etc/group-", "/etc/shadow", "/etc/shadow-", "/etc/gshadow", "/etc/gshadow-", "/etc/ld.so.cache"}
 

@@ -4,13 +4,14 @@ import os
 import tempfile
 
 os.environ["H5PY_ALWAYS_USE_MPI"] = "1"
-from osgeo import gdal  # noqa: E402, I001  GDAL before TensorFlow: both carry a protobuf, and this order is the one that works
-import h5py  # noqa: E402
-import horovod.tensorflow as hvd  # noqa: E402
-import numpy as np  # noqa: E402
-import sklearn  # noqa: E402
-import tensorflow as tf  # noqa: E402
-from mpi4py import MPI  # noqa: E402
+from osgeo import gdal  # noqa: I001  GDAL before TensorFlow: both carry a protobuf, and this order is the one that works
+import h5py
+import horovod
+import horovod.tensorflow as hvd
+import numpy as np
+import sklearn
+import tensorflow as tf
+from mpi4py import MPI
 
 hvd.init()
 rank, size = hvd.rank(), hvd.size()
@@ -33,7 +34,7 @@ with tf.GradientTape() as tape:
     loss = tf.reduce_mean(tf.nn.conv2d(tf.random.normal([2, 16, 16, 12]), kernel, 1, "SAME") ** 2)
 tape = hvd.DistributedGradientTape(tape)
 hvd.broadcast_variables([kernel], root_rank=0)
-kernel.assign_sub(0.1 * tape.gradient(loss, kernel))
+kernel.assign_sub(0.1 * tape.gradient(loss, [kernel])[0])
 both = hvd.allgather(kernel[None])
 assert np.isfinite(both).all() and np.array_equal(both[0], both[1]), "the ranks' weights differ after one step"
 
@@ -46,7 +47,7 @@ with h5py.File(f"{folder}/x.h5", "r", driver="mpio", comm=MPI.COMM_WORLD) as fil
 
 if rank == 0:
     print(
-        f"image test: right on {size} ranks; TensorFlow {tf.__version__}, Horovod {hvd.__version__}, numpy {np.__version__}, "
+        f"image test: right on {size} ranks; TensorFlow {tf.__version__}, Horovod {horovod.__version__}, numpy {np.__version__}, "
         f"h5py {h5py.__version__} (HDF5 {h5py.version.hdf5_version}), GDAL {gdal.__version__}, scikit-learn {sklearn.__version__}, "
         f"{MPI.Get_library_version().split(',')[0]}; GPU: {len(devices) or 'no device'}"
     )
