@@ -69,7 +69,7 @@ def rows(report: dict, earlier=()) -> list:
                 found.append(Row(name, metric, value, unit, "-", NOT_JUDGED, "unknown"))
                 continue
             band = _band(reference, lower, upper)
-            origin = f"{cell['origin']} {cell['date']}, {cell['runs']} run(s)"
+            origin = f"{cell['origin']} {cell['date']}, {cell['runs']} run(s)" if "date" in cell else f"{cell['origin']}: {cell['source']}"
             verdict, good = _judge(metric, value, reference, result)
             found.append(Row(name, metric, value, unit, band, verdict, origin, good, "" if good else why(case, earlier)))
     return found

@@ -10,7 +10,7 @@ from reframe.core.runtime import runtime
 
 from .. import catalogue, references
 from .base import SLACK, START_UP_S, site_references
-from .training import Training
+from .training import Learning
 
 EPOCHS = 100  # of the paper's recipe
 LINKS = 3  # the longest chain is one job more
@@ -18,7 +18,7 @@ WARNING_S = 900  # a job that meets its limit is told so this long before, and s
 STOPPED_EARLY = 75  # exit code of benchmarks.train after such a warning
 
 
-class FullTraining(Training):
+class FullTraining(Learning):
     """The whole recipe, at one node count and with one kind of input."""
 
     nodes = parameter(catalogue.NODES, loggable=True)
@@ -111,7 +111,3 @@ class accuracy(FullTraining):
 
     def derived(self, metric: str) -> float:
         return math.fsum(row["time"] for row in self.record["tables"]["epochs"])
-
-    def faults(self):
-        yield from super().faults()
-        yield from self.learning_faults()

@@ -125,13 +125,14 @@ class Workload(Program):
         references_here = content["partitions"][self.current_partition.name]
         cells = references_here[self.check][self.point]
         self.limit_time(self.seconds_needed(references_here))
-        self.cells = {metric: {key: str(v) if key == "date" else v for key, v in cell.items()} for metric, cell in cells.items()}
+        self.judge_by({metric: {key: str(v) if key == "date" else v for key, v in cell.items()} for metric, cell in cells.items()})
+
+    def judge_by(self, cells: dict):
+        """Makes these cells the ones that the metrics are judged by."""
+        self.cells = cells
+        judged = {metric: cell for metric, cell in cells.items() if cell["origin"] != "unknown"}
         self.reference = {
-            self.current_partition.fullname: {
-                metric: (cell["value"], cell["lower"], cell["upper"], cell["unit"])
-                for metric, cell in cells.items()
-                if cell["origin"] != "unknown"
-            }
+            self.current_partition.fullname: {m: (cell["value"], cell["lower"], cell["upper"], cell["unit"]) for m, cell in judged.items()}
         }
 
     def seconds_needed(self, cells: dict) -> Optional[float]:

@@ -21,7 +21,7 @@ class synthetic_archive(Program):
     ranks_per_node = 1
     local = True
     #: How many patches; the default is the smallest number at which the scores are steady enough to be judged.
-    patches = variable(int, value=1000, loggable=True)
+    patches = variable(int, value=2000, loggable=True)
 
     @run_before("run")
     def set_options(self):

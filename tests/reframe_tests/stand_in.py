@@ -48,8 +48,8 @@ def synthesis(options):
 
 def prepare(options):
     Path(options.out).write_text("patches")
-    rows = [{"rank": r, "hostname": host(r), "patches": 1000 // SIZE, "stages": {"read": 1.0, "write": 0.5}} for r in range(SIZE)]
-    rows[0]["patches"] += 1000 % SIZE
+    rows = [{"rank": r, "hostname": host(r), "patches": 2000 // SIZE, "stages": {"read": 1.0, "write": 0.5}} for r in range(SIZE)]
+    rows[0]["patches"] += 2000 % SIZE
     metrics = {
         "patch_throughput": metric(500.0, "patches/s", "higher"),
         "write_bandwidth": metric(0.2, "GB/s", "higher"),
@@ -62,8 +62,8 @@ def describe(options):
     if not Path(options.data).is_file():
         sys.exit(f"error: {options.data}: no such file; expected an HDF5 file of patches")
     splits = {name: {"patches": TEST_PATCHES, "support": SUPPORT} for name in ("train", "val", "test")}
-    splits["none"] = {"patches": 1000 - 3 * TEST_PATCHES, "support": [0] * 43}
-    Path(options.out).write_text(json.dumps({"digest": "sha256:data", "interpolation": "bilinear", "patches": 1000, "splits": splits}))
+    splits["none"] = {"patches": 2000 - 3 * TEST_PATCHES, "support": [0] * 43}
+    Path(options.out).write_text(json.dumps({"digest": "sha256:data", "interpolation": "bilinear", "patches": 2000, "splits": splits}))
 
 
 def preflight(options):
