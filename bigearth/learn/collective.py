@@ -136,6 +136,7 @@ def connect(backend: str = "auto", groups: int = 4, compression: str = "none", f
     if backend == "single" or (backend == "auto" and launched == 1):
         return Single()
     os.environ.setdefault("HOROVOD_FUSION_THRESHOLD", str(fusion_mb * 2**20))
+    os.environ.setdefault("HOROVOD_TIMELINE", "DYNAMIC")  # lets `trace` start one
     try:
         return Horovod(groups, compression)
     except ImportError as error:

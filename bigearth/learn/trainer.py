@@ -117,8 +117,8 @@ def train(config, store, collective: Single, log: Log) -> Result:
         config.boundaries(),
     )
     loss_of = losses.make(config.loss, train_labels)
-    train_step = _train_step(config, preprocess, network, optim, scale, loss_of, collective)
-    score_step = _score_step(preprocess, network, classes)
+    train_step = make_train_step(config, preprocess, network, optim, scale, loss_of, collective)
+    score_step = make_score_step(preprocess, network, classes)
 
     # where to begin
     folder = os.path.join(config.output, "checkpoints")
@@ -275,7 +275,13 @@ def _fetch(batches, data, reader):
         return {key: tf.zeros(spec.shape, spec.dtype) for key, spec in data.element_spec.items()}, str(reader.failure)
 
 
-def _train_step(config, preprocess, network, optim, scale, loss_of, collective):
+def make_train_step(config, preprocess, network, optim, scale, loss_of, collective):
+    """The training step as a tf.function (batch, rate, epoch, flags); see the function inside.
+
+    Args:
+        scale: an `optimizer.LossScale`, or None.
+        loss_of: labels and logits to a scalar.
+    """
     classes = int(config.classes)
     seed = config.seed
 
@@ -320,7 +326,9 @@ def _train_step(config, preprocess, network, optim, scale, loss_of, collective):
     return train_step
 
 
-def _score_step(preprocess, network, classes):
+def make_score_step(preprocess, network, classes):
+    """The scoring step as a tf.function of a batch."""
+
     @tf.function
     def score_step(batch):
         """The mean loss of each sample, (n,), and probabilities (n, classes), with the weights as they stand."""
