@@ -4,18 +4,18 @@ A tile is one landscape: segments of about 800 m, whose covers are drawn by regi
 roads. It is drawn in strips, so memory stays bounded whatever its size; the labels of a patch are the covers it really shows.
 """
 
-import csv
 import functools
-import io
 import multiprocessing
+import os
+import shutil
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from osgeo import gdal, osr
+from osgeo import gdal, gdal_array, osr
 
 from bigearth import bands, nomenclature
-from bigearth.errors import InputError, disk_error
+from bigearth.errors import InputError
 from bigearth.prepare import geography, landscape, patchlist
 from bigearth.progress import Progress
 
@@ -26,7 +26,6 @@ STRIP = 120  # rows drawn at once: one row of patches
 SEGMENT, REGION = 80, 500  # pixels from segment to segment, and from landscape to landscape
 SMALLEST_LABEL = 0.05  # share of a patch from which a cover counts as a label
 OFFSET = -1000  # BOA_ADD_OFFSET of baseline 04.00 and later
-SUFFIX = {10: "10m", 20: "20m", 60: "60m"}
 JP2 = ["QUALITY=100", "REVERSIBLE=YES", "YCBCR420=NO"]
 
 
@@ -109,7 +108,7 @@ def draw_strip(product: Product, first: int) -> tuple:
 
     Returns:
         native: resolution -> (rows, columns, bands) uint16 digital numbers as the product stores them.
-        labels: a list of class index arrays, one for every whole patch in this row of the grid, west to east.
+        labels: a list of (43,) uint8 multi-hot vectors, one for every whole patch in this row of the grid, west to east.
     """
     view = landscape.View(np.arange(first, min(first + STRIP, product.size)), np.arange(product.size))
     covers = draw_map(product.size, product.seed).covers(view)
@@ -122,7 +121,7 @@ def draw_strip(product: Product, first: int) -> tuple:
     if len(view.rows) == STRIP:
         for column in range(0, product.size - STRIP + 1, STRIP):
             share = np.bincount(covers[:, column : column + STRIP].ravel(), minlength=len(nomenclature.CLASSES)) / STRIP**2
-            labels.append(np.flatnonzero(share >= min(SMALLEST_LABEL, share.max())))
+            labels.append((share >= min(SMALLEST_LABEL, share.max())).astype(np.uint8))
     return native, labels
 
 
@@ -142,7 +141,9 @@ def plan(count: int, size: int, seed: int) -> list:
 
 
 def write_product(folder: Path, product: Product, pool, progress: Progress) -> list:
-    """Writes one SAFE folder into `folder`, and returns the labels of its patches, by (h, v).
+    """Writes one SAFE folder into `folder`.
+
+    JPEG 2000 files can only be written whole: the strips are gathered in memory-mapped files beside the folder, which go afterwards.
 
     Args:
         folder: the folder to write into.
@@ -151,51 +152,49 @@ def write_product(folder: Path, product: Product, pool, progress: Progress) -> l
         progress: counts strips.
 
     Returns:
-        list of (h, v, class indices), row by row.
+        list of (h, v, (43,) uint8 labels) of the patches, row by row.
     """
-    place = folder / product.name
-    place.mkdir()
     scratch = folder / "strips"
     scratch.mkdir()
-    rasters = {r: _raster(scratch / f"{r}.tif", product, r) for r in bands.RESOLUTIONS}
+    images = {r: _allocate(scratch / f"{r}.npy", len(bands.at(r)), product.size * 10 // r) for r in bands.RESOLUTIONS}
     cells = []
     starts = range(0, product.size, STRIP)
     for first, (native, labels) in zip(starts, pool.imap(functools.partial(draw_strip, product), starts)):
         for resolution, image in native.items():
-            rasters[resolution].WriteArray(image.transpose(2, 0, 1), 0, first * 10 // resolution)
-        cells += [(h, first // STRIP, chosen) for h, chosen in enumerate(labels)]
+            row = first * 10 // resolution
+            images[resolution][:, row : row + len(image)] = image.transpose(2, 0, 1)
+        cells += [(h, first // STRIP, classes) for h, classes in enumerate(labels)]
         progress.update(1)
-    rasters.clear()  # GDAL writes what is left when the last reference goes
-    jobs = [
-        (str(scratch / f"{b.resolution}.tif"), bands.at(b.resolution).index(b) + 1, str(place / product.band_path(b))) for b in bands.BANDS
-    ]
-    for _, _, path in jobs:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-    pool.starmap(_compress, jobs, chunksize=1)
-    for path in scratch.iterdir():
-        path.unlink()
-    scratch.rmdir()
-    (place / "MTD_MSIL2A.xml").write_text(_metadata(product))
+    for resolution in bands.RESOLUTIONS:
+        (folder / product.name / product.band_path(bands.at(resolution)[0])).parent.mkdir(parents=True)
+    pool.map(functools.partial(_compress, folder, product), bands.BANDS, chunksize=1)
+    shutil.rmtree(scratch)
+    (folder / product.name / "MTD_MSIL2A.xml").write_text(_metadata(product))
     return cells
 
 
-def _raster(path: Path, product: Product, resolution: int) -> gdal.Dataset:
-    size, count = product.size * 10 // resolution, len(bands.at(resolution))
-    raster = gdal.GetDriverByName("GTiff").Create(str(path), size, size, count, gdal.GDT_UInt16, ["INTERLEAVE=BAND", "BIGTIFF=IF_SAFER"])
+def _allocate(path: Path, count: int, size: int) -> np.memmap:
+    """(count, size, size) uint16 on disk, with its space claimed: a full disk must be an error now, not a crash at some page later."""
+    image = np.lib.format.open_memmap(path, "w+", np.uint16, (count, size, size))
+    with open(path, "r+b") as file:
+        os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
+    return image
+
+
+def _compress(folder: Path, product: Product, band: bands.Band) -> None:
+    """Writes one band as lossless JPEG 2000."""
+    path = folder / product.name / product.band_path(band)
+    images = np.load(folder / "strips" / f"{band.resolution}.npy", mmap_mode="r")
+    raster = gdal_array.OpenArray(images[bands.at(band.resolution).index(band)])
     reference = osr.SpatialReference()
     reference.ImportFromEPSG(geography.epsg(product.tile.mgrs))
     raster.SetProjection(reference.ExportToWkt())
     x, y = geography.origin(product.tile.mgrs)
-    raster.SetGeoTransform((x, resolution, 0, y, 0, -resolution))
-    return raster
-
-
-def _compress(source: str, band: int, path: str) -> None:
+    raster.SetGeoTransform((x, band.resolution, 0, y, 0, -band.resolution))
     try:
-        gdal.Translate(path, source, format="JP2OpenJPEG", bandList=[band], creationOptions=JP2)
+        gdal.GetDriverByName("JP2OpenJPEG").CreateCopy(str(path), raster, options=JP2)
     except RuntimeError as error:
         raise InputError(f"{path}: GDAL cannot write it ({error}); check that the folder is writable and has free space") from error
-    Path(path + ".aux.xml").unlink(missing_ok=True)
 
 
 def _metadata(product: Product) -> str:
@@ -245,27 +244,23 @@ def _metadata(product: Product) -> str:
 """
 
 
-def write_all(folder: Path, count: int, size: int, seed: int, processes: int) -> list:
-    """Writes `count` products and `patches.csv` into the existing folder, and returns the rows of that list.
+def write_all(folder: Path, count: int, size: int, seed: int, processes: int) -> int:
+    """Writes `count` products and `patches.csv` into the existing folder, and returns how many patches that lists.
 
     Raises:
         InputError: a bad count or size, or the folder cannot be written.
     """
     chosen = plan(count, size, seed)
-    rows = []
+    entries = []
     with multiprocessing.Pool(processes) as pool, Progress(count * -(-size // STRIP), "products", "strips") as progress:
         for product in chosen:
             x, y = geography.origin(product.tile.mgrs)
-            for h, v, labels in write_product(folder, product, pool, progress):
+            epsg = geography.epsg(product.tile.mgrs)
+            for h, v, classes in write_product(folder, product, pool, progress):
+                name = f"{product.tile.prefixes[0]}_{h}_{v}"
                 corner = (x + h * bands.PATCH_METRES, y - v * bands.PATCH_METRES)
-                joined = "|".join(nomenclature.LABELS[c] for c in labels)
-                rows.append((f"{product.tile.prefixes[0]}_{h}_{v}", product.name, geography.epsg(product.tile.mgrs), *corner, joined))
-    splits = geography.draw_splits(len(rows), np.random.default_rng((seed, 4)))
-    rows = [(*row, "" if split == "none" else split) for row, split in zip(sorted(rows), splits)]
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows([patchlist.COLUMNS, *rows])
-    try:
-        (folder / "patches.csv").write_text(text.getvalue())
-    except OSError as error:
-        raise disk_error(folder / "patches.csv", "write the list of patches", error) from error
-    return rows
+                entries.append(patchlist.Entry(name, product.name, epsg, *corner, classes, "none"))
+    splits = geography.draw_splits(len(entries), np.random.default_rng((seed, 4)))
+    entries = [entry._replace(split=split) for entry, split in zip(sorted(entries, key=lambda e: e.name), splits)]
+    patchlist.write(folder / "patches.csv", entries)
+    return len(entries)

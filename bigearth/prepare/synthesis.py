@@ -252,8 +252,8 @@ def run() -> None:
             parser.error(f"--{name} is {getattr(options, name)}; expected {least} or more")
     if options.products is not None:
         with command.new_folder(options.out) as folder:
-            rows = products.write_all(folder, options.products, options.tile_size, options.seed, options.processes)
-        print(f"{options.out}: {options.products} products, {len(rows)} patches in patches.csv")
+            count = products.write_all(folder, options.products, options.tile_size, options.seed, options.processes)
+        print(f"{options.out}: {options.products} products, {count} patches in patches.csv")
         return
     patches = write_archive(options.out, options.patches, options.seed, options.processes)
     counts = {group: sum(p.group == group for p in patches) for group in (*geography.SPLIT_SHARES, *EXCLUDE)}

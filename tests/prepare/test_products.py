@@ -1,7 +1,7 @@
 """Synthetic Sentinel-2 products: what readers of Level-2A find in them, and that patches and pixels belong together."""
 
-import csv
 import re
+import resource
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from osgeo import gdal
 
-from bigearth import bands, nomenclature
-from bigearth.prepare import geography, landscape, products
+from bigearth import bands, store
+from bigearth.prepare import geography, landscape, patchlist, products
 
 SIZE = 540  # not a multiple of 120: the last half row and column of the grid hold no patch
 
@@ -75,22 +75,40 @@ def test_offset_is_taken_off_again_by_the_offset(plan):
 
 
 def test_patches_lie_in_their_tile_and_carry_what_it_shows(folder, plan):
-    with open(folder / "patches.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [r["patch"] for r in rows] == sorted({r["patch"] for r in rows})
-    assert len(rows) == 2 * (SIZE // 120) ** 2
+    entries = patchlist.read(folder / "patches.csv")
+    assert [e.name for e in entries] == sorted({e.name for e in entries})
+    assert len(entries) == 2 * (SIZE // 120) ** 2
     by_name = {p.name: p for p in plan}
     covers = {p.name: products.draw_map(SIZE, p.seed).covers(landscape.View(np.arange(SIZE), np.arange(SIZE))) for p in plan}
-    for row in rows:
-        product = by_name[row["tile"]]
-        prefix, h, v = row["patch"].rsplit("_", 2)
+    for entry in entries:
+        product = by_name[entry.tile]
+        prefix, h, v = entry.name.rsplit("_", 2)
         x, y = geography.origin(product.tile.mgrs)
-        assert prefix in product.tile.prefixes
-        assert (int(row["ulx"]), int(row["uly"])) == (x + 1200 * int(h), y - 1200 * int(v))
+        assert prefix in product.tile.prefixes and entry.epsg == geography.epsg(product.tile.mgrs)
+        assert (entry.ulx, entry.uly) == (x + 1200 * int(h), y - 1200 * int(v))
         window = covers[product.name][120 * int(v) : 120 * int(v) + 120, 120 * int(h) : 120 * int(h) + 120]
-        shown = {nomenclature.LABELS[c] for c in np.unique(window) if (window == c).mean() >= 0.05}
-        assert set(row["labels"].split("|")) == shown
-    assert {r["split"] for r in rows} == {"train", "val", "test", ""}
+        assert np.array_equal(np.flatnonzero(entry.classes), [c for c in np.unique(window) if (window == c).mean() >= 0.05])
+    assert {e.split for e in entries} == {"train", "val", "test", "none"}
+
+
+@pytest.mark.mpi
+def test_the_programs_that_read_products_take_them(folder, tmp_path, mpirun):
+    done = mpirun(2, "-m", "benchmarks.prepare", "--tiles", folder, "--patches", folder / "patches.csv", "--out", tmp_path / "a.h5")
+    assert done.returncode == 0, done.stderr
+    assert store.Store(tmp_path / "a.h5").size == 2 * (SIZE // 120) ** 2
+
+
+@pytest.mark.parametrize("limit", [5_000, 200_000, 900_000])
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path, limit):
+    options = ["--products", "1", "--tile-size", "480", "--out", str(tmp_path / "out")]
+    done = subprocess.run(
+        [sys.executable, "-m", "bigearth.prepare.synthesis", *options],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2 and done.stderr.splitlines()[-1].startswith("error: ") and "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_tile_is_one_landscape():
