@@ -3,7 +3,7 @@ PYTHON := .venv/bin/python
 IMAGES := cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run report gallery test lint lock apptainer images test-images
+.PHONY: help setup run cluster report gallery test lint lock apptainer images test-images
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -25,6 +25,11 @@ GALLERY := fig4_time_per_epoch learning_curves f1_per_class samples
 gallery: setup  ## redraw the pictures of plots/gallery from the example results there
 	$(PYTHON) -m plots figures --results plots/gallery/results --out results/gallery
 	for name in $(GALLERY); do cp results/gallery/$$name.png results/gallery/$$name.csv plots/gallery/; done
+
+CHECKS := --tag nightly
+
+cluster: setup  ## the suite on a real Slurm of 24 + 24 pretended nodes: make cluster CHECKS="--tag acceptance" for all of it
+	ci/virtual_cluster/cluster.sh run $(PYTHON) -m reframe_tests --site virtual --results results/virtual --exec-policy=serial $(CHECKS)
 
 lint: setup  ## ruff: lint and format
 	.venv/bin/ruff check . && .venv/bin/ruff format --check .
