@@ -92,6 +92,15 @@ def _git(*arguments) -> Optional[str]:
         return None
 
 
+def _head() -> Optional[str]:
+    """The commit as .git says it, for images, in which there is no git."""
+    try:
+        head = (ROOT / ".git" / "HEAD").read_text().strip()
+        return (ROOT / ".git" / head[5:]).read_text().strip() if head.startswith("ref: ") else head
+    except OSError:
+        return None
+
+
 def _packages() -> dict:
     names = ("tensorflow", "tensorflow-cpu", "keras", "horovod", "numpy", "h5py", "mpi4py", "GDAL", "scikit-learn", "reframe-hpc")
     versions = {}
@@ -122,10 +131,11 @@ def provenance(start: str, nodelist: list, dataset_digest: Optional[str], **more
         dataset_digest: the content digest of the HDF5 file, or None if the workload reads none.
         more: what only this workload knows (NCCL version, driver, ...).
     """
-    commit = _git("rev-parse", "HEAD") or os.environ.get("BIGEARTH_GIT_COMMIT")
+    commit = _git("rev-parse", "HEAD") or os.environ.get("BIGEARTH_GIT_COMMIT") or _head()
+    changes = _git("status", "--porcelain", "--untracked-files=no")
     return {
         "git_commit": commit,
-        "git_dirty": bool(_git("status", "--porcelain", "--untracked-files=no")) if commit else None,
+        "git_dirty": None if changes is None else bool(changes),
         "image_digest": os.environ.get("BIGEARTH_IMAGE_DIGEST"),
         "system": os.environ.get("BIGEARTH_SYSTEM"),  # the site's name for it, e.g. "juwels:gpus"
         "packages": _packages(),

@@ -78,3 +78,11 @@ def test_a_full_disk_leaves_nothing(tmp_path):
     with pytest.raises(InputError, match="No space left on device"):
         write(tmp_path / "result.json")
     assert not (tmp_path / "result.json").exists()
+
+
+def test_the_commit_is_known_without_git(monkeypatch):
+    """As in an image, which has no git."""
+    known = record.provenance(record.now(), [], None)["git_commit"]
+    monkeypatch.setenv("PATH", "/nowhere")
+    without = record.provenance(record.now(), [], None)
+    assert without["git_commit"] == known and without["git_dirty"] is None
