@@ -257,19 +257,22 @@ def season(month: int, rng) -> Season:
     return Season(green, light, rng.exponential(1.0), tint)
 
 
+def _spectrum(material: str) -> np.ndarray:
+    """(12,) float64 spectrum of a material, in the order of bigearth.bands."""
+    return np.array([_MATERIALS[material][_SPECTRAL.index(name)] for name in bands.NAMES], np.float64)
+
+
 @functools.lru_cache(maxsize=1)
 def _tables():
     """Summer and winter spectra (43, 4, 12), pattern index (43,), contrast (43,) and grain (43,) of every cover."""
-    order = [_SPECTRAL.index(name) for name in bands.NAMES]
-    spectra = {name: np.array(values, np.float64)[order] for name, values in _MATERIALS.items()}
     names = _textures()[0]
     summer, winter, pattern = [], [], []
     for land in nomenclature.CLASSES:
         cover = COVERS[land.code]
         parts = cover.materials.split()
         four = [parts[i * len(parts) // 4] for i in range(4)]
-        summer.append([spectra[m] for m in four])
-        winter.append([spectra[_WINTER.get(m, m)] for m in four])
+        summer.append([_spectrum(m) for m in four])
+        winter.append([_spectrum(_WINTER.get(m, m)) for m in four])
         pattern.append(names.index(cover.pattern))
     contrast, grain = np.array([(COVERS[c.code].contrast, COVERS[c.code].grain) for c in nomenclature.CLASSES], np.float32).T
     return np.array(summer), np.array(winter), np.array(pattern), contrast, grain
@@ -305,8 +308,7 @@ def cover_up(scene: np.ndarray, view: View, material: str, share: float, day: Se
     weather = view.cut(_textures()[2][4:5])[0]
     threshold = np.quantile(weather, 1 - share)
     cover = np.clip((weather - threshold) * 3, 0, 0.9)[..., None]
-    order = [_SPECTRAL.index(name) for name in bands.NAMES]
-    scene += cover * (np.array(_MATERIALS[material], np.float32)[order] * np.float32(day.light) - scene)
+    scene += cover * ((_spectrum(material) * day.light).astype(np.float32) - scene)
 
 
 def sense(scene: np.ndarray, rng) -> dict:
