@@ -308,7 +308,7 @@ def cover_up(scene: np.ndarray, view: View, material: str, share: float, day: Se
     weather = view.cut(_textures()[2][4:5])[0]
     threshold = np.quantile(weather, 1 - share)
     cover = np.clip((weather - threshold) * 3, 0, 0.9)[..., None]
-    scene += cover * ((_spectrum(material) * day.light).astype(np.float32) - scene)
+    scene += cover * (_spectrum(material).astype(np.float32) * np.float32(day.light) - scene)
 
 
 def sense(scene: np.ndarray, rng) -> dict:
