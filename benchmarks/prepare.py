@@ -14,6 +14,7 @@ os.environ.setdefault("H5PY_ALWAYS_USE_MPI", "1")  # Debian's h5py takes its MPI
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a rank is a core
 
 import dataclasses
+import resource
 import socket
 import sys
 import time
@@ -117,7 +118,8 @@ def _prepare(config: Config) -> None:
         extract.abandon(COMM, job.partial)
         raise
     elapsed = time.perf_counter() - begun
-    clocks = COMM.gather((clock, socket.gethostname()))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    clocks = COMM.gather((clock, dict(hostname=socket.gethostname(), peak_memory=peak)))
     with together(COMM.allgather):
         if COMM.rank == 0:
             digest = store.finish(job.partial)
@@ -231,7 +233,7 @@ def _weights(config: Config) -> dict:
 
 def _write_record(config: Config, clocks: list, elapsed: float, counts: dict, digest: str, start: str) -> None:
     ranks = [
-        dict(rank=rank, hostname=host, patches=clock.patches, bytes_read=clock.bytes_read, stages=clock.seconds)
+        dict(rank=rank, **host, patches=clock.patches, bytes_read=clock.bytes_read, stages=clock.seconds)
         for rank, (clock, host) in enumerate(clocks)
     ]
     clocks = [clock for clock, _ in clocks]

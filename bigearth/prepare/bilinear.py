@@ -12,7 +12,7 @@ import numpy as np
 from bigearth import bands
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def weights(size: int, scale: int) -> np.ndarray:
     """(size*scale, size) float32: the share of each coarse pixel in each fine one along an axis, times 2 * scale."""
     matrix = np.zeros((size * scale, size), np.float32)

@@ -83,9 +83,10 @@ class TileSource:
         """A block a column of patches in a tile, tiles by name, columns from west to east."""
         found = []
         for group, path in enumerate(sorted(self._members)):
-            column = lambda position: self._entries[position].ulx  # noqa: E731
-            members = sorted(self._members[path], key=lambda position: (column(position), position))
-            found += [Block(group, path, np.array(list(positions))) for _, positions in itertools.groupby(members, key=column)]
+            columns = {}
+            for position in self._members[path]:  # ascending
+                columns.setdefault(self._entries[position].ulx, []).append(position)
+            found += [Block(group, path, np.array(positions)) for _, positions in sorted(columns.items())]
         return found
 
     def pieces(self, blocks: list, clock: Clock) -> Iterator[tuple]:
@@ -94,9 +95,8 @@ class TileSource:
             with clock("read"):
                 tile = tiles.Tile(path)
             cuts = self._cuts(tile, sorted(position for block in members for position in block.positions))
-            strip_of = lambda cut: cut.column // (STRIP * SIDE)  # noqa: E731
-            for _, strip in itertools.groupby(sorted(cuts, key=lambda cut: (strip_of(cut), cut.position)), key=strip_of):
-                yield from self._strip(tile, list(strip), clock)
+            for number in sorted({cut.column // (STRIP * SIDE) for cut in cuts}):
+                yield from self._strip(tile, [cut for cut in cuts if cut.column // (STRIP * SIDE) == number], clock)
 
     def _strip(self, tile: tiles.Tile, cuts: list, clock: Clock) -> Iterator[tuple]:
         """Reads the least window that holds some patches (and what their super-resolution needs), and cuts them out."""
@@ -122,7 +122,8 @@ class TileSource:
                 for r, window in windows.items():
                     arrays[f"data_{r}m"] = _patches(window, piece, left, top, r // 10)
                 if fine is not None:
-                    arrays["data_super"] = np.concatenate([arrays["data_10m"], _patches(fine, piece, left, top, 1)], axis=-1)
+                    restored = np.clip(np.rint(_patches(fine, piece, left, top, 1)), 0, 65535).astype(np.uint16)
+                    arrays["data_super"] = np.concatenate([arrays["data_10m"], restored], axis=-1)
             yield positions, arrays
 
 

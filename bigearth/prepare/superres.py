@@ -137,9 +137,9 @@ class DSen2:
             cuts: the patches (cut.Cut).
 
         Returns:
-            (h, w, 8) uint16: the 20 m and 60 m bands at 10 m; undefined where no patch of `cuts` is.
+            (h, w, 8) float32 digital numbers: the 20 m and 60 m bands at 10 m; undefined where no patch of `cuts` is.
         """
-        result = np.empty(windows[10].shape[:2] + (len(bands.at(20)) + len(bands.at(60)),), np.uint16)
+        result = np.empty(windows[10].shape[:2] + (len(bands.at(20)) + len(bands.at(60)),), np.float32)
         for x, y in sorted({place for cut in cuts for place in _cores(cut)}):
             width, height = min(CORE, size[0] - x), min(CORE, size[1] - y)
             native = {
@@ -151,9 +151,8 @@ class DSen2:
                 ]
                 for r, window in windows.items()
             }
-            fine = self.predict(native)[BORDER:-BORDER, BORDER:-BORDER]
             place = (slice(y - corner[1], y - corner[1] + height), slice(x - corner[0], x - corner[0] + width))
-            result[place] = np.clip(np.rint(fine), 0, 65535)
+            result[place] = self.predict(native)[BORDER:-BORDER, BORDER:-BORDER]
         return result
 
 

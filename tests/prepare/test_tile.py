@@ -1,0 +1,136 @@
+"""Reading Level-2A products, and cutting patches out of them as gdal_translate does."""
+
+import subprocess
+
+import numpy as np
+import pytest
+from osgeo import gdal
+
+from bigearth import bands, nomenclature
+from bigearth.errors import InputError
+from bigearth.prepare import cut, patchlist, tile, work
+
+L1C = "S2A_MSIL1C_20170613T101031_N0205_R022_T33UUP_20170613T101608.SAFE"
+PASTURES = nomenclature.binarise(["Pastures"], "here")
+
+
+def entry(h, v, epsg=32633, product=L1C, shift=0):
+    return patchlist.Entry(
+        f"S2A_MSIL2A_20170613T101031_{h}_{v}", product, epsg, 300000 + 1200 * h + shift, 5400000 - 1200 * v, PASTURES, "none"
+    )
+
+
+def extract(folder, entries):
+    """Position -> arrays of one patch, through the source."""
+    source = cut.TileSource(tile.find_products(folder), entries)
+    source.check(0, 1)
+    found = {}
+    for positions, arrays in source.pieces(source.blocks(), work.Clock()):
+        found.update({int(p): {key: values[i] for key, values in arrays.items()} for i, p in enumerate(positions)})
+    return found
+
+
+@pytest.mark.parametrize("baseline, offset", [("0205", None), ("0400", -1000), ("0510", -1000)])
+def test_every_pixel_equals_gdal_translate(tmp_path, make_product, baseline, offset):
+    path, _ = make_product(tmp_path, 480, baseline, offset)
+    entries = [entry(0, 0), entry(3, 3), entry(1, 2), entry(1, 1, shift=60)]
+    found = extract(tmp_path, entries)
+    assert sorted(found) == [0, 1, 2, 3]
+    for position, e in enumerate(entries):
+        for band in bands.BANDS:
+            file = next(path.glob(f"GRANULE/*/IMG_DATA/R{band.resolution}m/*_{band.name}_*.jp2"))
+            corners = [str(c) for c in (e.ulx, e.uly, e.ulx + 1200, e.uly - 1200)]
+            subprocess.run(["gdal_translate", "-q", "-projwin", *corners, file, tmp_path / "cut.tif"], check=True)
+            expected = np.maximum(gdal.Open(str(tmp_path / "cut.tif")).ReadAsArray().astype(int) + (offset or 0), 0)
+            i = [b.name for b in bands.at(band.resolution)].index(band.name)
+            assert np.array_equal(found[position][f"data_{band.resolution}m"][..., i], expected), (e.name, band.name)
+
+
+def test_nothing_below_zero_after_the_offset(tmp_path, make_product):
+    path, pixels = make_product(tmp_path, 120, "0400", -1000)
+    window = tile.Tile(path).read(10, 0, 0, 120, 120)
+    assert (pixels["B02"] < 1000).any() and window.min() == 0
+    assert np.array_equal(window[..., 0], np.maximum(pixels["B02"].astype(int) - 1000, 0))
+
+
+def test_blocks_are_columns_of_a_tile(tmp_path, make_product):
+    make_product(tmp_path, 480)
+    source = cut.TileSource(tile.find_products(tmp_path), [entry(2, 1), entry(0, 3), entry(0, 1)])
+    assert [(b.group, b.positions.tolist()) for b in source.blocks()] == [(0, [1, 2]), (0, [0])]
+
+
+def band(path, name):
+    return next(path.glob(f"GRANULE/*/IMG_DATA/R*/*_{name}_*.jp2"))
+
+
+def shorten(path, name, share):
+    file = band(path, name)
+    file.write_bytes(file.read_bytes()[: int(file.stat().st_size * share)])
+
+
+def as_l1c(path):
+    (path / "MTD_MSIL2A.xml").rename(path / "MTD_MSIL1C.xml")
+
+
+def swap(path):
+    band(path, "B11").write_bytes(band(path, "B02").read_bytes())
+
+
+BAD = {
+    "no band": (lambda p: band(p, "B8A").unlink(), "0 files match GRANULE.*B8A"),
+    "no XML": (lambda p: (p / "MTD_MSIL2A.xml").unlink(), "MTD_MSIL2A.xml: missing"),
+    "bad XML": (lambda p: (p / "MTD_MSIL2A.xml").write_text("<x>"), "not readable XML"),
+    "Level-1C": (as_l1c, "a Level-1C product; expected Level-2A"),
+    "JP2 cut in its data": (lambda p: shorten(p, "B03", 0.7), "B03_10m.jp2: cut short"),
+    "JP2 cut at its end": (lambda p: shorten(p, "B03", 0.9999), "B03_10m.jp2: cut short"),
+    "JP2 cut in its header": (lambda p: shorten(p, "B03", 0.0005), "B03_10m.jp2: cut short"),
+    "empty JP2": (lambda p: shorten(p, "B03", 0), "B03_10m.jp2: cut short"),
+    "no JP2": (lambda p: band(p, "B03").write_text("not an image" * 9), "B03_10m.jp2: cut short or not a JP2"),
+    "other grid": (swap, "B11_20m.jp2: georeference"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_products(tmp_path, make_product, case):
+    path, _ = make_product(tmp_path, 120)
+    spoil, sentence = BAD[case]
+    spoil(path)
+    with pytest.raises(InputError, match=sentence) as caught:
+        tile.Tile(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_level_and_offset_in_the_metadata(tmp_path, make_product):
+    with pytest.raises(InputError, match="processing level is Level-1C"):
+        tile.Tile(make_product(tmp_path / "a", 120, level="Level-1C")[0])
+    with pytest.raises(InputError, match="no BOA_ADD_OFFSET for B02"):
+        tile.Tile(make_product(tmp_path / "b", 120, "0400")[0])
+
+
+@pytest.mark.parametrize(
+    "bad, sentence",
+    [
+        (entry(4, 0), "lies outside"),
+        (entry(0, -1), "lies outside"),
+        (entry(0, 0, epsg=32634), "in EPSG:32633, but its patch .* is in EPSG:32634"),
+        (entry(0, 0, shift=10), "off the tile's grid"),
+        (entry(0, 0, product=L1C.replace("T33UUP", "T33UUQ")), "no product for its tile"),
+        (entry(0, 0, product="tile 5"), "not the name of a Sentinel-2 product"),
+    ],
+)
+def test_patches_that_do_not_fit(tmp_path, make_product, bad, sentence):
+    make_product(tmp_path, 480)
+    with pytest.raises(InputError, match=sentence):
+        extract(tmp_path, [entry(1, 1), bad])
+
+
+def test_two_tiles_that_claim_one_patch(tmp_path, make_product):
+    make_product(tmp_path, 120, "0205")
+    make_product(tmp_path, 120, "0500", -1000)
+    with pytest.raises(InputError, match="two tiles, .*N0205.* and .*N0500.*, for its tile"):
+        extract(tmp_path, [entry(0, 0)])
+
+
+def test_folder_without_products(tmp_path):
+    with pytest.raises(InputError, match="no Sentinel-2 product"):
+        tile.find_products(tmp_path)
