@@ -3,7 +3,7 @@ PYTHON := .venv/bin/python
 IMAGES := cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run cluster report gallery test lint lock apptainer images test-images
+.PHONY: help setup run cluster test-cluster report gallery test lint lock apptainer images test-images
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -30,6 +30,9 @@ CHECKS := --tag nightly
 
 cluster: setup  ## the suite on a real Slurm of 24 + 24 pretended nodes: make cluster CHECKS="--tag acceptance" for all of it
 	ci/virtual_cluster/cluster.sh run $(PYTHON) -m reframe_tests --site virtual --results results/virtual --exec-policy=serial $(CHECKS)
+
+test-cluster: setup  ## the alarms that need a real Slurm: a slow node, a node that goes down (installs Slurm and MariaDB)
+	$(PYTHON) -m pytest -m cluster tests/test_alarms.py
 
 lint: setup  ## ruff: lint and format
 	.venv/bin/ruff check . && .venv/bin/ruff format --check .

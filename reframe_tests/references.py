@@ -106,7 +106,11 @@ def lint(content: dict, partitions: dict, site: str, today: Optional[datetime.da
         for check, plan in catalogue.CHECKS.items():
             wanted |= {(name, check, point, metric) for point in catalogue.points_on(plan, features, extras) for metric in plan.metrics}
     cells = dict(_walk(content["partitions"], faults))
-    for key in sorted(set(cells) - wanted):
+    strange = sorted({key[0] for key in cells} - set(partitions))
+    faults += [
+        f"{name}: orphan: the site's settings have no such partition, only {', '.join(partitions)}; correct the name" for name in strange
+    ]
+    for key in sorted(key for key in set(cells) - wanted if key[0] not in strange):
         faults.append(f"{'/'.join(key)}: orphan: no check measures this; correct the name or delete the cell")
     for key in sorted(wanted - set(cells)):
         faults.append(f"{'/'.join(key)}: missing; add the cell, with `origin: unknown` if nobody has measured it")

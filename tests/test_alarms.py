@@ -178,12 +178,14 @@ def scaling(slurm, tmp_path):
     return run
 
 
+@pytest.mark.cluster
 def test_two_nodes_pass_without_a_fault(scaling):
     code, output = scaling()
     assert code == 0, output
     assert "scaling nodes=2 @v100" in output
 
 
+@pytest.mark.cluster
 def test_slow_node_is_named(scaling):
     code, output = scaling({"time_per_epoch": 14.0, "slow_rank": 1, "slow_factor": 1.5})
     assert code == 1 and "regression" in output and "slowest is rank 1 on jw" in output, output
@@ -201,6 +203,7 @@ while True:
 """
 
 
+@pytest.mark.cluster
 def test_node_that_goes_down_fails_the_job(scaling, slurm):
     try:
         code, output = scaling({"sleep": 8}, NODE_DOWN)
