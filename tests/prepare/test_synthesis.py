@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import resource
 import subprocess
 import sys
 
@@ -33,8 +34,9 @@ REAL_CORNERS = {  # (tile, h, v) -> (ulx, uly) of the six real patches that bige
 }
 
 
-def synthesise(*options):
-    return subprocess.run([sys.executable, "-m", "bigearth.prepare.synthesis", *map(str, options)], capture_output=True, text=True)
+def synthesise(*options, **keywords):
+    command = [sys.executable, "-m", "bigearth.prepare.synthesis", *map(str, options)]
+    return subprocess.run(command, capture_output=True, text=True, **keywords)
 
 
 @pytest.fixture(scope="module")
@@ -212,3 +214,17 @@ def test_nothing_is_overwritten(tmp_path):
     done = synthesise("--patches", 2, "--out", tmp_path / "out")
     assert done.returncode == 2 and "already there" in done.stderr
     assert [p.name for p in tmp_path.rglob("*")] == ["out", "mine"]
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path):
+    done = synthesise("--patches", 3, "--out", tmp_path / "a", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000)))
+    assert done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    (tmp_path / "file").touch()
+    assert synthesise("--patches", 3, "--out", tmp_path / "file" / "a").returncode == 2
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_what_a_killed_run_left_is_cleared_away(tmp_path):
+    (tmp_path / "a.partial" / "S2A_old").mkdir(parents=True)
+    assert synthesise("--patches", 3, "--out", tmp_path / "a").returncode == 0
+    assert [p.name for p in tmp_path.iterdir()] == ["a"] and not (tmp_path / "a" / "S2A_old").exists()
