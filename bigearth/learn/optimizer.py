@@ -30,9 +30,8 @@ class Optimizer:
         self._variables = variables
         self._decay = [weight_decay if is_decayed(v) else 0.0 for v in variables]
         self._slots = {slot: [tf.Variable(tf.zeros(v.shape, v.dtype), trainable=False) for v in variables] for slot in self.slots}
-        self._previous_rate = tf.Variable(0.0, trainable=False)
         self._step = tf.Variable(0, dtype=tf.int64, trainable=False)
-        self.state = [v for slot in self.slots for v in self._slots[slot]] + [self._previous_rate, self._step]
+        self.state = [v for slot in self.slots for v in self._slots[slot]] + [self._step]
 
     def apply(self, gradients: list, rate):
         """Updates the variables; call it inside a tf.function. Returns the number of updates so far, int64.
@@ -42,36 +41,40 @@ class Optimizer:
             rate: learning rate, float32 scalar.
         """
         step = self._step.assign_add(1)
-        # what a momentum gathered at the previous rate is worth at this one (Goyal et al. 2017, remark 2)
-        change = tf.where(self._previous_rate > 0, rate / self._previous_rate, 1.0)
         for i, (variable, gradient) in enumerate(zip(self._variables, gradients)):
-            self._update(i, variable, gradient, self._decay[i], rate, change, tf.cast(step, tf.float32))
-        self._previous_rate.assign(rate)
+            self._update(i, variable, gradient, self._decay[i], rate, tf.cast(step, tf.float32))
         return tf.identity(step)
 
-    def _update(self, i, variable, gradient, decay, rate, change, step):
+    def _update(self, i, variable, gradient, decay, rate, step):
         raise NotImplementedError
 
 
 class SGD(Optimizer):
-    """SGD with momentum: v = m c v + r (g + d w); w -= v, or with Nesterov w -= m v + r (g + d w).
+    """SGD with momentum, in TensorFlow's fused kernels.
 
-    With momentum correction, c is the ratio of this step's rate to the previous one's: without it, a jump of the rate leaves
-    a momentum of the old size (Goyal et al. 2017, equation 10). Without, c is 1, as in Keras.
+    With momentum correction the momentum holds gradients: u = m u + g; w -= r u, or with Nesterov w -= r (m u + g), where g has the
+    decay d w added. A change of the rate r then acts at once on all of it (Goyal et al. 2017, remark 2). Without, the momentum holds
+    steps, as in Keras: v = m v + r g; w -= v, or w -= m v + r g, and a jump of the rate leaves a momentum of the old size.
     """
 
     def __init__(self, variables, weight_decay=0.0, momentum=0.9, nesterov=True, correction=True):
         super().__init__(variables, weight_decay)
         self._momentum, self._nesterov, self._correction = momentum, nesterov, correction
 
-    def _update(self, i, variable, gradient, decay, rate, change, step):
-        update = rate * self._scale(variable, gradient, decay) * (gradient + decay * variable if decay else gradient)
-        velocity = self._slots["momentum"][i]
-        velocity.assign(self._momentum * (change * velocity if self._correction else velocity) + update)
-        variable.assign_sub(self._momentum * velocity + update if self._nesterov else velocity)
+    def _update(self, i, variable, gradient, decay, rate, step):
+        gradient = self._scaled(variable, gradient, decay)
+        update = tf.raw_ops.ResourceApplyMomentum if self._correction else tf.raw_ops.ResourceApplyKerasMomentum
+        update(
+            var=variable.handle,
+            accum=self._slots["momentum"][i].handle,
+            lr=rate,
+            grad=gradient,
+            momentum=self._momentum,
+            use_nesterov=self._nesterov,
+        )
 
-    def _scale(self, variable, gradient, decay):
-        return 1.0
+    def _scaled(self, variable, gradient, decay):
+        return gradient + decay * variable if decay else gradient
 
 
 class LARS(SGD):
@@ -84,11 +87,12 @@ class LARS(SGD):
         super().__init__(variables, weight_decay, momentum, nesterov, correction)
         self._eta = eta
 
-    def _scale(self, variable, gradient, decay):
+    def _scaled(self, variable, gradient, decay):
         if not is_decayed(variable):
-            return 1.0
+            return gradient
         weight, slope = tf.norm(variable), tf.norm(gradient)
-        return tf.where((weight > 0) & (slope > 0), self._eta * weight / (slope + decay * weight + 1e-12), 1.0)
+        trust = tf.where((weight > 0) & (slope > 0), self._eta * weight / (slope + decay * weight + 1e-12), 1.0)
+        return trust * super()._scaled(variable, gradient, decay)
 
 
 class AdamW(Optimizer):
@@ -100,7 +104,7 @@ class AdamW(Optimizer):
         super().__init__(variables, weight_decay)
         self._beta_1, self._beta_2, self._epsilon = beta_1, beta_2, epsilon
 
-    def _update(self, i, variable, gradient, decay, rate, change, step):
+    def _update(self, i, variable, gradient, decay, rate, step):
         first, second = (self._slots[slot][i] for slot in self.slots)
         first.assign(self._beta_1 * first + (1 - self._beta_1) * gradient)
         second.assign(self._beta_2 * second + (1 - self._beta_2) * tf.square(gradient))

@@ -1,0 +1,158 @@
+"""Workload `device_speed`: img/s of the training step in each precision, against what the device can do at all.
+
+    python -m benchmarks.device_speed --data FILE --output DIR
+
+The device's ceilings are measured here, not taken from a data sheet: a large matrix product in each precision (FLOP/s) and a copy in
+its memory (bytes/s). The step's floating-point operations are counted from the network's convolutions and its dense layer, forward
+once and backward twice; the smallest time of a step is that count over the matrix ceiling of the same precision.
+"""
+
+import dataclasses
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Callable
+
+import numpy as np
+
+from benchmarks import record
+from benchmarks.configs import TrainConfig
+from benchmarks.program import REQUIRED, main, option
+from benchmarks.step_speed import build_step
+from benchmarks.train import use_device
+from bigearth import bands
+from bigearth.errors import InputError
+from bigearth.store import Store
+
+DESCRIPTION = "Training step in float32, tf32, bfloat16 and float16 against the device's measured ceilings."
+PRECISIONS = ("float32", "tf32", "bfloat16", "float16")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    data: str = option(REQUIRED, "HDF5 file of patches")
+    output: str = option(REQUIRED, "folder for result.json")
+    batch_size: int = option(64, "samples per step")
+    precisions: str = option(",".join(PRECISIONS), "precisions to measure, joined by commas")
+    matrix: int = option(8192, "side of the matrices")
+    copy_mb: int = option(1024, "MB that are copied")
+    steps: int = option(20, "steps or products in a turn")
+    turns: int = option(3, "turns that are measured; one more goes before")
+
+
+def run(config: Config) -> None:
+    start = record.now()
+    precisions = [p for p in config.precisions.split(",") if p]
+    if not set(precisions) <= set(PRECISIONS) or not precisions:
+        raise InputError(f"command line: --precisions is {config.precisions!r}; expected some of {', '.join(PRECISIONS)}; correct it")
+    import tensorflow as tf
+
+    from bigearth.learn import collective
+
+    store = Store(config.data)
+    flops = step_flops(config.batch_size)
+    rows = []
+    device = "CPU"
+    bandwidth = None
+    for precision in precisions:
+        options = TrainConfig(data=config.data, batch_size=config.batch_size, precision=precision)
+        if not rows:
+            device = use_device(tf, collective.Single(), options)
+        tf.config.experimental.enable_tensor_float_32_execution(precision == "tf32")
+        bandwidth = bandwidth or copy_bandwidth(tf, config)
+        ceiling = matrix_speed(tf, config, precision)
+        step, batch, _ = build_step(options, store, collective.Single())
+        seconds = median_time(lambda step=step, batch=batch: step(batch), config)
+        rows.append(
+            {
+                "precision": precision,
+                "throughput": config.batch_size / seconds,
+                "step_time": seconds,
+                "flops": flops / seconds,
+                "matrix_ceiling": ceiling,
+                "share_of_ceiling": flops / seconds / ceiling,
+            }
+        )
+        print(
+            f"{precision:9} {rows[-1]['throughput']:9.1f} img/s, {flops / seconds / 1e12:7.2f} of {ceiling / 1e12:7.2f} TFLOP/s "
+            f"({rows[-1]['share_of_ceiling']:.0%})",
+            file=sys.stderr,
+        )
+    print(f"copy {bandwidth / 1e9:.1f} GB/s on {device}", file=sys.stderr)
+    best = max(rows, key=lambda row: row["throughput"])
+    host = socket.gethostname()
+    record.write(
+        Path(config.output) / "result.json",
+        "device_speed",
+        dataclasses.asdict(config),
+        {"throughput": record.metric("throughput", best["throughput"]), "step_time": record.metric("step_time", best["step_time"])},
+        [{"rank": 0, "hostname": host, "device": device}],
+        {"precisions": rows, "ceilings": [{"name": "copy", "bytes_per_second": bandwidth}]},
+        {},
+        record.provenance(start, [host], store.digest),
+    )
+
+
+def step_flops(batch_size: int, channels: int = len(bands.NAMES), size: int = bands.patch_size(10)) -> float:
+    """Floating-point operations of one training step: 2 per multiply-add, the backward pass twice the forward one."""
+    from bigearth.learn import resnet
+
+    side = -(-size // 2)  # after the stem
+    forward = 2 * 49 * channels * 64 * side**2
+    side, width_in = -(-side // 2), 64
+    for stage, blocks in enumerate(resnet.BLOCKS):
+        width = 64 * 2**stage
+        for block in range(blocks):
+            before = side
+            side = -(-side // 2) if stage and not block else side
+            forward += 2 * (width_in * width * before**2 + (9 * width * width + width * 4 * width) * side**2)
+            forward += 0 if block else 2 * width_in * 4 * width * side**2
+            width_in = 4 * width
+    return 3.0 * batch_size * (forward + 2 * resnet.FEATURES * 43)
+
+
+def median_time(work: Callable, config: Config) -> float:
+    """Median seconds of one call, over turns; `work` must wait for its result."""
+    times = []
+    for turn in range(config.turns + 1):
+        begun = time.perf_counter()
+        for _ in range(config.steps):
+            work()
+        if turn:
+            times.append((time.perf_counter() - begun) / config.steps)
+    return float(np.median(times))
+
+
+def matrix_speed(tf, config: Config, precision: str) -> float:
+    """FLOP/s of a product of two square matrices; the calls are chained on the device, so that it never waits for Python."""
+    dtype = tf.float32 if precision == "tf32" else tf.dtypes.as_dtype(precision)
+    a = tf.cast(tf.random.stateless_normal((config.matrix, config.matrix), (0, 1)) / config.matrix**0.5, dtype)
+
+    @tf.function
+    def product():
+        x = a
+        for _ in range(4):
+            x = tf.matmul(x, a)
+        return tf.reduce_sum(tf.cast(x[0], tf.float32))
+
+    return 4 * 2.0 * config.matrix**3 / median_time(lambda: product().numpy(), config)
+
+
+def copy_bandwidth(tf, config: Config) -> float:
+    """Bytes/s, read plus written, of adding one to a large array."""
+    x = tf.Variable(tf.zeros([config.copy_mb * 2**18]))
+
+    @tf.function
+    def add():
+        for _ in range(4):
+            x.assign(x + 1.0)
+        return x[0]
+
+    return 4 * 2.0 * config.copy_mb * 2**20 / median_time(lambda: add().numpy(), config)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    main(Config, run, "benchmarks.device_speed", DESCRIPTION)
