@@ -46,7 +46,8 @@ def read_weights(path, resolution: int) -> list:
     try:
         with h5py.File(path, "r") as file:
             model = file.get("model_weights", file)
-            convolutions = [n.decode() for n in model.attrs["layer_names"] if n.decode().startswith("conv2d")]
+            names = [n.decode() if isinstance(n, bytes) else n for n in model.attrs["layer_names"]]
+            convolutions = [n for n in names if n.startswith("conv2d")]
             shapes = layer_shapes(resolution)
             if convolutions != [name for name, _ in shapes]:
                 raise InputError(
