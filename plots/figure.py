@@ -28,7 +28,7 @@ ElementTree.register_namespace("", SVG[1:-1])
 ElementTree.register_namespace("xlink", "http://www.w3.org/1999/xlink")
 HOVER = "hover:"  # begins the id of a line whose points have names
 HOLLOW = {"linestyle": "none", "marker": "o", "markerfacecolor": "none", "markeredgecolor": "0.25", "color": "0.25"}  # not measured here
-MISSING = {"color": "0.35", "style": "italic"}
+MISSING = {"color": "0.35"}
 
 
 class Panel(NamedTuple):
@@ -112,7 +112,7 @@ def build(panel: Panel, data) -> tuple:
     """
     rows, notes = panel.rows(data)
     figure = panel.draw(rows) if rows else _empty()
-    figure.suptitle(panel.title, x=0.01, ha="left", fontsize=11, fontweight="bold")
+    figure.suptitle(panel.title, x=0.01, ha="left", fontsize=12)  # one weight and slant everywhere: each more costs a font in every PDF
     if notes:
         _say(figure, notes)
     figure.get_layout_engine().execute(figure)

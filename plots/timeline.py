@@ -54,7 +54,7 @@ def draw(table: list) -> plt.Figure:
         axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
         axes.set_ylabel(f"{points[0]['metric']} ({points[0]['unit']})", fontsize=7)
         last = next((p["change"] for p in reversed(points) if p["change"]), "")
-        axes.set_title(short(name, 70) + (f"\n{short(last, 72)}" if last else ""), fontsize=7, fontweight="normal")
+        axes.set_title(short(name, 70) + (f"\n{short(last, 72)}" if last else ""), fontsize=7)
     return figure
 
 

@@ -263,7 +263,7 @@ def draw_samples(rows: list) -> plt.Figure:
         axes.imshow(entries[0]["_pixels"], interpolation="nearest")
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
-        axes.set_title(short(patch, 40), fontsize=5.5, fontweight="normal")
+        axes.set_title(short(patch, 40), fontsize=5.5)
         ranked = sorted(entries, key=lambda r: (-r["true"], -r["score"]))
         text = "\n".join(_sample_line(row) for row in ranked[:MOST_LABELS])
         more = f"\n… and {len(ranked) - MOST_LABELS} more in the data table" if len(ranked) > MOST_LABELS else ""
