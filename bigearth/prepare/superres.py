@@ -19,7 +19,7 @@ CORE = 360  # pixels of 10 m: three patches, six 60 m pixels times ten
 BORDER = 24  # at least 14 for the network and 3 for the interpolation of 60 m pixels, and whole 60 m pixels
 BLOCKS, FILTERS = 6, 128
 PARAMETERS = {20: 1_789_574, 60: 1_787_266}
-# In this order the published weights take the 10 m bands: measured, see docs/preparation.md.
+# The order of the 10 m bands that the published 20 m network was measured to take (docs/preparation.md).
 ORDER_10M = ("B02", "B03", "B04", "B08")
 
 
