@@ -72,6 +72,10 @@ def run(config: Config) -> None:
             raise InputError(
                 f"{data}: has {len(file)} patches, expected at least one batch of {config.batch_size}; use a smaller --batch-size"
             )
+        if config.samples < config.batch_size:
+            raise InputError(
+                f"command line: --samples is {config.samples}; expected at least one batch of {config.batch_size}; read more or use a smaller --batch-size"
+            )
         rates, cached = measure(config, file, scratch)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
