@@ -146,21 +146,21 @@ def run() -> None:
     """The command line."""
     parser = command.Parser(prog="python -m bigearth.prepare.evaluate", description="Degrade a scene, restore it, compare.")
     parser.add_argument("--scene", required=True, help="a Level-2A product (SAFE folder), or a folder with B01.tif ... B12.tif")
-    parser.add_argument(
-        "--order", default=",".join(superres.ORDER_10M), help="order in which the network takes the 10 m bands (default: %(default)s)"
-    )
+    parser.add_argument("--order", help="order in which both networks take the 10 m bands, e.g. B04,B03,B02,B08 (default: each its own)")
     parser.add_argument("--weights-20m", help="weight file for the 20 m bands; else the published one")
     parser.add_argument("--weights-60m", help="the same for the 60 m bands")
     options = parser.parse_args()
-    order = options.order.split(",")
-    if sorted(order) != sorted(superres.ORDER_10M):
-        raise InputError(f"command line: --order {options.order}; expected {','.join(superres.ORDER_10M)} in some order; correct it")
+    names = [band.name for band in bands.at(10)]
+    order = dict.fromkeys((20, 60), options.order.split(",")) if options.order else superres.ORDER_10M
+    if sorted(order[20]) != names:
+        raise InputError(f"command line: --order {options.order}; expected {','.join(names)} in some order; correct it")
     native = load(options.scene)
     files = {20: options.weights_20m, 60: options.weights_60m}
     files = files if all(files.values()) else {r: files[r] or path for r, path in weights.published().items()}
     network = superres.DSen2(files[20], files[60], order)
-    print("RMSE in digital numbers, SRE in dB, UIQ 1, SAM in degrees; order of the 10 m bands:", ", ".join(order))
+    print("RMSE in digital numbers, SRE in dB, UIQ 1, SAM in degrees")
     for resolution in (20, 60):
+        print(f"order of the 10 m bands: {', '.join(order[resolution])}")
         print(table(compare(native, network, resolution), resolution))
 
 

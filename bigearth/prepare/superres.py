@@ -19,8 +19,8 @@ CORE = 360  # pixels of 10 m: three patches, six 60 m pixels times ten
 BORDER = 24  # at least 14 for the network and 3 for the interpolation of 60 m pixels, and whole 60 m pixels
 BLOCKS, FILTERS = 6, 128
 PARAMETERS = {20: 1_789_574, 60: 1_787_266}
-# The order of the 10 m bands that the published 20 m network was measured to take (docs/preparation.md).
-ORDER_10M = ("B02", "B03", "B04", "B08")
+# The orders of the 10 m bands that the two published networks were measured to take (docs/preparation.md).
+ORDER_10M = {20: ("B02", "B03", "B04", "B08"), 60: ("B04", "B03", "B02", "B08")}
 
 
 def layer_shapes(resolution: int) -> list:
@@ -88,15 +88,16 @@ class DSen2:
 
     Args:
         weights_20m, weights_60m: weight files.
-        order_10m: names of the 10 m bands in the order of the networks' first inputs.
+        order_10m: resolution of a network -> names of the 10 m bands in the order of its first inputs.
 
     Raises:
         InputError: weights of another architecture.
     """
 
-    def __init__(self, weights_20m, weights_60m, order_10m: Iterable[str] = ORDER_10M):
+    def __init__(self, weights_20m, weights_60m, order_10m: dict = ORDER_10M):
         weights = {20: read_weights(weights_20m, 20), 60: read_weights(weights_60m, 60)}
-        self._order = [[b.name for b in bands.at(10)].index(name) for name in order_10m]
+        places = {band.name: place for place, band in enumerate(bands.at(10))}
+        self._order = {r: [places[name] for name in order] for r, order in order_10m.items()}
         import tensorflow as tf
 
         self._networks = {r: tf.function(build(r, w), reduce_retracing=True) for r, w in weights.items()}
@@ -111,13 +112,13 @@ class DSen2:
         Returns:
             (H, W, bands) float32 digital numbers at 10 m.
         """
-        fine = {10: native[10][..., self._order].astype(np.float32) / np.float32(SCALE)}
+        fine = {10: native[10].astype(np.float32) / np.float32(SCALE)}
         for r in (20, 60):
             if r <= max(resolutions):
                 fine[r] = upsample(native[r].astype(np.float32), native[10].shape[0] // native[r].shape[0]) / np.float32(SCALE)
         made = []
         for r in resolutions:
-            stacked = np.concatenate([fine[s] for s in sorted(fine) if s <= r], axis=-1)
+            stacked = np.concatenate([fine[10][..., self._order[r]]] + [fine[s] for s in (20, 60) if s <= r], axis=-1)
             made.append((self._networks[r](stacked[None])[0].numpy() + fine[r]) * np.float32(SCALE))
         return np.concatenate(made, axis=-1)
 
