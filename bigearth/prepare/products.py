@@ -149,7 +149,7 @@ def write_product(folder: Path, product: Product, pool, progress: Progress) -> l
         folder: the folder to write into.
         product: what to draw.
         pool: a multiprocessing pool for strips and for the compression of bands.
-        progress: counts strips.
+        progress: counts strips and compressed bands.
 
     Returns:
         list of (h, v, (43,) uint8 labels) of the patches, row by row.
@@ -167,7 +167,8 @@ def write_product(folder: Path, product: Product, pool, progress: Progress) -> l
         progress.update(1)
     for resolution in bands.RESOLUTIONS:
         (folder / product.name / product.band_path(bands.at(resolution)[0])).parent.mkdir(parents=True)
-    pool.map(functools.partial(_compress, folder, product), bands.BANDS, chunksize=1)
+    for _ in pool.imap_unordered(functools.partial(_compress, folder, product), bands.BANDS):
+        progress.update(1)
     shutil.rmtree(scratch)
     (folder / product.name / "MTD_MSIL2A.xml").write_text(_metadata(product))
     return cells
@@ -251,8 +252,8 @@ def write_all(folder: Path, count: int, size: int, seed: int, processes: int) ->
         InputError: a bad count or size, or the folder cannot be written.
     """
     chosen = plan(count, size, seed)
-    entries = []
-    with multiprocessing.Pool(processes) as pool, Progress(count * -(-size // STRIP), "products", "strips") as progress:
+    entries, steps = [], count * (-(-size // STRIP) + len(bands.BANDS))
+    with multiprocessing.Pool(processes) as pool, Progress(steps, "products", "strips and bands") as progress:
         for product in chosen:
             x, y = geography.origin(product.tile.mgrs)
             epsg = geography.epsg(product.tile.mgrs)
