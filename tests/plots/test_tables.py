@@ -2,12 +2,16 @@
 
 import csv
 import re
+from pathlib import Path
 
 import pytest
+import yaml
 
 from bigearth.nomenclature import LABELS
 from plots import published, results, tables
 from tests.plots.example_results import train
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -57,3 +61,27 @@ def test_the_three_formats_hold_the_same_cells(found, tmp_path, make):
 def test_tables_without_any_training_hold_the_published_numbers():
     assert all(row[2] == "published" for row in tables.table2([]).rows)
     assert len(tables.table3([]).rows) == 43
+
+
+def published_cells(site):
+    """(metric, nodes) -> value, of every published training cell of a site's references that is not the RGB one."""
+    partitions = yaml.safe_load((ROOT / f"reframe_tests/references/{site}.yaml").read_text())["partitions"]
+    for checks in partitions.values():
+        for points in checks.values():
+            for point, metrics in points.items():
+                nodes = int(re.search(r"nodes=(\d+)", point).group(1))
+                for metric, cell in metrics.items():
+                    if cell["origin"] == "published" and cell["value"] != published.table2()[0]["f1"]:
+                        yield (metric, nodes), cell["value"]
+
+
+@pytest.mark.parametrize("site", ["juwels", "jureca"])
+def test_pictures_and_references_hold_the_same_published_numbers(site):
+    drawn = {
+        (quantity, point["nodes"]): point["mean"]
+        for quantity in ("time_per_epoch", "training_time", "f1_micro")
+        for point in published.points(quantity)
+        if point["series"].lower().startswith(site)
+    }
+    judged = {key: value for key, value in published_cells(site) if key[0] in ("time_per_epoch", "training_time", "f1_micro")}
+    assert judged and judged.items() <= drawn.items()
