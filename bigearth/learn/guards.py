@@ -71,7 +71,7 @@ class StopRequest:
 
     @contextmanager
     def listening(self):
-        """Catches `SIGNALS` while the block runs."""
+        """Catches `SIGNALS` while the block runs; after one came they stay ignored, as launchers send some of them twice."""
 
         def receive(*_):
             self.received = True
@@ -81,4 +81,4 @@ class StopRequest:
             yield self
         finally:
             for number, handler in previous.items():
-                signal.signal(number, handler)
+                signal.signal(number, signal.SIG_IGN if self.received else handler)

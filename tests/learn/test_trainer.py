@@ -79,7 +79,9 @@ def test_stopped_by_a_signal_and_resumed_is_the_undisturbed_run(whole, patches, 
             if epoch == 1:
                 os.kill(os.getpid(), signal.SIGUSR1)
 
+    previous = signal.getsignal(signal.SIGUSR1)
     first = trainer.train(config_for(patches, tmp_path, resume=True), patches, Single(), Warned())
+    signal.signal(signal.SIGUSR1, previous)
     assert first.stopped and len(first.tables["steps"]) == 4 and not first.scores
     last = checkpoint.found(tmp_path / "checkpoints")[-1]
     assert checkpoint.load(last).epoch == 1 and checkpoint.load(last).samples == 8
