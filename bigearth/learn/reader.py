@@ -179,7 +179,7 @@ class _Buffers:
             memory = self._free.pop()
         except IndexError:
             memory = mmap.mmap(-1, self._size)
-        # NumPy lets views of a view refer to the first array's base, not to the view between: so the base is what is lent.
+        # What is lent is an owner below the array, not the array: whatever still sees the memory keeps this owner alive.
         lent = (ctypes.c_char * self._size).from_buffer(memory)
         weakref.finalize(lent, self._free.append, memory).atexit = False
         return np.ndarray((count,) + self._shape[1:], self._dtype, buffer=lent)
