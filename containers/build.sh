@@ -76,7 +76,7 @@ merged_lock() {
     # shellcheck disable=SC2086  # a list of files
     cat $LOCKS | awk -v without=" $WITHOUT " '/^[a-z]/ { split($1, part, "=="); keep = !index(without, " " part[1] " ") } keep'
 }
-version_of() { sed -n "s/^$1==\([^ ]*\).*/\1/p" "$inputs/requirements.txt" | sed 1q; }
+version_of() { awk -F'[= ]+' -v name="^($1)\$" '$1 ~ name { print $2; exit }' "$inputs/requirements.txt"; }
 
 # What each layer is made of, as a digest: the key that it is kept under.
 gather_inputs() {
@@ -126,7 +126,7 @@ build() {
     layer "image $name" "$image" containers/image.def \
         --build-arg BASE="$base" --build-arg INPUTS="$inputs" --build-arg NAME="$name" --build-arg SUITE="$SUITE" --build-arg MIRROR="$mirror" \
         --build-arg CXX="$CXX" --build-arg CUDA_ARCHS="$CUDA_ARCHS" --build-arg WHEEL="$wheel" \
-        --build-arg TENSORFLOW="$(version_of 'tensorflow\(-cpu\)\?')" --build-arg HOROVOD="$(version_of horovod)" \
+        --build-arg TENSORFLOW="$(version_of 'tensorflow|tensorflow-cpu')" --build-arg HOROVOD="$(version_of horovod)" \
         --build-arg COMMIT="$(git rev-parse HEAD 2>/dev/null || echo unknown)" --build-arg LOCK_DIGEST="sha256:$(digest <"$inputs/requirements.txt")" \
         --build-arg INPUTS_DIGEST="sha256:$key"
     find "$cache/images" -name "$name-*" ! -name "$(basename "$image" .sif).*" -delete   # what older inputs gave
@@ -137,7 +137,7 @@ deliver() {
     cp --reflink=auto "$image" "$work/$name.sif"
     [ -z "$sign" ] || apptainer sign --key "$sign" "$work/$name.sif" >/dev/null || die "$sign: Apptainer cannot sign with this key; expected a private key in PEM format"
     apptainer exec --bind "$work" "$work/$name.sif" python - "$work/$name.sif" "$work/$name.json" \
-        "name=$name" "git_commit=$(git rev-parse HEAD 2>/dev/null || echo unknown)" "lock_digest=sha256:$(digest <"$inputs/requirements.txt")" \
+        "name=$name" "lock_digest=sha256:$(digest <"$inputs/requirements.txt")" \
         "inputs_digest=sha256:$key" "built=$(date -u -r "$image" +%FT%TZ)" "architecture=amd64" "debian_suite=$SUITE" "cuda_archs=$CUDA_ARCHS" \
         "signed=${sign:+yes}" "base_build_seconds=$(cat "${base%.sif}.seconds")" "image_build_seconds=$(cat "${image%.sif}.seconds")" <<'PY'
 import hashlib, json, os, sys
@@ -148,6 +148,7 @@ with open(sif, "rb") as file:
         sha.update(block)
 more = dict(pair.split("=", 1) for pair in pairs)
 materials = json.load(open("/opt/bigearth/materials.json"))
+more["git_commit"] = json.load(open("/.singularity.d/labels.json"))["org.opencontainers.image.revision"]
 with open(out, "w") as file:
     json.dump({"name": more.pop("name"), "digest": materials.pop("digest"), "file_sha256": sha.hexdigest(),
                "file_bytes": os.path.getsize(sif), **more, **materials}, file, indent=1)
