@@ -78,7 +78,7 @@ def store(path: Path, like: Path, report: dict) -> None:
 
 
 def play(path: Path, nights: int, at: int, step: float, metric: str, seed: int, folder: Path) -> list:
-    """Plays all nights; returns (exit code, sentences about `metric`) of each."""
+    """Plays all nights; returns (exit code, all sentences, findings about `metric`) of each."""
     rng = np.random.default_rng(seed)
     template, values = measured(path)
     told = []
@@ -88,7 +88,7 @@ def play(path: Path, nights: int, at: int, step: float, metric: str, seed: int, 
         merge.merge(folder / "store/results.db", tonight, backups=1)
         cases = results.load(folder / "store/results.db").cases
         findings = history.judge(cases, history.histories(cases), 10, 0.02)
-        told.append((history.exit_code(findings), [f.sentence for f in findings if f.code == history.REGRESSION and metric in f.sentence]))
+        told.append((history.exit_code(findings), [f.sentence for f in findings], [f for f in findings if f.series[-1] == metric]))
     return told
 
 
@@ -108,10 +108,10 @@ def main(argv) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    for number, (code, sentences) in enumerate(told):
+    for number, (code, sentences, _) in enumerate(told):
         if code:
-            print(f"night {number}: exit code {code}: {'; '.join(sentences) or 'another metric'}")
-    red = [number for number, (_, sentences) in enumerate(told) if sentences]
+            print(f"night {number}: exit code {code}: {'; '.join(sentences)}")
+    red = [number for number, (_, _, findings) in enumerate(told) if findings]
     good = bool(red) and options.at <= red[0] < options.at + WITHIN
     print(f"the step of {options.step:+.1%} came in night {options.at}; first red: night {red[0]}" if red else "the step was not found")
     return 0 if good else 1

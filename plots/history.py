@@ -40,7 +40,7 @@ class Event:
         change: see `plots.changes.Change`.
         since: when the first run of the new level ended (Unix s).
         direction: "worse", "better", or "other" where neither way is better.
-        with_it: what else changed between the last run before and the first run after, in words.
+        with_it: what else changed between the last run before and the runs that establish the new level, in words.
     """
 
     change: changes.Change
@@ -133,7 +133,9 @@ def _series(key: tuple, cases: list) -> Series:
     values = np.array([case.values[key[-1]].value for case in cases])
     found = changes.find(values)
     events = tuple(
-        Event(c, cases[c.index].time, _direction(key[-1], c.effect), _with_it(cases[c.index - 1], cases[c.index])) for c in found
+        # A step is placed to within a run or two: what differs from the last run before is looked for until the level is established.
+        Event(c, cases[c.index].time, _direction(key[-1], c.effect), _with_it(cases[c.index - 1], cases[c.index + changes.MIN_RUNS - 1]))
+        for c in found
     )
     start = found[-1].index if found else 0
     times = np.array([case.time for case in cases])
