@@ -133,7 +133,7 @@ def train(config, store, collective: Single, log: Log) -> Result:
         own = state.statistics[collective.rank] if len(state.statistics) == collective.size else state.statistics.mean(0)
         set_statistics(network, own)
         result.tables, done_seconds, best_score, best = state.tables, state.seconds, state.best_score, state.best
-        first_epoch, first_step = state.epoch, min(state.samples // global_batch, steps_per_epoch)
+        first_epoch, first_step = state.epoch, min(state.samples // global_batch, steps_per_epoch - 1)
         log.say(f"resuming from {last[0]}: epoch {first_epoch + 1}, step {first_step}")
     else:
         collective.broadcast(variables)
@@ -259,10 +259,10 @@ def _run_steps(config, epoch, steps, steps_per_epoch, reader, train_step, rate_a
         rate = rate_at(epoch * steps_per_epoch + step)
         flags = tf.constant([float(request.received), float(failure is not None)])
         running.append((epoch * steps_per_epoch + step, rate, train_step(batch, tf.constant(rate), tf.constant(epoch, tf.int64), flags)))
-        if len(running) > ahead and finish():
+        stopping = len(running) > ahead and finish()
+        if stopping:
             break
-    stop = [finish() for _ in range(len(running))]
-    return step + 1 if (stop and stop[-1]) or step + 1 < steps.stop else None
+    return step + 1 if any([stopping, *(finish() for _ in range(len(running)))]) else None
 
 
 def _fetch(batches, data, reader):
