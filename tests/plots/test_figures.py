@@ -37,7 +37,7 @@ def test_draws_every_figure_in_three_formats_with_its_table_and_prints_the_folde
 
 
 def numbers_in(figure):
-    """Every coordinate of a line, error bar or band that carries data, and every value of a heat map."""
+    """Every coordinate of a line, error bar or band that carries data, every bar's length, and every value of a heat map."""
     found = []
     for axes in figure.axes:
         if axes.get_label() == "<colorbar>":
@@ -46,6 +46,7 @@ def numbers_in(figure):
             found += [*np.asarray(line.get_xdata(), float), *np.asarray(line.get_ydata(), float)]
         for collection in axes.collections:
             found += [value for path in collection.get_paths() for value in path.vertices.ravel()]
+        found += [bar.get_width() for bar in axes.patches]
         for image in axes.images:
             found += [*np.ma.filled(image.get_array(), math.nan).ravel()]
     return [v for v in found if math.isfinite(v)]
