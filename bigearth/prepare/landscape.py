@@ -152,17 +152,28 @@ def nearest_seed(y, x, seed_y: np.ndarray, seed_x: np.ndarray, period: tuple, sc
         (H, W) index into the flattened seeds.
     """
     rows, columns = seed_y.shape
+    seed_y, seed_x = seed_y.ravel(), seed_x.ravel()
     row, column = np.floor(y * (rows / period[0])).astype(np.int64), np.floor(x * (columns / period[1])).astype(np.int64)
-    best, result = np.full(row.shape, np.inf), np.zeros(row.shape, np.int64)
-    for dr in (-1, 0, 1):
-        for dc in (-1, 0, 1):
-            index = (row + dr) % rows * columns + (column + dc) % columns
-            dy = np.abs((y - seed_y.ravel()[index] + period[0] / 2) % period[0] - period[0] / 2) / scale[0]
-            dx = np.abs((x - seed_x.ravel()[index] + period[1] / 2) % period[1] - period[1] / 2) / scale[1]
-            distance = np.hypot(dy, dx) if round_ else np.maximum(dy, dx)
-            nearer = distance < best
-            best[nearer], result[nearer] = distance[nearer], index[nearer]
+    neighbours = [(column + d) % columns for d in (-1, 0, 1)]
+    best = None
+    for first in [(row + d) % rows * columns for d in (-1, 0, 1)]:
+        for neighbour in neighbours:
+            index = first + neighbour
+            dy = _around(y - seed_y[index], period[0]) / scale[0]
+            dx = _around(x - seed_x[index], period[1]) / scale[1]
+            distance = dy * dy + dx * dx if round_ else np.maximum(dy, dx)
+            if best is None:
+                best, result = distance, index
+            else:
+                nearer = distance < best
+                best, result = np.where(nearer, distance, best), np.where(nearer, index, result)
     return result
+
+
+def _around(difference: np.ndarray, period: float) -> np.ndarray:
+    """Distance of two positions in a world that repeats, where neither lies more than a period outside."""
+    distance = np.abs(difference)
+    return np.minimum(distance, np.abs(period - distance))
 
 
 def jittered_grid(rng, rows: int, columns: int, period: tuple) -> tuple:
@@ -205,6 +216,11 @@ def _textures():
     }
     fields = (_noise(rng, 0.7), _noise(rng, 24), _noise(rng, 14), _noise(rng, 14), _noise(rng, 16))
     return tuple(patterns), np.stack(list(patterns.values())).astype(np.float32), np.stack(fields).astype(np.float32)
+
+
+def prepare() -> None:
+    """Makes the textures now (one second): processes forked afterwards share them."""
+    _textures()
 
 
 class View(NamedTuple):

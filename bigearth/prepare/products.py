@@ -253,6 +253,7 @@ def write_all(folder: Path, count: int, size: int, seed: int, processes: int) ->
     """
     chosen = plan(count, size, seed)
     entries, steps = [], count * (-(-size // STRIP) + len(bands.BANDS))
+    landscape.prepare()
     with multiprocessing.Pool(processes) as pool, Progress(steps, "products", "strips and bands") as progress:
         for product in chosen:
             x, y = geography.origin(product.tile.mgrs)

@@ -217,6 +217,7 @@ def write_archive(out, count: int, seed: int, processes: int) -> list:
     patches = plan(count, seed)
     with command.new_folder(out) as folder:
         tasks = ((folder, patch, seed, index) for index, patch in enumerate(patches))
+        landscape.prepare()
         with multiprocessing.Pool(processes) as pool, Progress(count, "synthesis", "patches") as progress:
             for _ in pool.imap_unordered(_draw, tasks, chunksize=16):
                 progress.update(1)
