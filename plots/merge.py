@@ -95,10 +95,9 @@ def _add_sessions(target: Path, source: Path) -> int:
 def _backup(path: Path, keep: int) -> None:
     """Keeps the database under a dated name, and of those names the newest `keep`."""
     stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
-    number = 0
-    while (kept := path.with_name(f"{path.name}.{stamp}-{number:03d}.backup")).exists():
-        number += 1
-    os.link(path, kept)
+    same_second = sorted(path.parent.glob(f"{path.name}.{stamp}-*.backup"))
+    number = int(same_second[-1].stem[-3:]) + 1 if same_second else 0  # never a deleted one's: names sort by age
+    os.link(path, path.with_name(f"{path.name}.{stamp}-{number:03d}.backup"))
     for old in sorted(path.parent.glob(f"{path.name}.*.backup"))[: -keep or None]:
         old.unlink()
 

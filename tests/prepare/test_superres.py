@@ -47,7 +47,9 @@ def test_equals_a_plain_network(network):
     expected = []
     for resolution in (20, 60):
         layers = superres.read_weights(folder / f"{resolution}.hdf5", resolution)
-        x = np.maximum(convolve(np.concatenate([fine[r] for r in bands.RESOLUTIONS if r <= resolution], -1), *layers[0]), 0)
+        order = [[b.name for b in bands.at(10)].index(name) for name in superres.ORDER_10M[resolution]]
+        inputs = [fine[10][..., order]] + [fine[r] for r in (20, 60) if r <= resolution]
+        x = np.maximum(convolve(np.concatenate(inputs, -1), *layers[0]), 0)
         for first, second in zip(layers[1:-1:2], layers[2:-1:2]):
             x = x + 0.1 * convolve(np.maximum(convolve(x, *first), 0), *second)
         expected.append((convolve(x, *layers[-1]) + fine[resolution]) * 2000)
