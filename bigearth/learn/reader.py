@@ -153,6 +153,11 @@ class Reader:
         signature["classes"] = tf.TensorSpec((count,) + ARRAYS["classes"].shape, tf.uint8)
         signature["position"] = tf.TensorSpec((count,), tf.int64)
         data = tf.data.Dataset.from_generator(lambda: self.batches(epoch, start_step), output_signature=signature)
+        # There is nothing to tune, and an iterator that ends waits for the tuner, which sleeps twice as long each time (10 ms, 20 ms,
+        # ... 20.48 s, 40.96 s): epochs would seem to last exactly that long.
+        options = tf.data.Options()
+        options.autotune.enabled = False
+        data = data.with_options(options)
         devices = tf.config.list_logical_devices("GPU")
         if devices:
             return data.apply(tf.data.experimental.prefetch_to_device(devices[0].name, buffer_size=2))
