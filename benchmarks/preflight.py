@@ -134,12 +134,13 @@ class Step:
 
     def __init__(self, config: PreflightConfig, start: str):
         self.name = "starting"
-        self._config, self._start = config, start
+        self._config, self._start, self._expired = config, start, False
         self._timer = threading.Timer(config.time_limit, self._give_up)
         self._timer.daemon = True
         self._timer.start()
 
     def _give_up(self):
+        self._expired = True
         host = socket.gethostname()
         found = f"'{self.name}' not finished after {self._config.time_limit:g} s"
         remedy = (
@@ -148,13 +149,18 @@ class Step:
         )
         line = row(host, self.name, FAIL, found, "an answer", remedy)
         print(f"preflight: rank {program.launcher_rank()} on {host}: {found}", file=sys.stderr, flush=True)
-        if program.launcher_rank() == 0:
-            finish(self._config, self._start, [line], [])
-        time.sleep(GRACE)
-        os._exit(1)
+        try:
+            if program.launcher_rank() == 0:
+                finish(self._config, self._start, [line], [])
+            time.sleep(GRACE)
+        finally:
+            os._exit(1)
 
     def done(self):
+        """Stops the timer; if it was quicker, waits for it to end the job: what it has said stands."""
         self._timer.cancel()
+        if self._expired:
+            self._timer.join()
 
 
 def probe_devices(tf) -> dict:
@@ -556,10 +562,9 @@ def run(config: PreflightConfig) -> int:
             except OSError as error:
                 raise disk_error(config.output, "make the output folder", error) from error
     facts = communicator.gather(probe(config, communicator, step))
-    code = finish(config, start, [verdict, world, *judge(facts, config)], facts) if communicator.rank == 0 else None
-    code = communicator.bcast(code)
     step.done()
-    return code
+    code = finish(config, start, [verdict, world, *judge(facts, config)], facts) if communicator.rank == 0 else None
+    return communicator.bcast(code)
 
 
 if __name__ == "__main__":

@@ -111,14 +111,16 @@ def _packages() -> dict:
 
 
 def _libraries() -> dict:
-    """Versions of the libraries that this process has really loaded."""
+    """Versions of the libraries that this process has really loaded; a watchdog may ask while one of them is being imported."""
+    asked = {
+        "hdf5": ("h5py", lambda module: module.version.hdf5_version),
+        "gdal": ("osgeo.gdal", lambda module: module.__version__),
+        "mpi": ("mpi4py.MPI", lambda module: module.Get_library_version().split("\0")[0].split(",")[0].strip()),
+    }
     found = {}
-    if "h5py" in sys.modules:
-        found["hdf5"] = sys.modules["h5py"].version.hdf5_version
-    if "osgeo.gdal" in sys.modules:
-        found["gdal"] = sys.modules["osgeo.gdal"].__version__
-    if "mpi4py.MPI" in sys.modules:
-        found["mpi"] = sys.modules["mpi4py.MPI"].Get_library_version().split("\0")[0].split(",")[0].strip()
+    for name, (module, version) in asked.items():
+        with contextlib.suppress(KeyError, AttributeError):
+            found[name] = version(sys.modules[module])
     return found
 
 
