@@ -38,7 +38,8 @@ lint: setup  ## ruff: lint and format
 	.venv/bin/ruff check . && .venv/bin/ruff format --check .
 
 test: setup lint  ## everything that can be tested here: lint, unit tests, real MPI ranks, ReFrame
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest --ignore tests/learn --ignore tests/benchmarks --ignore tests/prepare/test_superres.py
+	.venv/bin/python -m pytest tests/benchmarks tests/learn tests/prepare/test_superres.py  # TensorFlow in the process
 
 apptainer:
 	@apptainer --version >/dev/null 2>&1 || ci/install-apptainer.sh

@@ -34,6 +34,8 @@ def draw(runs: list, out: Path) -> dict:
         for name, found in pool.imap(_save, range(len(PANELS))):
             notes[name] = found
             progress.update(1)
+        pool.close()  # let the processes end by themselves: terminating waits for ever where SIGTERM is caught
+        pool.join()
     return notes
 
 

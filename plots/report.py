@@ -224,6 +224,8 @@ def sections(runs: list, cases: list, series: list) -> list:
     names = [name for _, _, panels in SECTIONS for name in panels]
     with multiprocessing.get_context("fork").Pool(os.cpu_count(), _inherit, (runs, series)) as pool:
         pictures = dict(pool.imap_unordered(_draw, names))
+        pool.close()  # let the processes end by themselves: terminating waits for ever where SIGTERM is caught
+        pool.join()
     drawn = {key: Section(key, title, [], [], [pictures[name] for name in panels]) for key, title, panels in SECTIONS}
     drawn["scaling"].text.append(
         "The thin grey line, dashed, is the limit: a time that falls as 1 / devices from the smallest size that was run."
