@@ -14,8 +14,8 @@ known=$(basename -s .conf -a "$here"/*.conf | xargs)
     [[ " $known " == *" $image "* && -n $image ]] || die "no image is called '$image'; expected a .sif file or one of: ${known// /, }"
     image=$here/$image.sif
 }
-[ -f "$image" ] || die "$image: no such image; build it with \`containers/build.sh $(basename "$image" .sif)\`"
 apptainer --version >/dev/null 2>&1 || die "apptainer is not installed; run ci/install-apptainer.sh as root, or load the site's module"
+[ -f "$image" ] || die "$image: no such image; build it with \`containers/build.sh $(basename "$image" .sif)\`"
 parts=$(apptainer sif list "$image" 2>/dev/null) || die "$image: not an Apptainer image, or one cut short; build or copy it again"
 
 case $(uname -m) in x86_64) machine=amd64 ;; aarch64) machine=arm64 ;; *) machine=$(uname -m) ;; esac
