@@ -99,18 +99,19 @@ def step_flops(batch_size: int, channels: int = len(bands.NAMES), size: int = ba
     """Floating-point operations of one training step: 2 per multiply-add, the backward pass twice the forward one."""
     from bigearth.learn import resnet
 
+    stages, stem = resnet.NETWORKS["resnet50"]
     side = -(-size // 2)  # after the stem
-    forward = 2 * 49 * channels * 64 * side**2
-    side, width_in = -(-side // 2), 64
-    for stage, blocks in enumerate(resnet.BLOCKS):
-        width = 64 * 2**stage
+    forward = 2 * 49 * channels * stem * side**2
+    side, width_in = -(-side // 2), stem
+    for stage, blocks in enumerate(stages):
+        width = stem * 2**stage
         for block in range(blocks):
             before = side
             side = -(-side // 2) if stage and not block else side
             forward += 2 * (width_in * width * before**2 + (9 * width * width + width * 4 * width) * side**2)
             forward += 0 if block else 2 * width_in * 4 * width * side**2
             width_in = 4 * width
-    return 3.0 * batch_size * (forward + 2 * resnet.FEATURES * 43)
+    return 3.0 * batch_size * (forward + 2 * width_in * 43)
 
 
 def median_time(work: Callable, config: Config) -> float:

@@ -123,7 +123,7 @@ def build_step(options: TrainConfig, store: Store, ranks) -> tuple:
     preprocess = Preprocess()
     reader = Reader(store, store.indices("train"), preprocess.keys, options.batch_size, ranks.rank, ranks.size)
     resident = {key: tf.identity(x) for key, x in next(iter(reader.dataset(0))).items()}
-    network = resnet.ResNet50(dropout=options.dropout, precision=trainer.compute_dtype(options), collective=ranks)
+    network = resnet.ResNet(dropout=options.dropout, precision=trainer.compute_dtype(options), collective=ranks)
     optim = optimizer.create("sgd", network.trainable, 0.0, 0.9, True)
     scale = optimizer.LossScale() if options.precision == "float16" else None
     step = trainer.make_train_step(options, preprocess, network, optim, scale, losses.bce, ranks)

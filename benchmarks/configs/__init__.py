@@ -30,6 +30,9 @@ class TrainConfig:
     label_smoothing: float = option(0.0, "labels y become y (1 - x) + x / 2")
 
     # network and loss
+    network: Literal["resnet50", "resnet14"] = option(
+        "resnet50", "resnet14: one block a stage and a quarter of the channels, for rehearsals and studies, never for a benchmark"
+    )
     batch_norm: Literal["local", "synchronised", "frozen"] = option("local", "batch statistics of each rank, of all ranks, or none")
     zero_gamma: bool = option(False, "the last BatchNorm of every block starts at gamma 0")
     prior_bias: bool = option(False, "the last layer starts by predicting every class with its frequency in the train split")

@@ -1,4 +1,4 @@
-"""The jobs of a real run with a toy for a network: tries out a scheduler, a launcher and a file system, and measures nothing.
+"""The jobs of a real run with a small network: tries out a scheduler, a launcher and a file system, and measures nothing.
 
 Command:  srun python -m benchmarks.train --data FILE --config benchmarks/configs/rehearsal.py --output DIR
 Hardware: one rank a node of a virtual cluster, 24 ranks on two CPU cores.
@@ -6,4 +6,4 @@ Hardware: one rank a node of a virtual cluster, 24 ranks on two CPU cores.
 
 from benchmarks.configs import TrainConfig
 
-config = TrainConfig(network="toy", window=32, epochs=2, batch_size=4, warmup_epochs=1, threads=1, groups=1, samples=2)
+config = TrainConfig(network="resnet14", window=32, epochs=2, batch_size=4, warmup_epochs=1, threads=1, groups=1, samples=2)

@@ -10,9 +10,11 @@ import tensorflow as tf
 
 from bigearth.learn.collective import Single, raw
 
-BLOCKS = (3, 4, 6, 3)  # bottleneck blocks of each stage of ResNet-50
+NETWORKS = {  # name -> bottleneck blocks of each stage, width of the first
+    "resnet50": ((3, 4, 6, 3), 64),
+    "resnet14": ((1, 1, 1, 1), 16),  # quick to trace and to train: for rehearsals and studies of recipes, never for a benchmark
+}
 EPSILON = 1e-5
-FEATURES = 2048
 
 
 class SynchronisedBatchNormalization(tf.keras.layers.BatchNormalization):
@@ -38,10 +40,11 @@ class SynchronisedBatchNormalization(tf.keras.layers.BatchNormalization):
         return tf.cast(tf.nn.batch_normalization(x, mean, variance, beta, gamma, self.epsilon), inputs.dtype)
 
 
-class ResNet50:
+class ResNet:
     """The network: patches to logits.
 
     Args:
+        name: one of `NETWORKS`.
         bands: input bands, 12 or 3.
         outputs: number of classes.
         dropout: rate before the last dense layer (0 for none).
@@ -54,6 +57,7 @@ class ResNet50:
         collective: for synchronised BatchNorm.
 
     Attributes:
+        features: channels that the last dense layer sees; 2,048 in ResNet-50.
         variables: every tf.Variable, in an order that is the same in every run.
         trainable: those that the optimizer updates.
         kernels: the convolution kernels (the ones that the paper's L2 term covers).
@@ -62,6 +66,7 @@ class ResNet50:
 
     def __init__(
         self,
+        name: str = "resnet50",
         bands: int = 12,
         outputs: int = 43,
         dropout: float = 0.5,
@@ -77,14 +82,16 @@ class ResNet50:
         self._collective = collective or Single()
         self._policy = tf.keras.mixed_precision.Policy(precision if precision == "float32" else f"mixed_{precision}")
         self._seeds = itertools.count(seed * 1000)  # each layer its own: one seed for all would give equal shapes equal weights
-        self._body = self._build_body(bands, zero_gamma)
+        blocks, width = NETWORKS[name]
+        self.features = 4 * width * 2 ** (len(blocks) - 1)
+        self._body = self._build_body(name, blocks, width, bands, zero_gamma)
         self._head = tf.keras.layers.Dense(
             outputs,
             name="logits",
             kernel_initializer=tf.keras.initializers.RandomNormal(stddev=0.01, seed=next(self._seeds)),
             dtype="float32",
         )
-        self._head.build((None, FEATURES))
+        self._head.build((None, self.features))
         self.variables = raw(list(self._body.variables) + list(self._head.variables))
         self.trainable = raw(list(self._body.trainable_variables) + list(self._head.trainable_variables))
         self.kernels = [v for v in self.trainable if len(v.shape) == 4]
@@ -96,7 +103,7 @@ class ResNet50:
         Args:
             images: (n, H, W, bands) float, normalised; any H and W.
             training: whether BatchNorm uses batch statistics and dropout is on.
-            keep: (n, 2048) bool, the features that dropout leaves; needed for training with dropout.
+            keep: (n, features) bool, the features that dropout leaves; needed for training with dropout.
 
         Returns:
             (n, outputs) float32 logits.
@@ -114,16 +121,16 @@ class ResNet50:
         p = tf.clip_by_value(tf.cast(frequency, tf.float32), 1e-4, 0.99)
         raw([self._head.bias])[0].assign(tf.math.log(p / (1 - p)))
 
-    def _build_body(self, bands, zero_gamma):
+    def _build_body(self, name, stages, width, bands, zero_gamma):
         inputs = tf.keras.Input((None, None, bands), dtype=self._policy.compute_dtype)
-        x = self._convolution(inputs, 64, 7, 2, "stem")
+        x = self._convolution(inputs, width, 7, 2, "stem")
         x = self._activation(self._normalisation(x, "stem"))
         x = tf.keras.layers.MaxPooling2D(3, 2, "same", dtype=self._policy)(x)
-        for stage, blocks in enumerate(BLOCKS):
+        for stage, blocks in enumerate(stages):
             for block in range(blocks):
                 stride = 2 if stage > 0 and block == 0 else 1
-                x = self._bottleneck(x, 64 * 2**stage, stride, block == 0, zero_gamma, f"stage{stage + 1}_block{block + 1}")
-        return tf.keras.Model(inputs, tf.keras.layers.GlobalAveragePooling2D(dtype=self._policy)(x), name="resnet50")
+                x = self._bottleneck(x, width * 2**stage, stride, block == 0, zero_gamma, f"stage{stage + 1}_block{block + 1}")
+        return tf.keras.Model(inputs, tf.keras.layers.GlobalAveragePooling2D(dtype=self._policy)(x), name=name)
 
     def _bottleneck(self, x, width, stride, project, zero_gamma, name):
         shortcut = x

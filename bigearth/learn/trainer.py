@@ -99,8 +99,9 @@ def train(config, store, collective: Single, log: Log) -> Result:
     steps_per_epoch = min(readers["train"].steps, config.steps_per_epoch or math.inf) if config.epochs else 1
 
     # network and optimizer
-    network = resnet.ResNet50(
-        preprocess.channels, classes, config.dropout, config.batch_norm, config.zero_gamma, compute_dtype(config), config.seed, collective
+    network = resnet.ResNet(
+        *(config.network, preprocess.channels, classes, config.dropout, config.batch_norm, config.zero_gamma),
+        *(compute_dtype(config), config.seed, collective),
     )
     train_labels = labels_of(store.classes[store.indices("train")], classes)
     if config.prior_bias:
@@ -302,7 +303,7 @@ def make_train_step(config, preprocess, network, optim, scale, loss_of, collecti
         if config.mixup:
             images, truth = augment.mix_up(images, truth, augment.beta(positions, seed, epoch, config.mixup))
         truth = truth * (1 - config.label_smoothing) + config.label_smoothing / 2
-        keep = augment.random_mask(positions, seed, epoch, resnet.FEATURES, 1 - config.dropout) if config.dropout else None
+        keep = augment.random_mask(positions, seed, epoch, network.features, 1 - config.dropout) if config.dropout else None
 
         with tf.GradientTape() as tape:
             loss = loss_of(truth, network(images, training=True, keep=keep))

@@ -9,7 +9,7 @@ from bigearth.learn.optimizer import is_decayed
 
 @pytest.fixture(scope="module")
 def network():
-    return resnet.ResNet50(bands=12, zero_gamma=True, seed=1)
+    return resnet.ResNet(bands=12, zero_gamma=True, seed=1)
 
 
 def count(variables):
@@ -21,7 +21,7 @@ def test_parameter_count(network):
     body = 25_557_032 - (2048 * 1000 + 1000)
     head = 2048 * 43 + 43
     assert count(network.trainable) == body + (12 - 3) * 7 * 7 * 64 + head == 23_624_363
-    rgb = resnet.ResNet50(bands=3)
+    rgb = resnet.ResNet(bands=3)
     assert count(rgb.trainable) == body + head == 23_596_139
     assert count(network.statistics) == 2 * 26_560  # a mean and a variance for each channel that is normalised
 
@@ -46,17 +46,23 @@ def test_resolution_is_halved_in_the_3x3_convolution(network):
     assert network._body.layers[-2].output.shape[-1] == 2048
 
 
+def test_the_small_network_has_the_same_form():
+    small = resnet.ResNet("resnet14", outputs=19)
+    assert len(small.kernels) == 1 + 4 * 4 and small.features == 512
+    assert small(tf.zeros((2, 32, 32, 12)), training=True, keep=tf.ones((2, 512), tf.bool)).shape == (2, 19)
+
+
 def test_zero_gamma_is_in_the_last_normalisation_of_each_block_alone(network):
     zero = [v.name for v in network.trainable if "gamma" in v.name and not v.numpy().any()]
-    assert len(zero) == sum(resnet.BLOCKS) and all("_3_bn" in name for name in zero)
+    assert len(zero) == 3 + 4 + 6 + 3 and all("_3_bn" in name for name in zero)
 
 
 def test_weights_follow_the_seed_and_no_two_kernels_are_alike(network):
     kernels = [k.numpy() for k in network.kernels]
-    again = resnet.ResNet50(bands=12, seed=1)
+    again = resnet.ResNet(bands=12, seed=1)
     for a, b in zip(kernels, again.kernels):
         np.testing.assert_array_equal(a, b.numpy())
-    assert not np.allclose(kernels[5], resnet.ResNet50(bands=12, seed=2).kernels[5].numpy())
+    assert not np.allclose(kernels[5], resnet.ResNet(bands=12, seed=2).kernels[5].numpy())
     twins = [k for k in kernels if k.shape == (3, 3, 512, 512)]
     assert len(twins) == 3 and not np.allclose(twins[0], twins[1]) and not np.allclose(twins[1], twins[2])
     fan_out = 3 * 3 * 512
@@ -68,7 +74,7 @@ def test_prior_and_dropout_act_on_the_head(network):
     network.set_prior(frequency)
     images = tf.zeros((2, 32, 32, 12))
     np.testing.assert_allclose(tf.sigmoid(network(images, training=False)).numpy()[0], frequency, atol=0.02)
-    nothing = network(images, training=True, keep=tf.zeros((2, resnet.FEATURES), tf.bool))
+    nothing = network(images, training=True, keep=tf.zeros((2, network.features), tf.bool))
     np.testing.assert_allclose(tf.sigmoid(nothing).numpy()[1], frequency, atol=1e-5)
 
 
