@@ -38,9 +38,10 @@ def command(site_file: Path, system: str, options, passed_on: list, report: Path
     action = [] if any(option.split("=")[0] in NOT_RUNNING for option in passed_on) else action
     variables = [("hdf5_file.data", options.data), ("image", options.image)]
     settings = [word for name, value in variables if value for word in ("-S", f"{name}={value}")]
+    environment = "^container$" if options.image else "^(?!container$)"
     tags = [argument for tag in options.tag for argument in ("--tag", f"^{tag}$")]
     files = ["-C", str(site_file), f"--system={system}", "-c", str(CHECKS), "-R", f"--report-file={report}"]
-    return [reframe(), *files, *tags, *settings, *action, *passed_on]
+    return [reframe(), *files, "-p", environment, *tags, *settings, *action, *passed_on]
 
 
 def reframe() -> str:
@@ -73,6 +74,17 @@ def scheduler_present(system: dict) -> None:
             )
 
 
+def image_fits(image: str, system: dict) -> None:
+    """Tries the image here before anything starts; each job tries it again where it runs."""
+    able = [partition for partition in system["partitions"] if "container" in partition["environs"]]
+    if not able:
+        raise SuiteError(f"--image {image}: no partition of {system['name']} has the environment `container`; leave --image out")
+    if shutil.which("apptainer") or any(partition["scheduler"] == "local" for partition in able):
+        done = subprocess.run([CHECKS.parents[1] / "containers" / "check.sh", image], capture_output=True, text=True)
+        if done.returncode != 0:
+            raise SuiteError(done.stderr.strip().replace("error: ", "", 1))
+
+
 def earlier_cases(database: Path, session: dict) -> list:
     """What earlier sessions measured; nothing if this is the first."""
     from . import history
@@ -99,6 +111,8 @@ def main(argv) -> int:
     only_shows = options.list or options.dry_run or any(option.split("=")[0] in NOT_RUNNING for option in passed_on)
     if not only_shows:
         scheduler_present(system)
+        if options.image:
+            image_fits(options.image, system)
     report = RESULTS / "reports" / f"run-{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}.json"
     skipped = run_reframe(command(sites.settings_path(site).absolute(), system["name"], options, passed_on, report))
     if skipped:

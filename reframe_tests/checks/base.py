@@ -37,7 +37,7 @@ class Program(rfm.RunOnlyRegressionTest):
     program = variable(str)
     #: The program's own options.
     options = variable(typ.List[str], value=[])
-    #: Run in this container image: a .sif file, or a name of containers/; empty: natively.
+    #: What the environment `container` runs in: a .sif file, or a name of containers/; empty: the environment's own choice.
     image = variable(str, value="", loggable=True)
     #: Ranks of one node; 0 leaves it to the partition (`ranks_per_node`).
     ranks_per_node = variable(int, value=0, loggable=True)
@@ -61,22 +61,30 @@ class Program(rfm.RunOnlyRegressionTest):
     def python(self) -> str:
         return self.current_environ.extras.get("python", sys.executable)
 
+    @property
+    def image_file(self) -> Optional[str]:
+        """The image that the program runs in; None in a native environment."""
+        own = self.current_environ.extras.get("image")
+        image = own and (self.image or own)
+        return image if not image or image.endswith(".sif") else str(ROOT / "containers" / f"{image}.sif")
+
     @run_before("run", always_last=True)
     def start_program(self):
         """The program's command line, natively or in the image; MPI in the hybrid model: host's launcher, ranks in containers."""
         self.env_vars["PYTHONPATH"] = str(ROOT)
         self.env_vars["BIGEARTH_SYSTEM"] = self.current_partition.fullname
         words = ["-m", self.program, *self.options]
-        if not self.image:
+        if not self.image_file:
             self.executable, self.executable_opts = self.python, words
             return
-        image = self.image if self.image.endswith(".sif") else str(ROOT / "containers" / f"{self.image}.sif")
         shared = Path(self.stagedir).parents[3]  # other checks' stage directories hold this one's data
-        self.prerun_cmds = [*self.prerun_cmds, f"{ROOT}/containers/check.sh {image}"]
+        given = {Path(word).parent for word in self.options if word.startswith("/")}  # e.g. a data file of the user's
+        visible = [ROOT, shared, *sorted(folder for folder in given if not {ROOT, shared} & {folder, *folder.parents})]
+        self.prerun_cmds = [*self.prerun_cmds, f"{ROOT}/containers/check.sh {self.image_file}"]
         self.container_platform = "Apptainer"
-        self.container_platform.image = image
+        self.container_platform.image = self.image_file
         self.container_platform.command = " ".join(["python", *words])
-        self.container_platform.mount_points = [(str(ROOT), str(ROOT)), (str(shared), str(shared))]
+        self.container_platform.mount_points = [(str(folder), str(folder)) for folder in visible]
         self.container_platform.workdir = self.stagedir
         self.container_platform.with_cuda = bool(self.num_gpus_per_node)
 
@@ -183,6 +191,9 @@ class Workload(Program):
     def faults(self):
         """Sentences saying why the record is not to be believed; a subclass adds its own."""
         yield from evidence.common_faults(self.record, self.program.split(".")[-1], self.num_tasks, self.nodes)
+        digest = self.record["provenance"]["image_digest"]
+        if self.image_file and digest not in Path(self.stdout.evaluate()).read_text().split():  # check.sh has said it there
+            yield f"the record's image digest is {digest}, which is not that of {self.image_file}"
 
     def patches(self) -> int:
         """How many patches the work was done on."""

@@ -6,7 +6,7 @@ by those, never by a name:
     features   compute      runs the workloads (a login partition does not)
                gpu          has accelerators
                multinode    jobs of more than one node
-               apptainer    can run the container images
+               apptainer    can run the container images: the partition has the environment `container`
                rehearsal    stands in for another machine: the jobs are real, the speeds and scores mean nothing
     extras     max_nodes           the largest job, in nodes
                ranks_per_node      one rank drives one device; without devices, how many ranks share a node
@@ -29,6 +29,8 @@ PERFLOG_COLUMNS = "%(check_job_completion_time)s|%(check_result)s|%(check_unique
 ENVIRONMENTS = [
     # The Python that runs ReFrame also runs the workloads; a site with modules gives an environment of its own.
     {"name": "native", "features": ["workloads"], "extras": {"python": sys.executable}},
+    # The same programs in a container image: this one, unless `--image` names another.
+    {"name": "container", "features": ["workloads"], "extras": {"image": "cpu"}},
 ]
 
 
@@ -62,7 +64,7 @@ def slurm_partition(
         "launcher": "srun",
         "access": access + ([f"--account={account}"] if account else []),
         "sched_options": {"use_nodes_option": True},
-        "environs": ["native"],
+        "environs": ["native", "container"] if "apptainer" in features else ["native"],
         "max_jobs": 8,
         "time_limit": "2h",  # of checks whose time no reference tells
         "features": features,

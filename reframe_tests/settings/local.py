@@ -22,9 +22,10 @@ site_configuration = configuration(
                 "descr": "processes on this machine",
                 "scheduler": "local",
                 "launcher": "mpirun",
-                "environs": ["native"],
+                "environs": ["native", "container"],
+                "container_platforms": [{"type": "Apptainer", "default": True}],
                 "max_jobs": 1,  # measurements must not share the cores
-                "features": ["compute"],
+                "features": ["compute", "apptainer"],
                 "extras": {"max_nodes": 1, "ranks_per_node": 2, "memory_gb": round(_memory_gb(), 1)},
                 "processor": {"num_cpus": CORES, "num_cpus_per_core": 1, "num_sockets": 1, "num_cpus_per_socket": CORES},
                 "env_vars": [

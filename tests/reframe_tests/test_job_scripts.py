@@ -31,12 +31,12 @@ def reframe(results, site, *options):
 
 def scripts(results, site):
     """name of the test case, as ReFrame displays it -> text of its job script."""
-    done = reframe(results, site, "--dry-run", "-S", "image=v100")
+    done = reframe(results, site, "--dry-run", "-p", "container", "-S", "image=v100")
     assert done.returncode == 0 and "0 failure(s)" in done.stdout, done.stdout
     names = dict(re.findall(r"OK.*?\) (\S.*?) /(\w{8}) @", done.stdout))
     by_hash = {hash_: name for name, hash_ in names.items()}
     found = {}
-    for path in (results / "stage" / site / "gpus" / "native").glob("*/rfm_job.sh"):
+    for path in (results / "stage" / site / "gpus" / "container").glob("*/rfm_job.sh"):
         name = by_hash.get(path.parent.name.rpartition("_")[2], path.parent.name)
         found[name] = path.read_text()
     return found
