@@ -8,9 +8,9 @@ from pathlib import Path
 
 from benchmarks.program import REQUIRED, option
 from bigearth.progress import Progress
-from plots import figure, nodes, results, scaling, tables, training
+from plots import figure, nodes, results, scaling, study, tables, training
 
-PANELS = scaling.PANELS + nodes.PANELS + training.PANELS
+PANELS = scaling.PANELS + nodes.PANELS + training.PANELS + study.PANELS
 
 
 @dataclass

@@ -213,7 +213,7 @@ SECTIONS = (  # id, title, panels
         "Scaling",
         ("fig3_time_per_epoch", "fig4_time_per_epoch", "efficiency", "throughput_per_device", "fig5_training_time", "phases"),
     ),
-    ("accuracy", "Accuracy", ("fig6_f1", "learning_curves", "f1_per_class", "f1_against_support", "samples")),
+    ("accuracy", "Accuracy", ("fig6_f1", "learning_curves", "f1_per_class", "f1_against_support", "batch_study", "samples")),
     ("nodes", "Slow nodes", ("step_time_by_rank",)),
     ("history", "History", (timeline.PANEL.name,)),
 )

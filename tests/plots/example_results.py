@@ -100,3 +100,23 @@ def train(folder, nodes=1, per_node=2, system="local", seed=0, time=None, f1=0.5
     content.update(more)
     record.write(folder / "result.json", **content)
     return folder / "result.json"
+
+
+def batch_study(folder, seeds=3, failed=False):
+    """Writes the record of a batch study as `benchmarks.batch_study` does: F1 of each recipe, batch and bands, a row a seed."""
+    rng = np.random.default_rng(0)
+    means = {("paper", "multispectral", "small"): 0.64, ("paper", "multispectral", "large"): 0.52}
+    means.update({("modern", "multispectral", "small"): 0.66, ("modern", "multispectral", "large"): 0.655, ("modern", "rgb", "small"): 0.6})
+    rows = []
+    for seed in range(seeds):
+        for (recipe, bands, batch), mean in means.items():
+            f1 = mean + 0.01 * rng.standard_normal()
+            row = {"recipe": recipe, "bands": bands, "batch": batch, "seed": seed, "f1_micro": f1, "f1_macro": f1 / 2}
+            rows.append({**row, "time_per_epoch": 20.0, "failure": None})
+    if failed:
+        rows[1].update(f1_micro=0.0, f1_macro=0.0, time_per_epoch=None, failure="error: the loss is nan")
+    folder.mkdir(parents=True, exist_ok=True)
+    content = dict(config={"batch_size": 16, "factor": 16, "seeds": seeds}, metrics={}, ranks=[{"rank": 0, "hostname": "n1"}])
+    provenance = {"system": "local", "start_time": "2026-11-20T03:00:00+00:00", "nodelist": ["n1"], "dataset_digest": "sha256:1"}
+    record.write(folder / "result.json", "batch_study", tables={"runs": rows}, files={}, provenance=provenance, **content)
+    return folder / "result.json"

@@ -14,7 +14,7 @@ import pytest
 from bigearth.errors import InputError
 from plots import figures, results
 from plots.__main__ import main
-from tests.plots.example_results import train
+from tests.plots.example_results import batch_study, train
 
 
 def command(*arguments):
@@ -57,12 +57,13 @@ def test_a_picture_shows_no_number_that_is_not_in_its_table(panel, tmp_path):
     for seed in range(2):
         train(tmp_path / f"a{seed}", seed=seed)
         train(tmp_path / f"b{seed}", seed=seed, nodes=2)
+    batch_study(tmp_path / "study")
     rows, _ = panel.rows(results.load(tmp_path).runs)
     picture = panel.draw(rows)
     allowed = [float(v) for row in rows for v in row.values() if isinstance(v, (int, float))]
     for row in rows:  # the ends of error bars are mean -/+ deviation of one row
-        for mean, deviation in (("mean", "deviation"), ("f1", "f1_deviation")):
-            if math.isfinite(row.get(deviation, math.nan)):
+        for mean, deviation in (("mean", "deviation"), ("f1", "f1_deviation"), ("f1_micro", "deviation")):
+            if mean in row and math.isfinite(row.get(deviation, math.nan)):
                 allowed += [row[mean] - row[deviation], row[mean] + row[deviation]]
     allowed += range(len(rows))  # a class's line in the list of classes
     shown = numbers_in(picture)
