@@ -8,8 +8,9 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks import preflight
-from benchmarks.preflight import FAIL, PASS, WARN, PreflightConfig
+from benchmarks import preflight_facts as look
+from benchmarks import preflight_judgement as judgement
+from benchmarks.preflight_judgement import FAIL, PASS, WARN, PreflightConfig
 from bigearth import store
 
 OPEN_MPI = "Open MPI v4.1.4, package: Debian OpenMPI"
@@ -76,18 +77,18 @@ def failures(rows):
     ],
 )
 def test_launcher_and_library_must_be_of_one_family(environ, size, library, status):
-    launch = preflight.launcher(environ)
+    launch = look.launcher(environ)
     assert launch.size == size
-    verdict = preflight.judge_launch("n1", launch, library)
+    verdict = judgement.judge_launch("n1", launch, library)
     assert verdict["status"] == status
     assert bool(verdict["remedy"]) == (status == FAIL)
 
 
 def test_worlds_of_size_one_are_said():
-    launch = preflight.launcher({"OMPI_COMM_WORLD_SIZE": "8"})
-    verdict = preflight.judge_world("n1", launch, 1)
+    launch = look.launcher({"OMPI_COMM_WORLD_SIZE": "8"})
+    verdict = judgement.judge_world("n1", launch, 1)
     assert verdict["status"] == FAIL and "8 worlds of size 1" in verdict["found"]
-    assert preflight.judge_world("n1", launch, 8)["status"] == PASS
+    assert judgement.judge_world("n1", launch, 8)["status"] == PASS
 
 
 @pytest.mark.parametrize(
@@ -105,12 +106,12 @@ def test_worlds_of_size_one_are_said():
     ],
 )
 def test_kernels_for_an_architecture(capability, built, status):
-    assert preflight.judge_kernels("n1", capability, built, None)["status"] == status
+    assert judgement.judge_kernels("n1", capability, built, None)["status"] == status
 
 
 def test_another_architecture_than_the_partition_says():
-    assert preflight.judge_kernels("n1", (7, 0), V100, "sm_37")["status"] == FAIL
-    assert preflight.judge_kernels("n1", (7, 0), V100, "sm_70")["status"] == PASS
+    assert judgement.judge_kernels("n1", (7, 0), V100, "sm_37")["status"] == FAIL
+    assert judgement.judge_kernels("n1", (7, 0), V100, "sm_70")["status"] == PASS
 
 
 @pytest.mark.parametrize(
@@ -124,7 +125,7 @@ def test_another_architecture_than_the_partition_says():
     ],
 )
 def test_driver_against_cuda(driver, cuda, status):
-    assert preflight.judge_driver("n1", driver, cuda)["status"] == status
+    assert judgement.judge_driver("n1", driver, cuda)["status"] == status
 
 
 def test_devices_are_counted_over_the_ranks_of_a_node():
@@ -134,18 +135,18 @@ def test_devices_are_counted_over_the_ranks_of_a_node():
     config = PreflightConfig(devices_per_node=4)
     shared = ranks([gpus(4)] * 4)  # every rank sees all
     own = ranks([gpus(1, ids=[str(i)]) for i in range(4)])  # every rank sees its own
-    assert not failures(preflight.judge_devices("n1", shared, config)) and not failures(preflight.judge_devices("n1", own, config))
-    assert failures(preflight.judge_devices("n1", own[:3], config)) == [("n1", "devices")]
+    assert not failures(judgement.judge_devices("n1", shared, config)) and not failures(judgement.judge_devices("n1", own, config))
+    assert failures(judgement.judge_devices("n1", own[:3], config)) == [("n1", "devices")]
 
 
 def test_gpus_that_tensorflow_cannot_see():
     hidden = gpus(0, capabilities=[], names=[])
     without_cuda = {**hidden, "kernels": [], "cuda": None}
     for devices, hint in ((hidden, "--nv"), (without_cuda, "v100")):
-        wanted = preflight.judge_devices("n1", [fact(devices=devices)], PreflightConfig(devices_per_node=4))
+        wanted = judgement.judge_devices("n1", [fact(devices=devices)], PreflightConfig(devices_per_node=4))
         assert wanted[0]["status"] == FAIL and hint in wanted[0]["remedy"]
-        assert preflight.judge_devices("n1", [fact(devices=devices)], PreflightConfig())[0]["status"] == WARN
-    assert preflight.judge_devices("n1", [fact()], PreflightConfig())[0]["found"] == "no device"
+        assert judgement.judge_devices("n1", [fact(devices=devices)], PreflightConfig())[0]["status"] == WARN
+    assert judgement.judge_devices("n1", [fact()], PreflightConfig())[0]["found"] == "no device"
 
 
 @pytest.mark.parametrize(
@@ -162,7 +163,7 @@ def test_gpus_that_tensorflow_cannot_see():
     ],
 )
 def test_network_from_the_nccl_log(log, network):
-    assert preflight.network_used(log) == network
+    assert look.network_used(log) == network
 
 
 @pytest.mark.parametrize(
@@ -178,26 +179,26 @@ def test_network_from_the_nccl_log(log, network):
 )
 def test_silent_fall_back_to_sockets(used, cards, network, hosts, status):
     facts = [fact(devices=gpus(4, infiniband=cards), nccl=used)]
-    assert preflight.judge_network("n1", facts, hosts, PreflightConfig(network=network))["status"] == status
+    assert judgement.judge_network("n1", facts, hosts, PreflightConfig(network=network))["status"] == status
 
 
 def test_a_wrong_sum_names_the_rank():
     facts = [fact(0), fact(1, all_reduce={"MPI": True, "Horovod (mpi)": False})]
-    verdict = preflight.judge_all_reduce("n1", facts)
+    verdict = judgement.judge_all_reduce("n1", facts)
     assert verdict["status"] == FAIL and "Horovod (mpi) on rank 1" in verdict["found"]
 
 
 def test_room_of_a_node():
     room = {"scratch": None, "shm": 0.06, "memory": 15.0, "cores": [0, 1]}
     facts = [fact(0, room=room), fact(1, room={**room, "cores": [2, 3]})]
-    assert failures(preflight.judge_room("n1", facts, PreflightConfig(memory_gb=90))) == [
+    assert failures(judgement.judge_room("n1", facts, PreflightConfig(memory_gb=90))) == [
         ("n1", "scratch"),
         ("n1", "shm"),
         ("n1", "memory"),
     ]
-    cores = preflight.judge_room("n1", facts, PreflightConfig(cores_per_node=4))[-1]
+    cores = judgement.judge_room("n1", facts, PreflightConfig(cores_per_node=4))[-1]
     assert (cores["status"], cores["found"]) == (PASS, "4 cores")
-    assert preflight.judge_room("n1", facts, PreflightConfig(cores_per_node=5))[-1]["status"] == FAIL
+    assert judgement.judge_room("n1", facts, PreflightConfig(cores_per_node=5))[-1]["status"] == FAIL
 
 
 def test_the_odd_node_is_named():
@@ -205,12 +206,12 @@ def test_the_odd_node_is_named():
     facts[1]["versions"] = {"tensorflow": "2.11.1", "kernel": "6.1", "image": "sha256:b"}
     facts[2]["versions"] = {**facts[0]["versions"], "kernel": "5.10"}
     facts[2]["clock"] = -3.0
-    rows = preflight.judge(facts, PreflightConfig(nodes=4, image_digest="sha256:a"))
+    rows = judgement.judge(facts, PreflightConfig(nodes=4, image_digest="sha256:a"))
     assert failures(rows) == [("job", "nodes"), ("n2", "versions"), ("n2", "image")]
     assert [(r["host"], r["check"]) for r in rows if r["status"] == WARN and r["check"] != "data"] == [("n3", "clock"), ("n3", "versions")]
     odd = next(r for r in rows if r["check"] == "versions" and r["status"] == FAIL)
     assert "tensorflow 2.11.1" in odd["found"] and "tensorflow 2.15.1" in odd["expected"]
-    text = preflight.table(rows)
+    text = judgement.table(rows)
     assert text.index(FAIL) < text.index(WARN) < text.index(PASS)
     assert "3 nodes" in text  # equal and good: one line
 
@@ -232,11 +233,11 @@ def data(tmp_path):
 
 def test_data_file(data):
     path, digest = data
-    found = preflight.probe_data(str(path))
+    found = look.probe_data(str(path))
     assert found == {"digest": digest, "patches": 4}
-    assert preflight.judge_data("n1", found, PreflightConfig(data_digest=digest))["status"] == PASS
-    assert preflight.judge_data("n1", found, PreflightConfig(data_digest="sha256:0"))["status"] == FAIL
-    assert preflight.judge_data("n1", None, PreflightConfig())["status"] == WARN
+    assert judgement.judge_data("n1", found, PreflightConfig(data_digest=digest))["status"] == PASS
+    assert judgement.judge_data("n1", found, PreflightConfig(data_digest="sha256:0"))["status"] == FAIL
+    assert judgement.judge_data("n1", None, PreflightConfig())["status"] == WARN
 
 
 def test_data_file_with_a_flipped_bit(data):
@@ -245,10 +246,10 @@ def test_data_file_with_a_flipped_bit(data):
     with open(path, "r+b") as file:
         file.seek(offset)
         file.write(np.uint16(8).tobytes())
-    found = preflight.probe_data(str(path))
+    found = look.probe_data(str(path))
     assert "checksum" in found["wrong"] and str(path) in found["wrong"]
-    assert preflight.judge_data("n1", found, PreflightConfig())["status"] == FAIL
-    assert "no such file" in preflight.probe_data(str(path) + ".not")["wrong"]
+    assert judgement.judge_data("n1", found, PreflightConfig())["status"] == FAIL
+    assert "no such file" in look.probe_data(str(path) + ".not")["wrong"]
 
 
 def start(*options, ranks=1, before=""):

@@ -1,0 +1,261 @@
+"""The preflight's judgement: pure functions of what the ranks saw (preflight_facts.py) and of what the job was promised.
+
+Each gives rows {host, check, status, found, expected, remedy}, status PASS, WARN or FAIL; a FAIL always has a remedy.
+"""
+
+import dataclasses
+import re
+import tempfile
+from typing import Literal, Optional
+
+from benchmarks.preflight_facts import Launcher, family
+from benchmarks.program import option
+
+PASS, WARN, FAIL = "PASS", "WARN", "FAIL"
+MINIMUM_DRIVER = {11: (450, 80), 12: (525, 60), 13: (580, 65)}  # NVIDIA, "CUDA Compatibility": by CUDA major version
+
+
+@dataclasses.dataclass(frozen=True)
+class PreflightConfig:
+    output: str = option("results/preflight", "folder for result.json")
+    nodes: Optional[int] = option(None, "nodes the job must have")
+    ranks: Optional[int] = option(None, "ranks the job must have")
+    devices_per_node: int = option(0, "GPUs each node must show")
+    gpu_arch: Optional[str] = option(None, "architecture of those GPUs, e.g. sm_70")
+    network: Literal["any", "infiniband"] = option("any", "what NCCL must use between nodes")
+    data: Optional[str] = option(None, "HDF5 file that the job will read")
+    data_digest: Optional[str] = option(None, "content digest it must have (sha256:...)")
+    image_digest: Optional[str] = option(None, "digest of the image the job must run in (sha256:...)")
+    cores_per_node: int = option(1, "cores each node must offer the job")
+    memory_gb: float = option(2.0, "memory each node must have, GB")
+    scratch: str = option(tempfile.gettempdir(), "folder for node-local temporary files")
+    scratch_gb: float = option(1.0, "free space there, GB")
+    shm_gb: float = option(0.25, "free space in /dev/shm, GB: MPI and NCCL exchange data of one node's ranks there")
+    clock_skew: float = option(0.5, "how far the nodes' clocks may differ, s")
+    time_limit: float = option(30.0, "seconds after which a check that hangs is reported and the job ends")
+
+
+def row(host: str, check: str, status: str, found, expected="", remedy: str = "") -> dict:
+    """One row of the table."""
+    return {"host": host, "check": check, "status": status, "found": str(found), "expected": str(expected), "remedy": remedy}
+
+
+def judge_launch(host: str, launch: Launcher, library: str) -> dict:
+    """Can the launcher and the MPI library agree at all? Asked before MPI_Init, which would abort or quietly start alone."""
+    if launch.size == 1 or family(library) in launch.speaks:
+        return row(host, "launcher", PASS, f"{launch.name}, {family(library)} library")
+    if not launch.speaks:
+        remedy = "start the program with `srun --mpi=pmix` or with the mpirun of the library's family"
+    elif "srun" in launch.name:
+        remedy = "start with `srun --mpi=pmix`"
+    else:
+        remedy = f"load the host's {family(library)} module, or take an image with the host's MPI family"
+    return row(host, "launcher", FAIL, f"{launch.name}, but the MPI library is {family(library)}", "the same MPI family", remedy)
+
+
+def judge_world(host: str, launch: Launcher, size: int) -> dict:
+    """Does MPI's world have as many ranks as the launcher started processes?"""
+    if size == launch.size:
+        return row(host, "world", PASS, f"{size} ranks", f"{launch.size} ranks")
+    found = f"{launch.size} worlds of size 1" if size == 1 else f"a world of size {size}"
+    remedy = (
+        "the MPI (PMI) of the launcher and of the program do not understand each other: use a launcher of the library's family and "
+        "version, and with srun --mpi=pmix; inside an image, pass the launcher's environment through (no --cleanenv)"
+    )
+    return row(
+        host, "world", FAIL, f"{launch.name} started {launch.size} processes and MPI made {found}", f"one world of {launch.size}", remedy
+    )
+
+
+def by_host(facts: list) -> dict:
+    hosts = {}
+    for fact in facts:
+        hosts.setdefault(fact["hostname"], []).append(fact)
+    return hosts
+
+
+def judge_size(facts: list, config: PreflightConfig) -> list:
+    """As many ranks and nodes as the job asked for."""
+    rows = []
+    for what, found, wanted in (("ranks", len(facts), config.ranks), ("nodes", len(by_host(facts)), config.nodes)):
+        if wanted is not None:
+            remedy = "" if found == wanted else f"ask the scheduler for {wanted} {what} and start the program once a rank"
+            rows.append(row("job", what, PASS if found == wanted else FAIL, found, wanted, remedy))
+    return rows
+
+
+def judge_devices(host: str, facts: list, config: PreflightConfig) -> list:
+    """GPU count, architecture against the kernels TensorFlow was built with, and driver against its CUDA version."""
+    seen = {(str(i), capability) for fact in facts for i, capability in zip(fact["devices"]["ids"], fact["devices"]["capabilities"])}
+    first = facts[0]["devices"]
+    count, wanted = len(seen), config.devices_per_node
+    if not count and not wanted and not first["installed"]:
+        return [row(host, "devices", PASS, "no device", "none")]
+    if count >= wanted and count:
+        rows = [row(host, "devices", PASS, f"{count} ({', '.join(sorted(set(first['names'])))})", wanted or "any")]
+    elif not first["kernels"]:
+        status = FAIL if wanted else WARN
+        return [row(host, "devices", status, "a TensorFlow without CUDA", wanted, "use an image with CUDA: v100, k80 or latest")]
+    else:
+        remedy = "ask the scheduler for GPUs, start the image with --nv, and see that `nvidia-smi` lists them inside it"
+        rows = [row(host, "devices", FAIL if wanted else WARN, count, wanted or first["installed"], remedy)]
+    for capability in sorted({c for _, c in seen}):
+        rows.append(judge_kernels(host, capability, first["kernels"], config.gpu_arch))
+    if first["driver"] and first["cuda"]:
+        rows.append(judge_driver(host, first["driver"], first["cuda"]))
+    return rows
+
+
+def judge_kernels(host: str, capability: tuple, built: list, wanted: Optional[str]) -> dict:
+    """Has TensorFlow machine code (sm_XY: same major version, minor not above), or at least PTX (compute_XY: any newer device)?"""
+    name = "sm_{}{}".format(*capability)
+    if wanted and name != wanted:
+        return row(host, "architecture", FAIL, name, wanted, "the node has other GPUs than its partition's settings say")
+
+    def version(text):
+        digits = re.sub(r"\D", "", text.split("_")[-1])
+        return int(digits[:-1]), int(digits[-1])
+
+    have = ", ".join(built)
+    if any(b.startswith("sm_") and version(b)[0] == capability[0] and version(b)[1] <= capability[1] for b in built):
+        return row(host, "architecture", PASS, name, have)
+    if any(b.startswith("compute_") and version(b) <= tuple(capability) for b in built):
+        return row(host, "architecture", WARN, name, have, "only PTX fits: the first start compiles for minutes; take a newer image")
+    return row(
+        host, "architecture", FAIL, name, have, "TensorFlow has no kernels for this GPU: K80 needs the k80 image, V100 v100, newer latest"
+    )
+
+
+def judge_driver(host: str, driver: str, cuda: str) -> dict:
+    needed = MINIMUM_DRIVER.get(int(cuda.split(".")[0]))
+    found = tuple(int(part) for part in driver.split(".")[:2])
+    expected = f"at least {needed[0]}.{needed[1]} for CUDA {cuda}" if needed else f"one for CUDA {cuda}"
+    if needed is None:
+        return row(host, "driver", WARN, driver, expected, "this CUDA version is not in the table: look it up in NVIDIA's release notes")
+    remedy = "" if found >= needed else "update the driver, or use an image with an older CUDA"
+    return row(host, "driver", PASS if found >= needed else FAIL, driver, expected, remedy)
+
+
+def judge_network(host: str, facts: list, hosts: int, config: PreflightConfig) -> dict:
+    """Did NCCL take InfiniBand between nodes, or fall back to sockets without a word?"""
+    if not any(fact["devices"]["ids"] for fact in facts):
+        return row(host, "nccl", PASS, "no device", "none")
+    if hosts == 1:
+        return row(host, "nccl", PASS, "one node: no network in use", config.network)
+    used = next((fact["nccl"] for fact in facts if fact["nccl"]), None)
+    cards = facts[0]["devices"]["infiniband"]
+    if used is None:
+        return row(host, "nccl", WARN, "NCCL named no network", config.network, "run again with NCCL_DEBUG=INFO unset in the environment")
+    if used != "Socket":
+        return row(host, "nccl", PASS, used, config.network)
+    remedy = "check NCCL_IB_DISABLE, `ulimit -l`, and that /dev/infiniband is visible in the image"
+    if cards or config.network == "infiniband":
+        return row(host, "nccl", FAIL, f"sockets (InfiniBand cards: {', '.join(cards) or 'none visible'})", "InfiniBand", remedy)
+    return row(host, "nccl", WARN, "sockets", "InfiniBand where there is one", "no InfiniBand card on this node: expect slow scaling")
+
+
+def judge_all_reduce(host: str, facts: list) -> dict:
+    wrong = [f"{name} on rank {fact['rank']}" for fact in facts for name, right in fact["all_reduce"].items() if not right]
+    if wrong:
+        remedy = "do not trust this node's memory, network or MPI build: take it out of the job and report it"
+        return row(host, "all-reduce", FAIL, "wrong sum: " + ", ".join(wrong), "the exact sum", remedy)
+    return row(host, "all-reduce", PASS, "right: " + ", ".join(facts[0]["all_reduce"]))
+
+
+def judge_data(host: str, found: Optional[dict], config: PreflightConfig) -> dict:
+    if found is None:
+        return row(host, "data", WARN, "not looked at", "a file", "give --data FILE, the file that the job will read")
+    if "wrong" in found:
+        return row(host, "data", FAIL, found["wrong"], config.data_digest or "a complete file", "copy or make the file again")
+    if config.data_digest and found["digest"] != config.data_digest:
+        return row(
+            host, "data", FAIL, found["digest"], config.data_digest, "this is another data set: give the right --data or --data-digest"
+        )
+    return row(host, "data", PASS, f"{found['patches']} patches, {found['digest'][:19]}", (config.data_digest or "complete")[:19])
+
+
+def judge_room(host: str, facts: list, config: PreflightConfig) -> list:
+    """Scratch, /dev/shm, memory and cores of one node."""
+    room = facts[0]["room"]
+    cores = len({core for fact in facts for core in fact["room"]["cores"]})
+    checks = (
+        ("scratch", room["scratch"], config.scratch_gb, "GB", f"free space in {config.scratch}, or give --scratch another folder"),
+        ("shm", room["shm"], config.shm_gb, "GB", "clean /dev/shm, or start the node's container engine with a larger one"),
+        ("memory", room["memory"], config.memory_gb, "GB", "ask the scheduler for more memory (--mem), or correct the site's settings"),
+        ("cores", cores, config.cores_per_node, "cores", "ask the scheduler for more CPUs a task and check the binding"),
+    )
+    rows = []
+    for name, found, wanted, unit, remedy in checks:
+        short = found is None or found < wanted
+        shown = "not writable" if found is None else f"{found:.3g} {unit}"
+        rows.append(row(host, name, FAIL if short else PASS, shown, f"at least {wanted:g} {unit}", remedy if short else ""))
+    return rows
+
+
+def judge_clock(host: str, offset: float, limit: float) -> dict:
+    late = abs(offset) > limit
+    return row(
+        host,
+        "clock",
+        WARN if late else PASS,
+        f"{offset:+.3f} s",
+        f"within {limit:g} s",
+        "check the node's time service (chrony, ntpd)" if late else "",
+    )
+
+
+def judge_versions(facts: list, config: PreflightConfig) -> list:
+    """Every node like the first; kernel and processor may differ, but are said. And the image must be the one that was asked for."""
+    rows = []
+    reference = facts[0]["versions"]
+    for host, members in by_host(facts).items():
+        other = {key for fact in members for key in {**reference, **fact["versions"]} if fact["versions"].get(key) != reference.get(key)}
+        if other:
+            status = WARN if other <= {"kernel", "processor"} else FAIL
+            found = "; ".join(f"{key} {members[0]['versions'].get(key)}" for key in sorted(other))
+            expected = "; ".join(f"{key} {reference.get(key)}" for key in sorted(other))
+            rows.append(
+                row(
+                    host,
+                    "versions",
+                    status,
+                    found,
+                    f"as on {facts[0]['hostname']}: {expected}",
+                    "use the same image and code on every node",
+                )
+            )
+        else:
+            rows.append(row(host, "versions", PASS, f"{len(reference)} equal", f"as on {facts[0]['hostname']}"))
+        image = members[0]["versions"].get("image")
+        if config.image_digest and image != config.image_digest:
+            rows.append(row(host, "image", FAIL, image or "no image", config.image_digest, "start the job in the image with that digest"))
+    return rows
+
+
+def judge(facts: list, config: PreflightConfig) -> list:
+    """All rows for the gathered facts, host by host."""
+    rows = judge_size(facts, config)
+    hosts = by_host(facts)
+    for host, members in hosts.items():
+        rows += judge_devices(host, members, config)
+        rows.append(judge_network(host, members, len(hosts), config))
+        rows.append(judge_all_reduce(host, members))
+        rows.append(judge_data(host, members[0]["data"], config))
+        rows += judge_room(host, members, config)
+        rows.append(judge_clock(host, members[0]["clock"], config.clock_skew))
+    return rows + judge_versions(facts, config)
+
+
+def table(rows: list) -> str:
+    """The table as text: what fails first; a check that passes alike on several hosts is one line."""
+    grouped = {}
+    for line in rows:
+        key = (line["status"], line["check"], line["found"], line["expected"], line["remedy"])
+        grouped.setdefault(key, []).append(line["host"])
+    lines = [f"{'':4}  {'check':12}  {'host':16}  {'found':44}  expected"]
+    for (status, check, found, expected, remedy), hosts in sorted(grouped.items(), key=lambda item: [FAIL, WARN, PASS].index(item[0][0])):
+        host = hosts[0] if len(hosts) == 1 else f"{len(hosts)} nodes" if status == PASS else ",".join(hosts)
+        lines.append(f"{status:4}  {check:12}  {host:16}  {found:44}  {expected}".rstrip())
+        if remedy:
+            lines.append(f"{'':20}-> {remedy}")
+    return "\n".join(lines)
