@@ -10,6 +10,8 @@ from .. import catalogue
 from .base import Workload
 from .data import NeedsData
 
+USABLE = 0.9  # of a node's memory: the kernel keeps some, and GB is read as GiB here and there
+
 
 @rfm.simple_test
 class preflight(NeedsData, Workload):
@@ -27,7 +29,12 @@ class preflight(NeedsData, Workload):
         self.options = ["--output", ".", "--data", self.file.path, "--nodes", str(self.nodes), "--ranks", str(self.num_tasks)]
         if "rehearsal" in self.current_partition.features:
             self.options += ["--time-limit", "600"]  # many nodes share this machine's cores
-        elif extras.get("devices_per_node"):
+            return
+        cores = self.num_tasks_per_node * extras.get("cores_per_rank", 1)
+        self.options += ["--cores-per-node", str(min(cores, self.current_partition.processor.num_cpus or cores))]
+        if extras.get("memory_gb"):
+            self.options += ["--memory-gb", f"{USABLE * extras['memory_gb']:.3g}"]
+        if extras.get("devices_per_node"):
             self.options += ["--devices-per-node", str(extras["devices_per_node"]), "--gpu-arch", extras["gpu_arch"]]
             self.options += ["--network", extras["network"]] if self.nodes > 1 else []
 

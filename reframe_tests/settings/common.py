@@ -10,6 +10,7 @@ by those, never by a name:
                rehearsal    stands in for another machine: the jobs are real, the speeds and scores mean nothing
     extras     max_nodes           the largest job, in nodes
                ranks_per_node      one rank drives one device; without devices, how many ranks share a node
+               cores_per_rank, memory_gb  what the preflight must find of a node's cores and memory
                devices_per_node, device_memory_gb, gpu_arch, network (what NCCL must use: infiniband or any)
                config, small_config  files of benchmarks/configs/ for the training checks (default: paper, local)
                max_time_s          the queue's limit for one job

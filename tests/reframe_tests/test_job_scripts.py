@@ -99,7 +99,8 @@ def test_accuracy_trains_on_the_input_it_names(juwels, input, option):
 
 
 def test_preflight_knows_what_the_partition_promises(juwels):
-    assert "--devices-per-node 4 --gpu-arch sm_70 --network infiniband" in juwels["preflight %nodes=2"]
+    script = juwels["preflight %nodes=2"]
+    assert "--cores-per-node 40 --memory-gb 173 --devices-per-node 4 --gpu-arch sm_70 --network infiniband" in script
 
 
 def test_list_is_quick_and_needs_no_tensorflow(tmp_path):
