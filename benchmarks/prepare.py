@@ -12,6 +12,8 @@ import os
 
 os.environ.setdefault("H5PY_ALWAYS_USE_MPI", "1")  # Debian's h5py takes its MPI build only when told to, or under mpirun
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a rank is a core
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 
 import dataclasses
 import resource

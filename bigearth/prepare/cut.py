@@ -1,7 +1,7 @@
 """Cuts patches out of tiles by their coordinates: the same pixels as `gdal_translate -projwin` on the same bands."""
 
 import itertools
-from typing import Iterator, NamedTuple, Optional
+from typing import Iterator, NamedTuple
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from bigearth.prepare.work import Block, Clock
 
 GRID = 60  # metres: patch corners lie on the coarsest band's pixels
 SIDE = bands.patch_size(10)
-STRIP = 9  # patch columns that are read at once: about one column of JP2 blocks of 1024 pixels
+STRIP = 9  # patch columns that are read at once: about one column of JP2 blocks of 1024 pixels, and three of DSen2's cores
 PIECE = 64  # patches that are handed on at once: 32 MB
 
 
@@ -80,23 +80,25 @@ class TileSource:
         return cuts
 
     def blocks(self) -> list:
-        """A block a column of patches in a tile, tiles by name, columns from west to east."""
+        """A block a row of patches in a strip; tiles by name, their strips from west to east, rows from north to south."""
         found = []
         for group, path in enumerate(sorted(self._members)):
-            columns = {}
+            west = min(self._entries[position].ulx for position in self._members[path])
+            rows = {}
             for position in self._members[path]:  # ascending
-                columns.setdefault(self._entries[position].ulx, []).append(position)
-            found += [Block(group, path, np.array(positions)) for _, positions in sorted(columns.items())]
+                entry = self._entries[position]
+                rows.setdefault(((entry.ulx - west) // (STRIP * bands.PATCH_METRES), -entry.uly), []).append(position)
+            found += [Block(group, (path, strip), np.array(positions)) for (strip, _), positions in sorted(rows.items())]
         return found
 
     def pieces(self, blocks: list, clock: Clock) -> Iterator[tuple]:
         """Yields (positions, arrays), at most `PIECE` patches at a time, all from one strip of a tile."""
-        for path, members in itertools.groupby(blocks, key=lambda block: block.key):
+        for path, of_tile in itertools.groupby(blocks, key=lambda block: block.key[0]):
             with clock("read"):
                 tile = tiles.Tile(path)
-            cuts = self._cuts(tile, sorted(position for block in members for position in block.positions))
-            for number in sorted({cut.column // (STRIP * SIDE) for cut in cuts}):
-                yield from self._strip(tile, [cut for cut in cuts if cut.column // (STRIP * SIDE) == number], clock)
+            for _, of_strip in itertools.groupby(of_tile, key=lambda block: block.key):
+                positions = sorted(position for block in of_strip for position in block.positions)
+                yield from self._strip(tile, self._cuts(tile, positions), clock)
 
     def _strip(self, tile: tiles.Tile, cuts: list, clock: Clock) -> Iterator[tuple]:
         """Reads the least window that holds some patches (and what their super-resolution needs), and cuts them out."""
@@ -137,17 +139,18 @@ def _patches(window: np.ndarray, cuts: list, left: int, top: int, scale: int) ->
     return result
 
 
-def _product(products: dict, entry) -> Optional[str]:
+def _product(products: dict, entry) -> str:
     """The path of the one product that a patch is to be cut from.
 
     Raises:
         InputError: there is none, or there are two.
     """
-    found = products.get(tiles.scene_of(entry.tile, f"patch {entry.name}"), [])
+    found = products.get(tiles.scene_of(entry.tile, f"patch {entry.name}"), ())
     if len(found) != 1:
-        what = "no product" if not found else f"two tiles, {found[0]} and {found[1]},"
+        folder = next(iter(products.values()))[0].parent
+        what = f"two tiles, {found[0].name} and {found[1].name}, claim patch" if found else "no product for patch"
         raise InputError(
-            f"patch {entry.name}: {what} for its tile {entry.tile}; expected one Level-2A product of that mission, time, orbit and tile; "
-            + ("add it to the folder of tiles" if not found else "remove one of them from the folder of tiles")
+            f"{folder}: {what} {entry.name} of {entry.tile}; expected one Level-2A product of that mission, time, orbit and tile; "
+            + ("remove one of them" if found else "add it")
         )
     return str(found[0])

@@ -5,7 +5,7 @@
 
 `tile` is the Sentinel-2 product it lies in (BigEarthNet's `tile_source`, a Level-1C name, or the Level-2A one), ulx and uly are its
 upper left corner in metres of the UTM zone `epsg`, labels are CORINE labels joined by "|", split is train, val, test or nothing.
-The list of an archive:
+Columns may be in any order, and `split` may be left out; blank lines are passed over. The list of an archive:
 
     python -m bigearth.prepare.patchlist --archive BigEarthNet-v1.0 --out patches.csv
 """
@@ -21,6 +21,7 @@ from bigearth import nomenclature
 from bigearth.errors import InputError, disk_error
 from bigearth.prepare import archive, command
 from bigearth.prepare.selection import NO_SPLIT, PATCH_NAME, find_splits
+from bigearth.prepare.tile import scene_of
 from bigearth.store import SPLITS
 
 COLUMNS = ("patch", "tile", "epsg", "ulx", "uly", "labels", "split")
@@ -53,19 +54,29 @@ def read(path) -> list:
     Raises:
         InputError: the file cannot be read, a line is malformed, a label is unknown, or a patch name comes twice.
     """
-    entries, lines = [], {}
+    entries, first = [], {}
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file)
-            if tuple(next(reader, ())) != COLUMNS:
+            header = [column.strip().lower() for column in next(reader, ())]
+            if sorted(header) not in (sorted(COLUMNS), sorted(set(COLUMNS) - {"split"})):
                 raise InputError(f"{path}, line 1: another header; expected {','.join(COLUMNS)}; see docs/preparation.md")
-            for line, row in enumerate(reader, 2):
-                entry = _entry(row, f"{path}, line {line}")
-                if entry.name in lines:
-                    raise InputError(
-                        f"{path}, line {line}: patch {entry.name} is in line {lines[entry.name]} too; expected every name once; delete one of them"
+            for row in reader:
+                if not any(cell.strip() for cell in row):
+                    continue
+                where = f"{path}, line {reader.line_num}"
+                if len(row) != len(header):
+                    raise InputError(f"{where}: {len(row)} columns; expected {len(header)}, {','.join(header)}; correct the line")
+                entry = _entry(dict(zip(header, (cell.strip() for cell in row))), where)
+                if entry.name in first:
+                    line, tile = first[entry.name]
+                    what = (
+                        f"is in line {line} too"
+                        if tile == entry.tile
+                        else f"is claimed by two tiles, {tile} in line {line} and {entry.tile}"
                     )
-                lines[entry.name] = line
+                    raise InputError(f"{where}: patch {entry.name} {what}; expected every name once; delete one of the lines")
+                first[entry.name] = reader.line_num, entry.tile
                 entries.append(entry)
     except OSError as error:
         raise disk_error(path, "read the list of patches", error) from error
@@ -76,20 +87,19 @@ def read(path) -> list:
     return entries
 
 
-def _entry(row: list, where: str) -> Entry:
-    if len(row) != len(COLUMNS):
-        raise InputError(f"{where}: {len(row)} columns; expected {len(COLUMNS)}, {','.join(COLUMNS)}; correct the line")
-    name, tile, *numbers, labels, split = (cell.strip() for cell in row)
+def _entry(row: dict, where: str) -> Entry:
+    name, tile, split = row["patch"], row["tile"], row.get("split") or "none"
     if not PATCH_NAME.fullmatch(name):
         raise InputError(f"{where}: {name!r} is not a patch name; expected one such as S2A_MSIL2A_20170613T101031_87_48; correct the line")
+    scene_of(tile, where)
     try:
-        epsg, ulx, uly = (int(number) for number in numbers)
+        epsg, ulx, uly = (int(row[column]) for column in ("epsg", "ulx", "uly"))
     except ValueError as error:
         raise InputError(f"{where}: epsg, ulx or uly of {name} is not a whole number ({error}); correct the line") from error
-    split = split or "none"
     if split not in SPLITS:
         raise InputError(f"{where}: split of {name} is {split!r}; expected train, val, test or nothing; correct the line")
-    return Entry(name, tile, epsg, ulx, uly, nomenclature.binarise(labels.split("|"), where), split)
+    labels = [label.strip() for label in row["labels"].split("|")] if row["labels"] else []
+    return Entry(name, tile, epsg, ulx, uly, nomenclature.binarise(labels, where), split)
 
 
 def write(path, entries: Iterable[Entry]) -> None:

@@ -1,29 +1,27 @@
 """What each way of sharing out would cost, before anything is run."""
 
 import csv
+import math
 from pathlib import Path
 from typing import Optional
 
 import numpy as np
 
 from bigearth.errors import InputError, disk_error
-from bigearth.prepare import partition, patchlist
+from bigearth.prepare import cut, partition, patchlist, tile
 from bigearth.prepare.work import Block, share_out
 
 REAL_TILES = Path(__file__).with_name("tiles_125.csv")  # patches a tile of BigEarthNet v1.0, from its public metadata
 
 
 def blocks_of_list(path) -> list:
-    """Blocks (a patch column of a tile each) of a list of patches; positions are counted, not places in a file."""
-    columns = {}
-    for entry in patchlist.read(path):
-        columns.setdefault((entry.tile, entry.ulx), []).append(len(columns))
-    groups = {tile: i for i, tile in enumerate(sorted({tile for tile, _ in columns}))}
-    return [Block(groups[key[0]], None, np.array(columns[key])) for key in sorted(columns)]
+    """The blocks of a list of patches, as of `cut.TileSource`; the tiles themselves are not needed."""
+    entries = patchlist.read(path)
+    return cut.TileSource({tile.scene_of(entry.tile, path): [Path(entry.tile)] for entry in entries}, entries).blocks()
 
 
 def blocks_of_table(path) -> list:
-    """Blocks of a table with the columns tile, patches, hmin, hmax; a tile's patches are spread evenly over its columns hmin to hmax.
+    """Blocks of a table with the columns tile and patches; a tile's patches are spread evenly over the fewest blocks that can hold them.
 
     Raises:
         InputError: the file cannot be read or lacks a column.
@@ -32,14 +30,12 @@ def blocks_of_table(path) -> list:
     try:
         with open(path, newline="") as file:
             for group, row in enumerate(csv.DictReader(file)):
-                patches, width = int(row["patches"]), int(row["hmax"]) - int(row["hmin"]) + 1
-                blocks += [Block(group, None, part) for part in np.array_split(np.arange(patches), width)]
+                patches = int(row["patches"])
+                blocks += [Block(group, None, part) for part in np.array_split(np.arange(patches), math.ceil(patches / cut.STRIP))]
     except OSError as error:
         raise disk_error(path, "read the table of tiles", error) from error
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{path}: not a table of tiles ({error!r}); expected a CSV file with the columns tile, patches, hmin, hmax"
-        ) from error
+        raise InputError(f"{path}: not a table of tiles ({error!r}); expected a CSV file with the columns tile and patches") from error
     return blocks
 
 

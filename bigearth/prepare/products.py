@@ -262,7 +262,7 @@ def write_all(folder: Path, count: int, size: int, seed: int, processes: int) ->
                 name = f"{product.tile.prefixes[0]}_{h}_{v}"
                 corner = (x + h * bands.PATCH_METRES, y - v * bands.PATCH_METRES)
                 entries.append(patchlist.Entry(name, product.name, epsg, *corner, classes, "none"))
-        pool.close()  # let the processes end by themselves: terminating waits for ever where SIGTERM is caught
+        pool.close()  # let the processes end by themselves: terminating waits for ever where SIGTERM is ignored
         pool.join()
     splits = geography.draw_splits(len(entries), np.random.default_rng((seed, 4)))
     entries = [entry._replace(split=split) for entry, split in zip(sorted(entries, key=lambda e: e.name), splits)]

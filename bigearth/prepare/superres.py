@@ -16,7 +16,7 @@ from bigearth.errors import InputError
 
 SCALE = 2000.0  # digital numbers that are 1 to the network
 CORE = 360  # pixels of 10 m: three patches, six 60 m pixels times ten
-BORDER = 24  # at least 14 for the network and 3 for the interpolation of 60 m pixels, and whole 60 m pixels
+BORDER = 18  # 14 for the network and 3 for the interpolation of 60 m pixels, and whole 60 m pixels
 BLOCKS, FILTERS = 6, 128
 PARAMETERS = {20: 1_789_574, 60: 1_787_266}
 # The orders of the 10 m bands that the two published networks were measured to take (docs/preparation.md).

@@ -221,7 +221,7 @@ def write_archive(out, count: int, seed: int, processes: int) -> list:
         with multiprocessing.Pool(processes) as pool, Progress(count, "synthesis", "patches") as progress:
             for _ in pool.imap_unordered(_draw, tasks, chunksize=16):
                 progress.update(1)
-            pool.close()  # let the processes end by themselves: terminating waits for ever where SIGTERM is caught
+            pool.close()  # let the processes end by themselves: terminating waits for ever where SIGTERM is ignored
             pool.join()
         for split in geography.SPLIT_SHARES:
             write_list(folder / f"{split}.csv", patches, split)

@@ -56,15 +56,19 @@ def scene_of(product: str, where) -> Scene:
 def find_products(folder) -> dict:
     """Scene -> paths of its Level-2A products in a folder, or of its Level-1C ones where there is no other.
 
+    Args:
+        folder: holds products, or is one itself.
+
     Raises:
         InputError: the folder cannot be read or holds no product.
     """
+    folder = Path(folder)
     levels = {"2A": {}, "1C": {}}
     try:
-        for name in sorted(os.listdir(folder)):
-            match = _PRODUCT.fullmatch(name)
+        for path in [folder] if _PRODUCT.fullmatch(folder.name) else sorted(folder.iterdir()):
+            match = _PRODUCT.fullmatch(path.name)
             if match:
-                levels[match[2]].setdefault(scene_of(name, folder), []).append(Path(folder) / name)
+                levels[match[2]].setdefault(scene_of(path.name, folder), []).append(path)
     except OSError as error:
         raise disk_error(folder, "read the folder of tiles", error) from error
     if not levels["2A"] and not levels["1C"]:

@@ -41,11 +41,11 @@ def test_real_tiles_on_72_ranks():
     loads = plan.loads(blocks, 72)
     assert {method: int(load.sum()) for method, load in loads.items()} == dict.fromkeys(partition.METHODS, 590_326)
     found = {method: partition.imbalance(load.tolist()) for method, load in loads.items()}
-    assert found["blocks"] <= 1.02 < found["longest"] < found["snake"]
+    assert found["blocks"] <= 1.01 < found["longest"] < found["snake"]
 
 
 def test_plan_in_seconds():
     text = plan.table(plan.blocks_of_table(plan.REAL_TILES), 72, 100.0)
     assert "590326 patches in 125 tiles on 72 ranks" in text
     assert len([line for line in text.splitlines() if line[:4].strip().isdigit()]) >= 72
-    assert "82.7" in text  # 8,272 patches at 100 a second
+    assert "82.1" in text  # 8,206 patches at 100 a second

@@ -20,7 +20,7 @@ def read(tmp_path, *lines):
 
 def test_labels_with_commas_survive(tmp_path):
     labels = ["Land principally occupied by agriculture, with significant areas of natural vegetation", "Transitional woodland/shrub"]
-    entry = patchlist.Entry(NAME, "tile", 32633, 404400, 5342400, nomenclature.binarise(labels, "here"), "none")
+    entry = patchlist.Entry(NAME, LINE.split(",")[1], 32633, 404400, 5342400, nomenclature.binarise(labels, "here"), "none")
     patchlist.write(tmp_path / "list.csv", [entry, entry._replace(name=NAME[:-1] + "9", split="test")])
     first, second = patchlist.read(tmp_path / "list.csv")
     assert first[:5] == entry[:5] and np.array_equal(first.classes, entry.classes)
@@ -38,7 +38,10 @@ def test_list_of_an_archive(archive, tmp_path):
 @pytest.mark.parametrize(
     "lines, sentence",
     [
-        ((LINE, LINE), f"line 3: patch {NAME} is in line 2 too"),
+        ((LINE, "", LINE), f"line 4: patch {NAME} is in line 2 too"),
+        ((LINE, LINE.replace("T33UUP", "T33UUQ")), f"line 3: patch {NAME} is claimed by two tiles, .*T33UUP.* in line 2 and .*T33UUQ"),
+        ((LINE.replace("S2A_MSIL1C", "tile"),), "line 2: 'tile_.*' is not the name of a Sentinel-2 product"),
+        ((LINE.replace("Pastures|Mixed forest", ""),), "line 2: no label"),
         ((LINE.replace("404400", "x"),), "line 2: epsg, ulx or uly"),
         ((LINE.replace("Pastures", "Lawn"),), "line 2: unknown label 'Lawn'"),
         ((LINE.replace("val", "valid"),), "split of .* is 'valid'"),
@@ -50,6 +53,18 @@ def test_list_of_an_archive(archive, tmp_path):
 def test_bad_lists(tmp_path, lines, sentence):
     with pytest.raises(InputError, match=sentence):
         read(tmp_path, *lines)
+
+
+def test_lists_from_elsewhere(tmp_path):
+    path = tmp_path / "list.csv"
+    expected = read(tmp_path, LINE)[0]
+    columns = dict(zip(patchlist.COLUMNS, LINE.split(",")))
+    for order in (patchlist.COLUMNS[::-1], [name for name in patchlist.COLUMNS if name != "split"]):
+        lines = (", ".join(order).title(), "", ", ".join(columns[name] for name in order), " ,", "")
+        path.write_bytes("\r\n".join(lines).encode("utf-8-sig"))
+        (entry,) = patchlist.read(path)
+        assert entry[:5] == expected[:5] and np.array_equal(entry.classes, expected.classes)
+        assert entry.split == ("val" if "split" in order else "none")
 
 
 def test_other_files(tmp_path):

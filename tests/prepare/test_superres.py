@@ -74,7 +74,7 @@ def test_a_part_of_a_tile_is_enough(network, monkeypatch):
     monkeypatch.setattr(bands, "PATCH_METRES", 600)
     native, one = scene(180), [cut.Cut(0, 120, 60)]
     left, top, right, bottom = model.window(one, 180, 180)
-    assert (left, top, right, bottom) == (96, 36, 180, 144)
+    assert (left, top, right, bottom) == (102, 42, 180, 138)
     part = {r: image[top * 10 // r : bottom * 10 // r, left * 10 // r : right * 10 // r] for r, image in native.items()}
     from_part = model.restore(part, (left, top), (180, 180), one)[60 - top : 120 - top, 120 - left : 180 - left]
     from_all = model.restore(native, (0, 0), (180, 180), one)[60:120, 120:180]

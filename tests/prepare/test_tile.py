@@ -53,10 +53,11 @@ def test_nothing_below_zero_after_the_offset(tmp_path, make_product):
     assert np.array_equal(window[..., 0], np.maximum(pixels["B02"].astype(int) - 1000, 0))
 
 
-def test_blocks_are_columns_of_a_tile(tmp_path, make_product):
+def test_blocks_are_rows_of_strips(tmp_path, make_product):
     make_product(tmp_path, 480)
-    source = cut.TileSource(tile.find_products(tmp_path), [entry(2, 1), entry(0, 3), entry(0, 1)])
-    assert [(b.group, b.positions.tolist()) for b in source.blocks()] == [(0, [1, 2]), (0, [0])]
+    entries = [entry(2, 1), entry(10, 0), entry(0, 1), entry(0, 3), entry(0, 0)]
+    source = cut.TileSource(tile.find_products(tmp_path), entries)
+    assert [(b.group, b.positions.tolist()) for b in source.blocks()] == [(0, [4]), (0, [0, 2]), (0, [3]), (0, [1])]
 
 
 def band(path, name):
@@ -114,7 +115,7 @@ def test_level_and_offset_in_the_metadata(tmp_path, make_product):
         (entry(0, -1), "lies outside"),
         (entry(0, 0, epsg=32634), "in EPSG:32633, but its patch .* is in EPSG:32634"),
         (entry(0, 0, shift=10), "off the tile's grid"),
-        (entry(0, 0, product=L1C.replace("T33UUP", "T33UUQ")), "no product for its tile"),
+        (entry(0, 0, product=L1C.replace("T33UUP", "T33UUQ")), "no product for patch"),
         (entry(0, 0, product="tile 5"), "not the name of a Sentinel-2 product"),
     ],
 )
@@ -127,8 +128,13 @@ def test_patches_that_do_not_fit(tmp_path, make_product, bad, sentence):
 def test_two_tiles_that_claim_one_patch(tmp_path, make_product):
     make_product(tmp_path, 120, "0205")
     make_product(tmp_path, 120, "0500", -1000)
-    with pytest.raises(InputError, match="two tiles, .*N0205.* and .*N0500.*, for its tile"):
+    with pytest.raises(InputError, match="two tiles, .*N0205.* and .*N0500.*, claim patch"):
         extract(tmp_path, [entry(0, 0)])
+
+
+def test_the_folder_may_be_the_product_itself(tmp_path, make_product):
+    path, _ = make_product(tmp_path, 120)
+    assert tile.find_products(f"{path}/") == tile.find_products(tmp_path) == {tile.scene_of(path.name, "here"): [path]}
 
 
 def test_folder_without_products(tmp_path):
