@@ -5,6 +5,7 @@
 #   --output DIR          where NAME.sif and NAME.json go (default: containers)
 #   --bootstrap docker    start from a Docker image instead of debootstrap; --from IMAGE says which
 #   --mirror URL          Debian mirror (default: the one apt uses here); a dated snapshot mirror makes a build repeatable for ever
+#   --wheel FILE          Horovod compiled before for the same versions (ci/bootstrap.sh keeps one): spares 5 minutes; only for cpu
 #   --sign KEY.pem        sign it with the site's private key
 #   --verify KEY.pem      build nothing: check NAME.sif against the site's public key
 #   --force               build again though nothing changed
@@ -21,14 +22,14 @@ digest() { sha256sum | cut -c1-64; }
 
 read_options() {
     name=${1:-}; shift || true
-    output=containers bootstrap=debootstrap from='' mirror='' sign='' verify='' force=''
+    output=containers bootstrap=debootstrap from='' mirror='' wheel='' sign='' verify='' force=''
     while [ $# -gt 0 ]; do
         case $1 in
             --force) force=1; shift ;;
-            --output|--bootstrap|--from|--mirror|--sign|--verify)
-                [ $# -gt 1 ] || die "command line: $1 needs a value; \`head -16 containers/build.sh\` explains the options"
+            --output|--bootstrap|--from|--mirror|--wheel|--sign|--verify)
+                [ $# -gt 1 ] || die "command line: $1 needs a value; \`head -13 containers/build.sh\` explains the options"
                 printf -v "${1#--}" %s "$2"; shift 2 ;;
-            *) die "command line: unknown option $1; \`head -16 containers/build.sh\` lists the options" ;;
+            *) die "command line: unknown option $1; \`head -13 containers/build.sh\` lists the options" ;;
         esac
     done
     local known; known=$(basename -s .conf -a containers/*.conf | xargs)
@@ -81,7 +82,8 @@ version_of() { awk -F'[= ]+' -v name="^($1)\$" '$1 ~ name { print $2; exit }' "$
 # What each layer is made of, as a digest: the key that it is kept under.
 gather_inputs() {
     work=$(mktemp -d); inputs=$work/inputs
-    trap 'rm -rf "$work" "$cache/images/.partial-$$.sif"' EXIT
+    ready=$output/.$name-$$
+    trap 'rm -rf "$work" "$cache/images/.partial-$$.sif" "$ready".*' EXIT
     mkdir "$inputs"
     merged_lock >"$inputs/requirements.txt"
     cp containers/{apt-packages.txt,horovod-cuda.sed,selftest.py,materials.py} "$inputs/"
@@ -90,7 +92,13 @@ gather_inputs() {
                   awk '/^[a-z]/ { keep = /^(horovod|tensorflow|tensorflow-cpu|nvidia-nccl.*)==/ } keep' "$inputs/requirements.txt"; } | digest)
     key=$({ echo "$base_key $wheel_key $name"; cat containers/image.def "$inputs"/*; } | digest)
     base=$cache/images/base-${base_key:0:16}.sif
-    wheel=wheel-${wheel_key:0:16}
+    if [ -n "$wheel" ]; then
+        local version; version=$(version_of horovod)
+        [[ -r $wheel && $(basename "$wheel") == horovod-$version-*-linux_x86_64.whl && $CUDA_ARCHS = none ]] ||
+            die "$wheel: not a readable wheel of Horovod $version without CUDA, as ci/bootstrap.sh keeps one for cpu; leave --wheel out to have Horovod compiled"
+        wheel_key=$(digest <"$wheel")
+    fi
+    wheel_folder=wheel-${wheel_key:0:16}
     image=$cache/images/$name-${key:0:16}.sif
 }
 
@@ -100,7 +108,7 @@ layer() {
     [ -z "$force" ] && [ -f "$file" ] && { say "$what: kept from before ($(basename "$file"))"; return; }
     reach_mirror
     say "$what: building (log: $log)"
-    (trap 'kill $!' TERM   # the sleep, too
+    (trap 'kill $! 2>/dev/null; exit' TERM   # the sleep, too
      while sleep 30 & wait $!; do say "$what: $((SECONDS - start)) s, $(tail -n1 "$log" | cut -c1-100)"; done) & ticker=$!
     local status=0 fakeroot=()
     [ "$(id -u)" = 0 ] || fakeroot=(--fakeroot)
@@ -120,12 +128,13 @@ layer() {
 build() {
     layer "base layer ($SUITE)" "$base" containers/base.def \
         --build-arg BOOTSTRAP="$bootstrap" --build-arg FROM="$from" --build-arg SUITE="$SUITE" --build-arg MIRROR="$mirror" --build-arg INPUTS="$inputs"
-    mkdir -p "$cache/build/$wheel"
+    mkdir -p "$cache/build/$wheel_folder"
+    [ -z "$wheel" ] || cp "$wheel" "$cache/build/$wheel_folder/"
     local certificates=${PIP_CERT:-/etc/ssl/certs/ca-certificates.crt}   # the host's: a site's proxy may have an authority of its own
     [ ! -f "$certificates" ] || cp "$certificates" "$cache/build/certificates.pem"
     layer "image $name" "$image" containers/image.def \
         --build-arg BASE="$base" --build-arg INPUTS="$inputs" --build-arg NAME="$name" --build-arg SUITE="$SUITE" --build-arg MIRROR="$mirror" \
-        --build-arg CXX="$CXX" --build-arg CUDA_ARCHS="$CUDA_ARCHS" --build-arg WHEEL="$wheel" \
+        --build-arg CXX="$CXX" --build-arg CUDA_ARCHS="$CUDA_ARCHS" --build-arg WHEEL="$wheel_folder" \
         --build-arg TENSORFLOW="$(version_of 'tensorflow|tensorflow-cpu')" --build-arg HOROVOD="$(version_of horovod)" \
         --build-arg COMMIT="$(git rev-parse HEAD 2>/dev/null || echo unknown)" --build-arg LOCK_DIGEST="sha256:$(digest <"$inputs/requirements.txt")" \
         --build-arg INPUTS_DIGEST="sha256:$key"
@@ -134,12 +143,12 @@ build() {
 
 # Puts image and bill of materials under their final names.
 deliver() {
-    cp --reflink=auto "$image" "$work/$name.sif"
-    [ -z "$sign" ] || apptainer sign --key "$sign" "$work/$name.sif" >/dev/null || die "$sign: Apptainer cannot sign with this key; expected a private key in PEM format"
-    apptainer exec --bind "$work" "$work/$name.sif" python - "$work/$name.sif" "$work/$name.json" \
+    cp --reflink=auto "$image" "$ready.sif" || die "$output: cannot write $name.sif; check that the folder is writable and has room"
+    [ -z "$sign" ] || apptainer sign --key "$sign" "$ready.sif" >/dev/null || die "$sign: Apptainer cannot sign with this key; expected a private key in PEM format"
+    apptainer exec --bind "$(realpath "$output")" "$ready.sif" python - "$(realpath "$ready.sif")" "$(realpath "$ready.json")" \
         "name=$name" "lock_digest=sha256:$(digest <"$inputs/requirements.txt")" \
         "inputs_digest=sha256:$key" "built=$(date -u -r "$image" +%FT%TZ)" "architecture=amd64" "debian_suite=$SUITE" "cuda_archs=$CUDA_ARCHS" \
-        "signed=${sign:+yes}" "base_build_seconds=$(cat "${base%.sif}.seconds")" "image_build_seconds=$(cat "${image%.sif}.seconds")" <<'PY'
+        "horovod_wheel_sha256=$(digest <"$(echo "$cache/build/$wheel_folder"/*.whl)")" "signed=${sign:+yes}" "base_build_seconds=$(cat "${base%.sif}.seconds")" "image_build_seconds=$(cat "${image%.sif}.seconds")" <<'PY'
 import hashlib, json, os, sys
 sif, out, *pairs = sys.argv[1:]
 sha = hashlib.sha256()
@@ -154,9 +163,7 @@ with open(out, "w") as file:
                "file_bytes": os.path.getsize(sif), **more, **materials}, file, indent=1)
     file.write("\n")
 PY
-    cp "$work/$name.json" "$output/.$name.json" && cp "$work/$name.sif" "$output/.$name.sif" ||
-        die "$output: cannot write $name.sif; check that the folder is writable and has room"
-    mv "$output/.$name.sif" "$output/$name.sif"; mv "$output/.$name.json" "$output/$name.json"
+    mv "$ready.sif" "$output/$name.sif"; mv "$ready.json" "$output/$name.json"
     say "$output/$name.sif ($(du -m "$output/$name.sif" | cut -f1) MB), $(grep -o '"sha256:[^"]*' "$output/$name.json" | sed 's/"//;1q')"
 }
 

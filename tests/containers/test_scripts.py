@@ -68,6 +68,7 @@ def test_no_apptainer(script, host):
         (["--mirror"], {}, "--mirror needs a value"),
         (["--bootstrap", "rpm"], {}, "debootstrap or docker"),
         (["--sign", "none.pem"], {}, "none.pem"),
+        (["--wheel", "none.whl"], {}, "none.whl: not a readable wheel of Horovod"),
         ([], {"uname": "echo aarch64"}, "aarch64"),
         ([], {"id": "echo 1000", "unshare": "exit 1"}, "user namespaces"),
         ([], {"df": "echo Avail; echo 3G"}, "3 GB free"),
