@@ -3,6 +3,7 @@
 Nothing is judged here (preflight_judgement.py). Every function says what it saw on the rank that called it.
 """
 
+import math
 import os
 import re
 import shutil
@@ -100,16 +101,31 @@ def network_used(log: str) -> Optional[str]:
 
 def probe_room(scratch: str) -> dict:
     """Free space (GB) on scratch and /dev/shm, the memory (GB) and the cores this process may use."""
-    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    group = Path("/proc/self/cgroup").read_text().rpartition("::")[2].strip()
-    limit = Path("/sys/fs/cgroup" + group) / "memory.max"  # version 2; Slurm and container engines limit a job's memory here
-    text = limit.read_text().strip() if limit.is_file() else "max"
+    installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return {
         "scratch": free_gb(scratch),
         "shm": free_gb("/dev/shm"),
-        "memory": min(pages, int(text) if text.isdigit() else pages) / 1e9,
+        "memory": min(installed, memory_limit()) / 1e9,
         "cores": sorted(os.sched_getaffinity(0)),
     }
+
+
+def memory_limit(groups=Path("/proc/self/cgroup"), tree=Path("/sys/fs/cgroup")) -> float:
+    """Bytes that this process's control groups (version 1 or 2) allow it; infinity without a limit.
+
+    Slurm and container engines limit a job's memory here, in a group that may lie above the process's own.
+    """
+    limits = [math.inf]
+    for line in groups.read_text().splitlines():
+        _, controllers, group = line.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        top, name = (tree / "memory", "memory.limit_in_bytes") if controllers else (tree, "memory.max")
+        own = Path(group.lstrip("/"))
+        files = [top / folder / name for folder in (own, *own.parents)]
+        texts = [file.read_text().strip() for file in files if file.is_file()]
+        limits += [int(text) for text in texts if text.isdigit()]
+    return min(limits)
 
 
 def free_gb(folder: str) -> Optional[float]:

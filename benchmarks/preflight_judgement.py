@@ -236,11 +236,13 @@ def judge(facts: list, config: PreflightConfig) -> list:
     """All rows for the gathered facts, host by host."""
     rows = judge_size(facts, config)
     hosts = by_host(facts)
+    digests = [members[0]["data"].get("digest") for members in hosts.values() if members[0]["data"]]
+    one_file = dataclasses.replace(config, data_digest=config.data_digest or next(filter(None, digests), None))
     for host, members in hosts.items():
         rows += judge_devices(host, members, config)
         rows.append(judge_network(host, members, len(hosts), config))
         rows.append(judge_all_reduce(host, members))
-        rows.append(judge_data(host, members[0]["data"], config))
+        rows.append(judge_data(host, members[0]["data"], one_file))
         rows += judge_room(host, members, config)
         rows.append(judge_clock(host, members[0]["clock"], config.clock_skew))
     return rows + judge_versions(facts, config)

@@ -41,10 +41,10 @@ read_options() {
 
 # Everything that would stop the build half-way, said before it starts.
 check_host() {
-    apptainer --version >/dev/null 2>&1 || die "apptainer is not installed; run ci/install-apptainer.sh as root, or load the site's module"
-    [ "$(uname -m)" = x86_64 ] || die "this machine is $(uname -m) and the locks hold x86-64 packages; build on an x86-64 machine"
     [ "$(id -u)" = 0 ] || unshare --user true 2>/dev/null ||
         die "this host allows no user namespaces; build as root, on another host, or set user.max_user_namespaces above 0"
+    apptainer --version >/dev/null 2>&1 || die "apptainer is not installed; run ci/install-apptainer.sh as root, or load the site's module"
+    [ "$(uname -m)" = x86_64 ] || die "this machine is $(uname -m) and the locks hold x86-64 packages; build on an x86-64 machine"
     case $bootstrap in
         debootstrap) command -v debootstrap >/dev/null || die "debootstrap is not installed; install it, or use --bootstrap docker" ;;
         docker) ;;

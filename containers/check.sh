@@ -14,7 +14,14 @@ known=$(basename -s .conf -a "$here"/*.conf | xargs)
     [[ " $known " == *" $image "* && -n $image ]] || die "no image is called '$image'; expected a .sif file or one of: ${known// /, }"
     image=$here/$image.sif
 }
-apptainer --version >/dev/null 2>&1 || die "apptainer is not installed; run ci/install-apptainer.sh as root, or load the site's module"
+may_map_users() {
+    [ "$(id -u)" = 0 ] || unshare --user true 2>/dev/null ||
+        die "this host allows no user namespaces; ask for set-uid Apptainer or for user.max_user_namespaces above 0"
+}
+apptainer --version >/dev/null 2>&1 || {
+    ! command -v apptainer >/dev/null || may_map_users
+    die "apptainer is not installed; run ci/install-apptainer.sh as root, or load the site's module"
+}
 [ -f "$image" ] || die "$image: no such image; build it with \`containers/build.sh $(basename "$image" .sif)\`"
 parts=$(apptainer sif list "$image" 2>/dev/null) || die "$image: not an Apptainer image, or one cut short; build or copy it again"
 
@@ -29,7 +36,7 @@ if [ -n "$key" ]; then
 fi
 
 start=$(apptainer exec "$image" sh -c 'echo "$BIGEARTH_IMAGE_DIGEST|$(mpirun --version | sed 1q)"' 2>&1) || {
-    [ "$(id -u)" = 0 ] || unshare --user true 2>/dev/null || die "this host allows no user namespaces; ask for set-uid Apptainer or for user.max_user_namespaces above 0"
+    may_map_users
     die "$image: Apptainer cannot start it: $(tail -n1 <<<"$start")"
 }
 start=$(tail -n1 <<<"$start")

@@ -27,6 +27,8 @@ class preflight(NeedsData, Workload):
     def set_options(self):
         extras = self.current_partition.extras
         self.options = ["--output", ".", "--data", self.file.path, "--nodes", str(self.nodes), "--ranks", str(self.num_tasks)]
+        if not self.is_dry_run():
+            self.options += ["--data-digest", self.contents["digest"]]
         if "rehearsal" in self.current_partition.features:
             self.options += ["--time-limit", "600"]  # many nodes share this machine's cores
             return

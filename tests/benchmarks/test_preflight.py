@@ -1,6 +1,7 @@
 """Preflight: the judgements on made-up facts of machines we do not have, and the program on this one."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -199,6 +200,28 @@ def test_room_of_a_node():
     cores = judgement.judge_room("n1", facts, PreflightConfig(cores_per_node=4))[-1]
     assert (cores["status"], cores["found"]) == (PASS, "4 cores")
     assert judgement.judge_room("n1", facts, PreflightConfig(cores_per_node=5))[-1]["status"] == FAIL
+
+
+@pytest.mark.parametrize(
+    "groups, files, limit",
+    [
+        ("0::/job_1/step_0/task_0", {"job_1/step_0/memory.max": "4096", "job_1/step_0/task_0/memory.max": "max"}, 4096),
+        ("5:cpu,cpuset:/job_1\n9:memory:/job_1", {"memory/job_1/memory.limit_in_bytes": "512", "cpu/memory.max": "1"}, 512),
+        ("0::/", {"memory.max": "max"}, math.inf),
+    ],
+)
+def test_memory_limit_of_a_job_may_lie_above_its_own_group(tmp_path, groups, files, limit):
+    (tmp_path / "groups").write_text(groups)
+    for name, text in files.items():
+        file = tmp_path / "tree" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    assert look.memory_limit(tmp_path / "groups", tmp_path / "tree") == limit
+
+
+def test_nodes_that_see_different_files():
+    facts = [fact(0, "n1", data={"digest": "sha256:a", "patches": 4}), fact(1, "n2", data={"digest": "sha256:b", "patches": 4})]
+    assert failures(judgement.judge(facts, PreflightConfig())) == [("n2", "data")]
 
 
 def test_the_odd_node_is_named():
