@@ -1,22 +1,22 @@
 """`python -m plots COMMAND --option value …`: see `python -m plots --help`."""
 
+import importlib
 import sys
 import traceback
 
 from benchmarks import program
 from bigearth.errors import InputError
-from plots import figures, history, merge, report
 
-COMMANDS = {
-    "figures": (figures.FiguresConfig, figures.run, "Draws the figures from the results."),
-    "report": (report.ReportConfig, report.run, "Writes the acceptance report: one HTML file, readable offline and printable."),
-    "merge": (merge.MergeConfig, merge.run, "Adds the sessions of one results database to another, with lock and backup."),
-    "history": (history.HistoryConfig, history.run, "Finds what changed over time; exit code 1 is a regression, 2 could not measure."),
+COMMANDS = {  # the module of that name in this package has its `Config` and `run`; only the one asked for is imported
+    "figures": "Draws the figures from the results.",
+    "report": "Writes the acceptance report: one HTML file, readable offline and printable.",
+    "merge": "Adds the sessions of one results database to another, with lock and backup.",
+    "history": "Finds what changed over time; exit code 1 is a regression, 2 could not measure.",
 }
 
 
 def _usage() -> str:
-    lines = [f"  {name:10} {description}" for name, (_, _, description) in COMMANDS.items()]
+    lines = [f"  {name:10} {description}" for name, description in COMMANDS.items()]
     return "\n".join(["usage: python -m plots COMMAND [options]; `python -m plots COMMAND --help` lists a command's options", *lines])
 
 
@@ -29,9 +29,9 @@ def main(argv: list) -> int:
         if not argv or argv[0] not in COMMANDS:
             found = repr(argv[0]) if argv else "nothing"
             raise InputError(f"command line: expected a command ({', '.join(COMMANDS)}), found {found}; see `python -m plots --help`")
-        config_class, run, description = COMMANDS[argv[0]]
-        config = program.parse(config_class, argv[1:], f"python -m plots {argv[0]}", description)
-        return run(config) or 0
+        command = importlib.import_module(f"plots.{argv[0]}")
+        config = program.parse(command.Config, argv[1:], f"python -m plots {argv[0]}", COMMANDS[argv[0]])
+        return command.run(config) or 0
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bigearth.errors import InputError
+from plots.values import number
 
 SCHEMA_VERSION = "1.0"  # of the database
 DATA_VERSION = "4"  # of the reports in it, the part before the dot
@@ -76,15 +77,9 @@ class Case:
         return (self.system, self.check, self.point)
 
 
-def _finite(value) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        return math.nan
-    return float(value)
-
-
 def _value(entry: list, cell: dict) -> Value:
     """One perfvalue; reports of version 4.0 lack the last field. A limit of None is open, a reference of 0 is none."""
-    value, reference, lower, upper, unit = (_finite(v) if i < 4 else v for i, v in enumerate(entry[:5]))
+    value, reference, lower, upper, unit = (number(v) if i < 4 else v for i, v in enumerate(entry[:5]))
     if not reference:
         reference = math.nan
     return Value(
@@ -121,7 +116,7 @@ def _case(tc: dict, session: dict) -> Case:
     hosts = {row.get("hostname") for row in evidence.get("ranks") or ()} - {None}
     return Case(
         session=str(session["uuid"]),
-        time=_finite(tc.get("job_completion_time_unix") or session.get("time_end_unix")),
+        time=number(tc.get("job_completion_time_unix") or session.get("time_end_unix")),
         system=f"{tc['system']}:{tc['partition']}",
         check=_text(tc.get("check")) or name,
         point=_text(tc.get("point")) or parameters.replace("%", ""),

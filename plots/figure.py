@@ -111,12 +111,13 @@ def build(panel: Panel, data) -> tuple:
         (matplotlib Figure, rows of its data table, notes). The caller closes the figure.
     """
     rows, notes = panel.rows(data)
-    figure = panel.draw(rows) if rows else _empty()
+    with plt.rc_context({"figure.constrained_layout.use": True}):
+        figure = panel.draw(rows) if rows else _empty()
     figure.suptitle(panel.title, x=0.01, ha="left", fontsize=12)  # one weight and slant everywhere: each more costs a font in every PDF
     if notes:
         _say(figure, notes)
     figure.get_layout_engine().execute(figure)
-    figure.set_layout_engine("none")  # the layout is solved once, not again for each format
+    figure.set_layout_engine(None)  # the layout is solved once, and no format is drawn twice for its sake
     return figure, rows, notes
 
 

@@ -14,7 +14,7 @@ PANELS = scaling.PANELS + nodes.PANELS + training.PANELS + study.PANELS
 
 
 @dataclass
-class FiguresConfig:
+class Config:
     """Options of `python -m plots figures`."""
 
     results: str = option(REQUIRED, "folder that is searched for result.json files, results.db and run-*.json reports, or one such file")
@@ -51,7 +51,7 @@ def _save(index: int) -> tuple:
     return PANELS[index].name, figure.save(PANELS[index], *_task)
 
 
-def run(config: FiguresConfig) -> None:
+def run(config: Config) -> None:
     """Draws all pictures and prints the folder they are in."""
     runs = results.load(config.results).runs
     out = figure.output_folder(config.out)

@@ -23,7 +23,7 @@ TREND_RUNS = 200  # a trend is fitted to at most this many runs, the newest ones
 
 
 @dataclass(frozen=True)
-class HistoryConfig:
+class Config:
     """Options of `python -m plots history`."""
 
     results: str = option(REQUIRED, "folder with ReFrame's results.db or run-*.json reports, or one such file")
@@ -211,7 +211,7 @@ def summary(cases: list, series: list, findings: list) -> str:
     return "\n".join(lines) + "\n"
 
 
-def run(config: HistoryConfig) -> int:
+def run(config: Config) -> int:
     """Writes all exports, prints the summary's sentences and returns the exit code."""
     if config.recent < 1 or not 0 <= config.min_effect < 1:
         raise InputError(f"--recent is {config.recent} and --min-effect {config.min_effect}: expected at least 1, and from 0 up to below 1")

@@ -26,7 +26,7 @@ TRIAL = "import fcntl, sys; fcntl.lockf(open(sys.argv[1], 'r+b'), fcntl.LOCK_EX 
 
 
 @dataclass(frozen=True)
-class MergeConfig:
+class Config:
     """Options of `python -m plots merge`."""
 
     database: str = option(REQUIRED, "the results database to add to; made if it is not there yet")
@@ -136,7 +136,7 @@ def merge(path: Path, add: Path, backups: int = 5) -> int:
     return new
 
 
-def run(config: MergeConfig) -> None:
+def run(config: Config) -> None:
     """Merges, and prints how many sessions were new."""
     if config.backups < 0:
         raise InputError(f"--backups is {config.backups}, expected 0 or more")

@@ -7,10 +7,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from plots.figure import Panel, legend_above, short
-from plots.results import number
-from plots.scaling import by_size
-from plots.series import series, shown, statistic
+from plots.series import by_size, series, shown
 from plots.training import trainings
+from plots.values import number, numbers, statistic
 
 SLOW = 1.1  # a node whose median step is this much above the median of all nodes is pointed at
 MOST_NUMBERS = 32  # columns up to which the step times are written into the map
@@ -101,7 +100,7 @@ def phase_rows(runs: list) -> tuple:
         for (nodes, devices), same in by_size(group).items():
             ranks = [_disjoint(rank.get("phases") or {}) for rank in same[-1].ranks]
             for phase in dict.fromkeys(name for rank in ranks for name in rank):
-                seconds, _, count = statistic([number(rank.get(phase)) for rank in ranks])
+                seconds, _, count = statistic(numbers(rank.get(phase) for rank in ranks))
                 if count:
                     rows.append({"series": label, "nodes": nodes, "devices": devices, "phase": phase, "seconds": seconds, "ranks": count})
     return rows, shown(row["series"] for row in rows)[1] + ["Mean over ranks, the last run of each size."]

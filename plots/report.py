@@ -22,7 +22,7 @@ PHOTOGRAPHIC = ("samples",)  # not to be inverted on a dark screen
 
 
 @dataclass(frozen=True)
-class ReportConfig:
+class Config:
     """Options of `python -m plots report`."""
 
     results: str = option(REQUIRED, "folder with records, ReFrame's results.db or run-*.json reports")
@@ -248,7 +248,7 @@ def sections(runs: list, cases: list, series: list) -> list:
     ]
 
 
-def page(found: results.Results, config: ReportConfig) -> str:
+def page(found: results.Results, config: Config) -> str:
     """The whole report as HTML."""
     series = history.histories(found.cases)
     findings = history.judge(found.cases, series, config.recent, config.min_effect)
@@ -265,7 +265,7 @@ def page(found: results.Results, config: ReportConfig) -> str:
     )
 
 
-def run(config: ReportConfig) -> None:
+def run(config: Config) -> None:
     """Writes the report and prints its path."""
     found = results.load(config.results)
     out = Path(config.out)

@@ -1,10 +1,12 @@
 """What was measured: result records and ReFrame's test cases under a folder, each run counted once."""
 
 import datetime
+import gc
 import hashlib
 import json
 import math
 import os
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Optional
@@ -12,6 +14,7 @@ from typing import Optional
 from benchmarks import record
 from bigearth.errors import InputError
 from plots import database
+from plots.values import number
 
 RECORD_NAMES = ("result.json", ".result.json")  # a name ends in one of these
 TRAINING = frozenset(("time_per_epoch", "training_time", "f1_micro"))  # metrics that only a training has
@@ -76,13 +79,6 @@ class Results:
 
     runs: list
     cases: list
-
-
-def number(value) -> float:
-    """A JSON value as a float; NaN if it is null, infinite, or no number at all."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        return math.nan
-    return float(value)
 
 
 def canonical(value) -> str:
@@ -168,6 +164,18 @@ def _find(path: Path) -> tuple:
     return records, databases, reports
 
 
+@contextmanager
+def _for_good():
+    """What is made in here is kept to the end: the garbage collector would only walk it again and again, in every process."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+@_for_good()
 def load(path) -> Results:
     """Reads every record, results database and run report at or under a path; copies of one run count once.
 

@@ -10,9 +10,9 @@ import matplotlib.pyplot as plt
 
 from plots import published
 from plots.figure import HOLLOW, Panel, hover, legend_above, plain_log
-from plots.results import number
-from plots.series import series, shown, statistic
+from plots.series import by_size, series, shown
 from plots.training import trainings
+from plots.values import numbers, statistic
 
 COLUMNS = ("series", "origin", "nodes", "devices", "mean", "deviation", "runs", "bound", "where")
 IDEAL = {"color": "0.55", "linewidth": 1, "linestyle": (0, (5, 3)), "marker": "", "zorder": 1}
@@ -23,22 +23,14 @@ def metric(run, name: str) -> float:
     """A run's metric; the total training time is the sum of its epochs where the record has no such metric."""
     value = run.metric(name)
     if math.isnan(value) and name == "training_time":
-        times = [number(row.get("time")) for row in run.table("epochs")]
-        return math.fsum(times) if times else math.nan
+        times = numbers(row.get("time") for row in run.table("epochs"))
+        return float(times.sum()) if len(times) else math.nan
     return value
 
 
 def _row(label: str, origin: str, size: tuple, values) -> dict:
     mean, deviation, count = statistic(values)
     return {"series": label, "origin": origin, "nodes": size[0], "devices": size[1], "mean": mean, "deviation": deviation, "runs": count}
-
-
-def by_size(group: list) -> dict:
-    """(nodes, devices) -> runs, ascending."""
-    sizes: dict = {}
-    for run in group:
-        sizes.setdefault((run.nodes, run.devices), []).append(run)
-    return dict(sorted(sizes.items()))
 
 
 def whole_nodes(runs: list) -> list:

@@ -1,8 +1,5 @@
 """Groups runs into series (one system, one experiment) and repetitions into mean and deviation."""
 
-import math
-import statistics
-
 from plots.results import canonical
 
 MOST_SERIES = 8  # what the palette can tell apart
@@ -46,12 +43,12 @@ def series(runs: list) -> dict:
     return labelled
 
 
-def statistic(values) -> tuple:
-    """Mean, sample standard deviation (NaN for one value) and count of the finite values."""
-    finite = [v for v in values if math.isfinite(v)]
-    if not finite:
-        return math.nan, math.nan, 0
-    return statistics.fmean(finite), statistics.stdev(finite) if len(finite) > 1 else math.nan, len(finite)
+def by_size(group: list) -> dict:
+    """(nodes, devices) -> runs, ascending."""
+    sizes: dict = {}
+    for run in group:
+        sizes.setdefault((run.nodes, run.devices), []).append(run)
+    return dict(sorted(sizes.items()))
 
 
 def shown(labels) -> tuple:

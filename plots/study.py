@@ -5,8 +5,7 @@ import math
 import matplotlib.pyplot as plt
 
 from plots.figure import Panel, hover
-from plots.results import number
-from plots.series import statistic
+from plots.values import number, numbers, statistic
 
 COLUMNS = ("compared", "group", "place", "kind", "seed", "f1_micro", "deviation", "runs", "failure")
 BATCH, BANDS = "recipe and batch", "bands"
@@ -41,7 +40,7 @@ def study_rows(runs: list) -> tuple:
     for compared, groups in _groups(study.table("runs"), study.config).items():
         for place, (label, members) in enumerate(groups.items()):
             common = {"compared": compared, "group": label, "place": place}
-            values = [number(row.get("f1_micro")) for row in members]
+            values = numbers(row.get("f1_micro") for row in members).tolist()
             mean, deviation, count = statistic(values)
             lost += compared == BATCH and len(values) - count
             for row, value in zip(members, values):

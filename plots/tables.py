@@ -7,9 +7,9 @@ from typing import NamedTuple
 from bigearth.errors import disk_error
 from plots import published
 from plots.figure import write_table
-from plots.results import number
-from plots.series import series, statistic
+from plots.series import series
 from plots.training import trainings
+from plots.values import number, numbers, statistic
 
 SCORES = (("precision_micro", "P"), ("recall_micro", "R"), ("f1_micro", "F1"))
 NONE = "–"
@@ -54,13 +54,14 @@ def table3(runs: list) -> Table:
         for run in group:
             for row in run.table("per_class"):
                 name = str(row.get("label"))
-                by_class.setdefault(name, {}).setdefault(label, []).append(number(row.get("f1")))
-                supports.setdefault(name, _count(number(row.get("support"))))
+                by_class.setdefault(name, {}).setdefault(label, []).append(row.get("f1"))
+                if name not in supports:
+                    supports[name] = _count(number(row.get("support")))
     labels = [column[3:] for column in columns]
     printed = {row["class"]: row for row in published.table3()}
     rows = []
     for name in dict.fromkeys([*printed, *by_class]):
-        means = [statistic(by_class.get(name, {}).get(label, []))[0] for label in labels]
+        means = [statistic(numbers(by_class.get(name, {}).get(label, ())))[0] for label in labels]
         paper = printed.get(name, {})
         rows.append(
             [name, supports.get(name, math.nan), *means] + [paper.get(key, math.nan) for key in ("support", "f1_multispectral", "f1_rgb")]

@@ -8,8 +8,8 @@ from matplotlib.lines import Line2D
 
 from plots import published
 from plots.figure import HOLLOW, MISSING, Panel, hover, legend_above, plain_log, short
-from plots.results import number
-from plots.series import series, shown, statistic
+from plots.series import by_size, series, shown
+from plots.values import numbers, statistic
 
 CURVES = {  # column of tables.epochs -> (axes, label)
     "time": ("time", "time per epoch"),
@@ -37,14 +37,20 @@ def latest(runs: list, has):
     return next((run for run in reversed(runs) if has(run)), None)
 
 
-def _curve_points(group: list, column: str):
+def _curve_points(group: list) -> list:
+    """Mean and deviation of every quantity of CURVES in every epoch, over the runs of a group."""
     by_epoch: dict = {}
     for run in group:
         for row in run.table("epochs"):
-            by_epoch.setdefault(row.get("epoch"), []).append(number(row.get(column)))
-    for epoch, values in sorted((e, v) for e, v in by_epoch.items() if isinstance(e, int)):
-        mean, deviation, count = statistic(values)
-        yield {"epoch": epoch, "mean": mean, "deviation": deviation, "runs": count, "missing": len(values) - count}
+            by_epoch.setdefault(row.get("epoch"), []).append(row)
+    points = []
+    for column in CURVES:
+        for epoch in sorted(e for e in by_epoch if isinstance(e, int)):
+            values = numbers(row.get(column) for row in by_epoch[epoch])
+            mean, deviation, count = statistic(values)
+            point = {"quantity": column, "epoch": epoch, "mean": mean, "deviation": deviation, "runs": count}
+            points.append({**point, "missing": len(values) - count})
+    return points
 
 
 def curve_rows(runs: list) -> tuple:
@@ -53,11 +59,9 @@ def curve_rows(runs: list) -> tuple:
     notes, rows = [], []
     without = [run for run in runs if not run.table("epochs")]
     for label, group in series([run for run in runs if run.table("epochs")]).items():
-        for nodes, devices in sorted({(run.nodes, run.devices) for run in group}):
-            same = [run for run in group if (run.nodes, run.devices) == (nodes, devices)]
+        for (nodes, devices), same in by_size(group).items():
             name = f"{label}, {devices} device{'s' * (devices > 1)} on {nodes} node{'s' * (nodes > 1)}"
-            for column in CURVES:
-                rows += [{"series": name, "quantity": column, **point} for point in _curve_points(same, column)]
+            rows += [{"series": name, **point} for point in _curve_points(same)]
     if not runs:
         notes.append("No training run was found.")
     if without:
@@ -124,10 +128,10 @@ def class_rows(runs: list) -> tuple:
             for row in run.table("per_class"):
                 classes.setdefault(str(row.get("label")), []).append(row)
         for name, entries in classes.items():
-            support = statistic([number(e.get("support")) for e in entries])[0]
+            support = statistic(numbers(e.get("support") for e in entries))[0]
             row = {"series": label, "origin": "measured", "class": name, "support": support}
             for score in ("f1", "precision", "recall"):
-                mean, deviation, count = statistic([number(e.get(score)) for e in entries])
+                mean, deviation, count = statistic(numbers(e.get(score) for e in entries))
                 row.update({score: mean, f"{score}_deviation": deviation, "runs": max(count, row.get("runs", 0))})
             rows.append(row)
     names, note = shown(row["series"] for row in rows)
