@@ -126,7 +126,7 @@ def draw_phases(rows: list) -> plt.Figure:
     axes.set_yticks(range(len(bars)), labels)
     axes.invert_yaxis()
     axes.set_xlabel("time (s)")
-    legend_above(axes, columns=4)
+    legend_above(axes, columns=2 if max(map(len, phases)) > 12 else 4)
     return figure
 
 

@@ -14,9 +14,10 @@ def _content() -> dict:
     return yaml.safe_load((HERE / "published.yaml").read_text(encoding="utf-8"))
 
 
-def note() -> str:
-    """The sentence that stands under every picture with hollow markers."""
-    return f"Hollow: published, not measured here: {_content()['source'].strip()} ({_content()['data']}); other data, other times."
+def note(quantity: str = "") -> str:
+    """What stands under every picture with hollow markers; more for a quantity of which the paper draws something without its value."""
+    unprinted = _content()["unprinted"].get(quantity, "")
+    return f"Hollow: published, not measured here: {_content()['source'].strip()} ({_content()['data']}); other data, other times. {unprinted}".rstrip()
 
 
 def points(quantity: str) -> list:
@@ -48,5 +49,6 @@ def table2() -> list:
 
 
 def table3() -> list:
-    """Rows of class, support, f1_multispectral, f1_rgb, on one JUWELS node."""
-    return [{k: v if k == "class" else float(v) for k, v in row.items()} for row in _table("published_table3.csv")]
+    """Rows of class, support (int), f1_multispectral, f1_rgb, on one JUWELS node."""
+    kinds = {"class": str, "support": int}
+    return [{k: kinds.get(k, float)(v) for k, v in row.items()} for row in _table("published_table3.csv")]

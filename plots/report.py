@@ -109,21 +109,27 @@ def _where(runs: list, cases: list) -> list:
     for run in runs:
         if run.path:
             newest[run.system, run.workload] = run
-    packages = [
-        [cell(run.system), cell(run.workload), cell(name), cell(version)]
-        for run in newest.values()
-        for name, version in sorted({**(run.provenance.get("packages") or {}), **(run.provenance.get("libraries") or {})}.items())
-    ]
+    users: dict = {}  # of a version of a package: the workloads
+    for run in newest.values():
+        for name, version in {**(run.provenance.get("packages") or {}), **(run.provenance.get("libraries") or {})}.items():
+            users.setdefault((run.system, name, str(version)), []).append(run.workload)
+    packages = [[*map(cell, key), cell(", ".join(workloads))] for key, workloads in sorted(users.items())]
     machines = [
         [cell(run.system), cell(run.workload), cell(run.provenance.get("processor")), cell(run.provenance.get("kernel"))]
-        + [cell(", ".join(sorted({str(r.get("device")) for r in run.ranks}))), cell(run.nodes), cell(run.devices)]
+        + [cell(", ".join(sorted({str(r["device"]) for r in run.ranks if r.get("device")}))), cell(run.nodes), cell(run.devices)]
         for run in newest.values()
     ]
     machine_columns = ("system", "workload", "processor", "kernel", "devices", "nodes", "ranks")
+    software_columns = ("system", "package", "version", "workloads")
     return [
         Table("Newest sessions", columns, rows, [] if rows else ["No ReFrame session was found."]),
         Table("Machines of the newest records", machine_columns, machines, [] if machines else ["No record was found."]),
-        Table("Software of the newest records", ("system", "workload", "package", "version"), packages, []),
+        Table(
+            "Software of the newest records",
+            software_columns,
+            packages,
+            [] if packages else ["No record names the versions of its packages."],
+        ),
     ]
 
 

@@ -78,7 +78,7 @@ def metric_rows(name: str, choose, x: str, with_ideal: bool = False):
         printed = [p for p in published.points(name) if x == "nodes" or p["nodes"] == 1]
         if not measured:
             notes.append("Nothing measured: only published numbers are shown." if printed else "Nothing measured.")
-        notes += shown(row["series"] for row in measured)[1] + ([published.note()] if printed else [])
+        notes += shown(row["series"] for row in measured)[1] + ([published.note(name)] if printed else [])
         return measured + ideal + printed, notes
 
     return rows
@@ -127,7 +127,12 @@ def draw_over(rows: list, x: str, x_label: str, y_label: str, log_y: bool) -> pl
         hover(bars.lines[0], [f"{name}, {p[x]} {x}: {p['mean']:.4g} (runs: {p['runs']})" for p in points])
         ideal = sorted((r for r in rows if r["series"] == name and r["origin"] == "ideal"), key=lambda r: r[x])
         if ideal:
-            axes.plot([p[x] for p in ideal], [p["mean"] for p in ideal], label="ideal" if name == names[0] else "_", **IDEAL)
+            axes.plot(
+                [p[x] for p in ideal],
+                [p["mean"] for p in ideal],
+                label="_" if "ideal" in axes.get_legend_handles_labels()[1] else "ideal",
+                **IDEAL,
+            )
     for i, name in enumerate(dict.fromkeys(r["series"] for r in printed)):
         for bound, suffix in BOUNDS.items():
             points = [r for r in printed if r["series"] == name and r["bound"] == bound]

@@ -37,7 +37,7 @@ def table2(runs: list) -> Table:
         rows.append([label, str(group[0].config.get("bands", NONE)), "measured", *cells, scored])
     for row in published.table2():
         rows.append(
-            ["JUWELS, 1 node", row["model"], "published", row["precision"], math.nan, row["recall"], math.nan, row["f1"], math.nan, 1.0]
+            ["JUWELS, 1 node", row["model"], "published", row["precision"], math.nan, row["recall"], math.nan, row["f1"], math.nan, 1]
         )
     columns = ["series", "bands", "origin"]
     for _, short in SCORES:

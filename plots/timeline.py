@@ -9,6 +9,7 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from plots.export import iso
 from plots.figure import Panel, short
 
+DAY = datetime.timedelta(days=1)
 MOST_SERIES = 12  # small plots in one picture
 MOST_DOTS = 500  # of one series; more are drawn as pixels, to keep SVG and PDF small
 
@@ -49,6 +50,8 @@ def draw(table: list) -> plt.Figure:
         for time, point in zip(times, points):
             if point["change"]:
                 axes.plot([time], [point["level"]], marker="^", color="black", markersize=7, linestyle="none")
+        if len(set(times)) == 1:
+            axes.set_xlim(times[0] - DAY, times[0] + DAY)
         locator = AutoDateLocator(maxticks=6)
         axes.xaxis.set_major_locator(locator)
         axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
