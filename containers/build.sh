@@ -109,7 +109,7 @@ layer() {
     reach_mirror
     say "$what: building (log: $log)"
     (trap 'kill $! 2>/dev/null; exit' TERM   # the sleep, too
-     while sleep 30 & wait $!; do say "$what: $((SECONDS - start)) s, $(tail -n1 "$log" | cut -c1-100)"; done) & ticker=$!
+     while sleep 30 & wait $!; do say "$what: $((SECONDS - start)) s, $(tail -n1 "$log" | tr -cd ' -~' | cut -c1-100)"; done) & ticker=$!
     local status=0 fakeroot=()
     [ "$(id -u)" = 0 ] || fakeroot=(--fakeroot)
     apptainer build --force "${fakeroot[@]}" "${squashfs[@]}" --bind "$cache/build:/mnt" "$@" \
@@ -132,9 +132,10 @@ build() {
     [ -z "$wheel" ] || cp "$wheel" "$cache/build/$wheel_folder/"
     local certificates=${PIP_CERT:-/etc/ssl/certs/ca-certificates.crt}   # the host's: a site's proxy may have an authority of its own
     [ ! -f "$certificates" ] || cp "$certificates" "$cache/build/certificates.pem"
+    # Apptainer splits arguments at commas, unless they are quoted once more.
     layer "image $name" "$image" containers/image.def \
         --build-arg BASE="$base" --build-arg INPUTS="$inputs" --build-arg NAME="$name" --build-arg SUITE="$SUITE" --build-arg MIRROR="$mirror" \
-        --build-arg CXX="$CXX" --build-arg CUDA_ARCHS="$CUDA_ARCHS" --build-arg WHEEL="$wheel_folder" \
+        --build-arg CXX="$CXX" --build-arg "\"CUDA_ARCHS=$CUDA_ARCHS\"" --build-arg WHEEL="$wheel_folder" \
         --build-arg TENSORFLOW="$(version_of 'tensorflow|tensorflow-cpu')" --build-arg HOROVOD="$(version_of horovod)" \
         --build-arg COMMIT="$(git rev-parse HEAD 2>/dev/null || echo unknown)" --build-arg LOCK_DIGEST="sha256:$(digest <"$inputs/requirements.txt")" \
         --build-arg INPUTS_DIGEST="sha256:$key"

@@ -7,7 +7,11 @@ here=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
 die() { printf 'error: %s\n' "$*" >&2; exit 2; }
 
 image=${1:-} key=${BIGEARTH_IMAGE_KEY:-}
-[ "${2:-}" != --key ] || key=${3:?--key needs a file}
+case ${2:-} in
+    '') ;;
+    --key) key=${3:-}; [ -n "$key" ] || die "command line: --key needs a file, the site's public key in PEM format" ;;
+    *) die "command line: unknown option $2; expected containers/check.sh IMAGE [--key PUBLIC.pem]" ;;
+esac
 
 known=$(basename -s .conf -a "$here"/*.conf | xargs)
 [[ $image == *.sif ]] || {
@@ -27,7 +31,7 @@ parts=$(apptainer sif list "$image" 2>/dev/null) || die "$image: not an Apptaine
 
 case $(uname -m) in x86_64) machine=amd64 ;; aarch64) machine=arm64 ;; *) machine=$(uname -m) ;; esac
 built_for=$(sed -n 's/.*\*System\/\([a-z0-9]*\).*/\1/p' <<<"$parts")
-[ "$built_for" = "$machine" ] || die "$image: built for $built_for and this host is $machine; build it on a $machine machine"
+[ "$built_for" = "$machine" ] || die "$image: built for $built_for and this host is $machine; build it on a machine of this kind"
 
 if [ -n "$key" ]; then
     [ -r "$key" ] || die "$key: cannot read this key; expected the site's public key in PEM format"

@@ -140,6 +140,12 @@ def test_start_outside_the_suite_is_refused(image, tmp_path):
     assert done.returncode == 2 and "not the suite's top folder" in done.stderr
 
 
+@pytest.mark.parametrize("arguments", [[], ["nonsense"]])
+def test_unknown_workload_is_refused(image, arguments):
+    done = image.run(*arguments, subcommand="run")
+    assert done.returncode == 2 and done.stderr.splitlines()[-1].startswith("error: no workload is called")
+
+
 def test_signature(image, tmp_path):
     """A site's key signs; a changed file or another key is refused."""
     for key in ("site", "other"):

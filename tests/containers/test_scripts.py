@@ -120,6 +120,8 @@ def test_check_wants_a_signature_where_the_site_does(host, tmp_path):
     assert "not signed" in refused("check.sh", image, env={**unsigned, "BIGEARTH_IMAGE_KEY": str(key)})
     assert "not signed" in refused("check.sh", image, "--key", key, env=unsigned)
     assert "no-key.pem" in refused("check.sh", image, "--key", "no-key.pem", env=unsigned)
+    assert "--key needs a file" in refused("check.sh", image, "--key", env=unsigned)
+    assert "--keys" in refused("check.sh", image, "--keys", key, env=unsigned)
 
 
 def test_check_passes_a_good_image(host, tmp_path):
