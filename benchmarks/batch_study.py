@@ -4,7 +4,9 @@
 
 Each run is one `python -m benchmarks.train` on the same data with the same number of epochs. Recipe `paper` is plain SGD with linear
 scaling and step decay; `modern` is that of configs/modern.py. The small batch is --batch-size per rank, the large one --factor times
-that. A run whose record is already in DIR is not repeated, so the study may be stopped and started at any time.
+that. The recipes' rates are for 100 epochs of BigEarthNet; on a file with a hundredth of its patches they want a larger one, tuned at
+the small batch (--paper-rate, --modern-rate). A run whose record is already in DIR is not repeated, so the study may be stopped and
+started at any time.
 The record's table "runs" has one row a run (what the figures need), "groups" the mean and spread over seeds.
 """
 
@@ -15,6 +17,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal, Optional
 
 import numpy as np
 
@@ -35,6 +38,9 @@ class Config:
     data: str = option(REQUIRED, "HDF5 file of patches")
     output: str = option(REQUIRED, "folder for result.json and the folders of the runs")
     seeds: int = option(3, "runs of each kind, with seeds 0, 1, ...")
+    network: Literal["resnet50", "resnet14"] = option("resnet50", "as in `benchmarks.train`")
+    paper_rate: Optional[float] = option(None, "learning rate of `paper` for a global batch of 256; the recipe's own if not given")
+    modern_rate: Optional[float] = option(None, "the same of `modern`")
     epochs: int = option(20, "epochs of each run")
     batch_size: int = option(16, "samples per rank and step of the small batch")
     factor: int = option(16, "how many times that the large batch is")
@@ -74,6 +80,7 @@ def command(config: Config, run: Run) -> list:
         "data": config.data,
         "output": Path(config.output) / run.name,
         "bands": run.bands,
+        "network": config.network,
         "seed": run.seed,
         "epochs": config.epochs,
         "batch-size": batch,
@@ -86,6 +93,9 @@ def command(config: Config, run: Run) -> list:
         "loss-limit": 1e6,  # a run that explodes is a result here
         "checkpoint-epochs": 0,
     }
+    rate = {"paper": config.paper_rate, "modern": config.modern_rate}[run.recipe]
+    if rate is not None:
+        options["learning-rate"] = rate
     words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     return [*shlex.split(config.launcher), sys.executable, "-m", "benchmarks.train", *words]
 

@@ -1,8 +1,9 @@
 """Batches from the HDF5 file at memory speed: shuffled over all ranks, resumable at any step, one pipeline element a batch.
 
 The arrays of the file are contiguous, so a batch is gathered without HDF5 (and its interpreter-wide lock): from a memory map where
-the samples are in the page cache, with pread where they are not. Threads gather whole batches into buffers that are used again,
-because per-sample Python and the page faults of fresh 20 MB buffers are what an input pipeline of this kind usually waits for.
+the samples are in the page cache, with pread where they are not; what the next steps need is brought into the page cache ahead of
+them, in file order. Threads gather whole batches into buffers that are used again, because per-sample Python and the page faults of
+fresh 20 MB buffers are what an input pipeline of this kind usually waits for.
 
 TensorFlow takes a batch without copying it. A buffer therefore goes back to the pool only when nothing refers to it any more,
 neither in NumPy nor in TensorFlow; if all are in use a new one is made, so that a slow consumer costs memory, never correctness.
@@ -10,9 +11,10 @@ neither in NumPy nor in TensorFlow; if all are in use a new one is made, so that
 
 import collections
 import ctypes
+import itertools
 import mmap
 import weakref
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Iterator, Optional
 
 import numpy as np
@@ -24,7 +26,8 @@ from bigearth.learn.stage import Staged
 from bigearth.store import ARRAYS, Store
 
 BLOCK = 16  # consecutive samples of the file that stay together in the shuffle: 5.5 MB of data_super, one stretch on disk
-WINDOW = 16  # steps whose samples are mixed with each other
+WINDOW = 8  # steps whose samples are mixed with each other, and are read ahead together
+AHEAD = 2  # threads that read ahead
 
 
 class Reader:
@@ -93,6 +96,7 @@ class Reader:
         self._buffers = {key: _Buffers((batch_size,) + ARRAYS[key].shape, ARRAYS[key].dtype, threads + 4) for key in keys}
         self._threads = threads
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="reader")
+        self._ahead = ThreadPoolExecutor(AHEAD, thread_name_prefix="read-ahead")
 
     def order(self, epoch: int) -> np.ndarray:
         """The positions of an epoch over all ranks: step s is [s * global_batch, (s + 1) * global_batch). Int64."""
@@ -114,9 +118,19 @@ class Reader:
         mine = np.argsort(together, kind="stable")[self._rank * self._batch_size : (self._rank + 1) * self._batch_size]
         return together[np.sort(mine)]
 
-    def _read(self, positions: np.ndarray) -> dict:
+    def _rows(self, positions: np.ndarray) -> np.ndarray:
+        return self._staged.rows(positions) if self._staged else positions
+
+    def _prefetch(self, order: np.ndarray, step: int) -> list:
+        """Has the samples of this rank read ahead, from a step to the end of its window; returns what to wait for."""
+        window = [self._share(order, s) for s in range(step, min(self.steps, (step // WINDOW + 1) * WINDOW))]
+        rows = np.array_split(np.sort(self._rows(np.concatenate(window))), AHEAD)
+        return [self._ahead.submit(samples.prefetch, part) for part in rows for samples in self._samples.values()]
+
+    def _read(self, positions: np.ndarray, ahead: list) -> dict:
+        wait(ahead)
         batch = {"classes": self._classes[positions], "position": positions}
-        rows = self._staged.rows(positions) if self._staged else positions
+        rows = self._rows(positions)
         for key, samples in self._samples.items():
             batch[key] = self._buffers[key].take(len(positions))
             samples.read(rows, batch[key])
@@ -126,10 +140,13 @@ class Reader:
         """This rank's batches of an epoch, as NumPy arrays: key -> uint16 (n, ...), "classes" uint8 (n, 43), "position" int64 (n,)."""
         order = self.order(epoch)
         self.failure = None
-        pending = collections.deque()
+        pending, ahead = collections.deque(), {}
         try:
             for step in range(start_step, self.steps):
-                pending.append(self._executor.submit(self._read, self._share(order, step)))
+                for first in (step, (step // WINDOW + 1) * WINDOW):  # this window and the next
+                    if first < self.steps and first // WINDOW not in ahead:
+                        ahead[first // WINDOW] = self._prefetch(order, first)
+                pending.append(self._executor.submit(self._read, self._share(order, step), ahead[step // WINDOW]))
                 if len(pending) > self._threads:
                     yield pending.popleft().result()
             while pending:
@@ -138,7 +155,7 @@ class Reader:
             self.failure = error
             raise
         finally:
-            for future in pending:
+            for future in itertools.chain(pending, *ahead.values()):
                 future.cancel()
 
     def dataset(self, epoch: int, start_step: int = 0) -> tf.data.Dataset:
@@ -166,6 +183,7 @@ class Reader:
     def close(self) -> None:
         """Lets the files and threads go (TensorFlow keeps what it has iterated over alive); batches that came stay valid."""
         self._executor.shutdown()
+        self._ahead.shutdown()
         self._samples.clear()
 
 

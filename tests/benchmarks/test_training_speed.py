@@ -47,6 +47,15 @@ def test_study_plans_every_kind_with_every_seed():
     assert options["--batch-size"] == "128" and options["--seed"] == "2" and options["--epochs"] == "20"
     assert options["--decay-epochs"] == "6,12,16" and options["--warmup-epochs"] == "1.0"  # the paper's shares of 100 epochs
     assert options["--config"].endswith("configs/paper.py")
+    assert "--learning-rate" not in options
+
+
+def test_study_tunes_a_recipe_at_both_batches_alike():
+    config = dataclasses.replace(CONFIG, modern_rate=40.0)
+    for batch in ("small", "large"):
+        words = batch_study.command(config, batch_study.Run("modern", "rgb", batch, 0))
+        assert words[words.index("--learning-rate") + 1] == "40.0"
+    assert "--learning-rate" not in batch_study.command(config, batch_study.Run("paper", "rgb", "small", 0))
 
 
 def finished(folder, f1):

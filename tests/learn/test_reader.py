@@ -211,6 +211,25 @@ def test_both_ways_of_reading_agree(patches, monkeypatch, cached):
             np.testing.assert_array_equal(batch[key], patches.array(key)[batch["position"]])
 
 
+def test_reads_stretches_of_neighbours_ahead_and_nothing_else(patches):
+    import os
+
+    from bigearth.learn.samples import Samples
+
+    def cached():
+        return [position for position in range(len(patches)) if samples.cached(position)]
+
+    samples = Samples(patches, "data_super")
+    with open(patches.path, "rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    if cached():
+        pytest.skip("the file stays in memory here (tmpfs, or another process maps it)")
+    samples.prefetch(np.array([1, 90, 3, *range(40, 60)]))
+    assert set(range(40, 60)) <= set(cached())
+    assert not {1, 3} & set(cached())
+
+
 def test_no_samples_and_too_few_are_refused(patches):
     with pytest.raises(InputError, match=r"patches\.h5: no samples"):
         Reader(patches, np.array([], np.int64), ("data_60m",), 8)
