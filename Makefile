@@ -26,13 +26,13 @@ gallery: setup  ## redraw the pictures of plots/gallery from the example results
 	$(PYTHON) -m plots figures --results plots/gallery/results --out results/gallery
 	for name in $(GALLERY); do cp results/gallery/$$name.png results/gallery/$$name.csv plots/gallery/; done
 
-CHECKS := --tag nightly
+CHECKS := --tag acceptance
 
-cluster: setup  ## the suite on a real Slurm of 24 + 24 pretended nodes: make cluster CHECKS="--tag acceptance" for all of it
-	ci/virtual_cluster/cluster.sh run $(PYTHON) -m reframe_tests --site virtual --results results/virtual --exec-policy=serial $(CHECKS)
+cluster: setup  ## the whole suite on a real Slurm of 24 + 24 pretended nodes; a part of it: make cluster CHECKS="--tag nightly"
+	ci/virtual_cluster/cluster.sh run $(PYTHON) -m reframe_tests --site virtual --results results/virtual $(CHECKS)
 
-test-cluster: setup  ## the alarms that need a real Slurm: a slow node, a node that goes down (installs Slurm and MariaDB)
-	$(PYTHON) -m pytest -m cluster tests/test_alarms.py
+test-cluster: setup  ## what needs a real Slurm: the whole suite, alarms, a chain of jobs (installs Slurm and MariaDB)
+	$(PYTHON) -m pytest -m cluster tests/test_alarms.py tests/reframe_tests
 
 lint: setup  ## ruff: lint and format
 	.venv/bin/ruff check . && .venv/bin/ruff format --check .

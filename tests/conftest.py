@@ -37,3 +37,15 @@ def mpirun():
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def slurm(tmp_path_factory):
+    """A virtual cluster of 24 + 24 nodes: the environment in which Slurm's commands reach it."""
+    cluster, folder = ROOT / "ci" / "virtual_cluster" / "cluster.sh", tmp_path_factory.mktemp("cluster")
+    environment = {**os.environ, "VIRTUAL_CLUSTER": str(folder), "VIRTUAL_PORT": "27000"}
+    try:
+        subprocess.run([cluster, "start"], env=environment, check=True, timeout=600)
+        yield {"SLURM_CONF": str(folder / "etc" / "slurm.conf")}
+    finally:
+        subprocess.run([cluster, "stop"], env=environment, check=True, timeout=120)

@@ -5,7 +5,6 @@ references, the launcher and, for the last tests, Slurm are the real ones.
 """
 
 import datetime
-import json
 import os
 import subprocess
 import sys
@@ -14,42 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from reframe_tests import references
-
-ROOT = Path(__file__).resolve().parents[1]
-SITE = ROOT / "tests" / "reframe_tests" / "stand_in_site.py"
-CLUSTER = ROOT / "ci" / "virtual_cluster" / "cluster.sh"
-TRAINING = {"time_per_epoch": (10.0, "s"), "throughput": (10.0, "img/s"), "f1_micro": (0.75, "1")}
+from tests.reframe_tests.run_suite import ROOT, SITE, reference_file, suite
 
 pytestmark = pytest.mark.reframe
-
-
-def reference_file(folder, partition, check="training", mutate=lambda cells, content: None):
-    """References of the stand-in site in which one check has numbers."""
-    content = references.empty("stand_in", {"v100": partition})
-    for cells in content["partitions"]["v100"][check].values():
-        for metric in set(cells) & set(TRAINING):
-            value, unit = TRAINING[metric]
-            cells[metric] = dict(
-                value=value, lower=-0.1, upper=0.1, unit=unit, origin="measured", date=datetime.date.today(), runs=5, image=None,
-                dataset="sha256:data", patches=2000, source="a test", band="ten per cent",
-            )  # fmt: skip
-    mutate(content["partitions"]["v100"][check]["nodes=1"], content)
-    (folder / "stand_in.yaml").write_text(references.dump(content))
-
-
-def suite(folder, *options, faults=None, **environment):
-    """Runs the suite as a user does; returns its exit code and all it printed."""
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "BIGEARTH_REFERENCES": str(folder),
-        "STAND_IN_FAULTS": json.dumps(faults or {}),
-        **environment,
-    }
-    command = [sys.executable, "-m", "reframe_tests", "--site", str(SITE), "--results", str(folder / "results"), *options]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
-    return done.returncode, done.stdout + done.stderr
 
 
 @pytest.fixture
@@ -149,65 +115,70 @@ def test_metric_without_a_reference_is_recorded_and_counted(training):
 # ---- on a real Slurm ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def slurm(tmp_path_factory):
-    """A virtual cluster of 2 + 2 nodes; its environment."""
-    folder = tmp_path_factory.mktemp("cluster")
-    environment = {"VIRTUAL_CLUSTER": str(folder), "VIRTUAL_NODES": "2", "VIRTUAL_PORT": "27000"}
-    subprocess.run([CLUSTER, "start"], env={**os.environ, **environment}, check=True, timeout=300)
-    yield {"SLURM_CONF": str(folder / "etc" / "slurm.conf")}
-    subprocess.run([CLUSTER, "stop"], env={**os.environ, **environment}, check=True, timeout=120)
-
-
 @pytest.fixture
 def scaling(slurm, tmp_path):
-    """scaling(faults, meanwhile) -> exit code and output of the scaling check on two nodes; `meanwhile` is called as its job runs."""
+    """scaling(faults, meanwhile, *options) -> exit code, output and what sacct says of the check's job on two nodes.
 
-    def run(faults=None, meanwhile=None):
+    `meanwhile` is Python that runs beside the suite, with the job's id and nodes when it runs.
+    """
+
+    def run(faults=None, meanwhile="", *options):
         reference_file(tmp_path, (["compute", "multinode"], {"max_nodes": 2}), "scaling")
-        command = [sys.executable, "-c", "pass"]
         environment = {**os.environ, **slurm}
-        if meanwhile:
-            waiter = "import subprocess as s, sys, time\n" + meanwhile
-            command = [sys.executable, "-c", waiter]
-        with subprocess.Popen(command, env=environment) as disturber:
-            result = suite(tmp_path, "-n", "^scaling", "-E", "nodes==2", "--exec-policy=serial", faults=faults, **slurm)
+        with subprocess.Popen([sys.executable, "-c", WHEN_IT_RUNS + meanwhile], env=environment) as disturber:
+            code, output = suite(tmp_path, "-n", "^scaling", "-E", "nodes==2", *options, faults=faults, **slurm)
             disturber.kill()
-        return result
+        report = "--format=JobName%40,State,ExitCode,NNodes"
+        jobs = subprocess.run(["sacct", "-nPX", "-S", "now-1hour", report], env=environment, capture_output=True, text=True, check=True)
+        return code, output, [line for line in jobs.stdout.splitlines() if "scaling" in line and line.endswith("|2")][-1]
 
     return run
 
 
+WHEN_IT_RUNS = """
+import subprocess as s, time
+def running():
+    lines = s.run(["squeue", "-h", "-t", "R", "-o", "%i %j %D %N"], capture_output=True, text=True).stdout.splitlines()
+    return [line.split() for line in lines if "scaling" in line and line.split()[2] == "2"]
+while not running():
+    time.sleep(0.2)
+(job, *_, nodes), *_ = running()
+time.sleep(1)
+"""
+
+ON_SLURM = {  # fault, what happens meanwhile, options; what the suite says, what sacct says
+    "slow node": (
+        ({"time_per_epoch": 14.0, "slow_rank": 1, "slow_factor": 1.5}, ""),
+        (["+40.0 %, regression", "slowest is rank 1 on jw"], "COMPLETED|0:0"),
+    ),
+    "NaN loss": (({"losses": [0.7, "nan", 0.3]}, ""), (["the training loss is not finite"], "COMPLETED|0:0")),
+    "dead rank": (({"dead_rank": 1}, ""), (["ended as FAILED with exit code 9"], "FAILED|9:0")),
+    "missing data file": (({"lost_data": True}, ""), (["patches.h5: no such file"], "FAILED|1:0")),
+    "too good a number": (({"time_per_epoch": 2.0}, ""), (["-80.0 %, too good to be true"], "COMPLETED|0:0")),
+    "node down": (
+        ({"sleep": 20}, 's.run(["scontrol", "update", "NodeName=jw02", "State=DOWN", "Reason=test"])'),
+        (["ended as NODE_FAIL"], "NODE_FAIL|"),
+    ),
+    "cancelled job": (({"sleep": 20}, 's.run(["scancel", job])'), (["ended as CANCELLED"], "CANCELLED by ")),
+    "job over its time limit": (({"sleep": 300}, "", "-S", "scaling.time_limit=10s"), (["TIMEOUT"], "TIMEOUT|")),
+}
+
+
 @pytest.mark.cluster
 def test_two_nodes_pass_without_a_fault(scaling):
-    code, output = scaling()
-    assert code == 0, output
+    code, output, job = scaling()
+    assert code == 0 and "COMPLETED|0:0" in job, output
     assert "scaling nodes=2 @v100" in output
 
 
 @pytest.mark.cluster
-def test_slow_node_is_named(scaling):
-    code, output = scaling({"time_per_epoch": 14.0, "slow_rank": 1, "slow_factor": 1.5})
-    assert code == 1 and "regression" in output and "slowest is rank 1 on jw" in output, output
-
-
-NODE_DOWN = """
-while True:
-    found = s.run(["squeue", "-h", "-t", "R", "-o", "%j %N"], capture_output=True, text=True).stdout
-    nodes = [line.split()[1] for line in found.splitlines() if "scaling" in line and "-" in line.split()[1]]
-    if nodes:
-        time.sleep(1)
-        s.run(["scontrol", "update", "NodeName=jw02", "State=DOWN", "Reason=test"])
-        break
-    time.sleep(0.2)
-"""
-
-
-@pytest.mark.cluster
-def test_node_that_goes_down_fails_the_job(scaling, slurm):
+@pytest.mark.parametrize("name", ON_SLURM)
+def test_fault_of_a_job_fails_it(scaling, slurm, name):
+    fault, (messages, accounted) = ON_SLURM[name]
     try:
-        code, output = scaling({"sleep": 8}, NODE_DOWN)
+        code, output, job = scaling(*fault)
     finally:
-        subprocess.run(["scontrol", "update", "NodeName=jw02", "State=RESUME"], env={**os.environ, **slurm}, check=True)
+        subprocess.run(["scontrol", "update", "NodeName=jw02", "State=RESUME"], env={**os.environ, **slurm}, capture_output=True)
         time.sleep(1)
-    assert code == 1 and ("NODE_FAIL" in output or "ended as" in output), output
+    assert code == 1 and all(message in output for message in messages), output
+    assert accounted in job

@@ -30,8 +30,8 @@ class TrainConfig:
     label_smoothing: float = option(0.0, "labels y become y (1 - x) + x / 2")
 
     # network and loss
-    network: Literal["resnet50", "resnet14"] = option(
-        "resnet50", "resnet14: one block a stage and a quarter of the channels, for rehearsals and studies, never for a benchmark"
+    network: Literal["resnet50", "resnet14", "resnet5"] = option(
+        "resnet50", "resnet14 (one block a stage, a quarter of the channels) is for studies, resnet5 (one stage of it) for rehearsals of jobs"
     )
     batch_norm: Literal["local", "synchronised", "frozen"] = option("local", "batch statistics of each rank, of all ranks, or none")
     zero_gamma: bool = option(False, "the last BatchNorm of every block starts at gamma 0")
@@ -66,6 +66,7 @@ class TrainConfig:
     resume: bool = option(False, "go on from the last checkpoint in the output folder, if there is one")
 
     # machine
+    eager: bool = option(False, "run operations one by one instead of compiling the steps: starts at once and then is slow")
     threads: int = option(0, "CPU threads per rank for one operation; 0 lets TensorFlow take all cores")
     collective: Literal["auto", "horovod", "single"] = option("auto", "auto takes Horovod if more than one rank was launched")
     groups: int = option(4, "gradients are reduced in this many groups, last layers first")

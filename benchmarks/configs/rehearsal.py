@@ -6,4 +6,6 @@ Hardware: one rank a node of a virtual cluster, 24 ranks on two CPU cores.
 
 from benchmarks.configs import TrainConfig
 
-config = TrainConfig(network="resnet14", window=32, epochs=2, batch_size=4, warmup_epochs=1, threads=1, groups=1, samples=2)
+config = TrainConfig(
+    network="resnet5", window=32, batch_size=2, epochs=2, steps_per_epoch=2, warmup_epochs=1, eager=True, threads=1, groups=1, samples=2
+)

@@ -26,7 +26,7 @@ FORMAT = 1
 # options that may change between the jobs of one run: where and how it runs, not what it computes
 FREE = {
     *("output", "data", "stage", "batch_size", "threads", "collective", "groups", "compression", "fusion_mb", "timeline", "mlperf"),
-    *("samples", "resume", "checkpoint_epochs", "checkpoint_keep", "loss_limit", "tune_thresholds"),
+    *("eager", "samples", "resume", "checkpoint_epochs", "checkpoint_keep", "loss_limit", "tune_thresholds"),
 }
 
 

@@ -12,7 +12,8 @@ from bigearth.learn.collective import Single, raw
 
 NETWORKS = {  # name -> bottleneck blocks of each stage, width of the first
     "resnet50": ((3, 4, 6, 3), 64),
-    "resnet14": ((1, 1, 1, 1), 16),  # quick to trace and to train: for rehearsals and studies of recipes, never for a benchmark
+    "resnet14": ((1, 1, 1, 1), 16),  # quick to train: for studies of recipes, never for a benchmark
+    "resnet5": ((1,), 16),  # quick to start: for rehearsals of jobs
 }
 EPSILON = 1e-5
 

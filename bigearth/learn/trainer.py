@@ -119,7 +119,7 @@ def train(config, store, collective: Single, log: Log) -> Result:
     )
     loss_of = losses.make(config.loss, train_labels)
     train_step = make_train_step(config, preprocess, network, optim, scale, loss_of, collective)
-    score_step = make_score_step(preprocess, network, classes)
+    score_step = make_score_step(config, preprocess, network)
 
     # where to begin
     folder = os.path.join(config.output, "checkpoints")
@@ -277,7 +277,7 @@ def _fetch(batches, data, reader):
 
 
 def make_train_step(config, preprocess, network, optim, scale, loss_of, collective):
-    """The training step as a tf.function (batch, rate, epoch, flags); see the function inside.
+    """The training step (batch, rate, epoch, flags), compiled unless the run is eager; see the function inside.
 
     Args:
         scale: an `optimizer.LossScale`, or None.
@@ -286,7 +286,6 @@ def make_train_step(config, preprocess, network, optim, scale, loss_of, collecti
     classes = int(config.classes)
     seed = config.seed
 
-    @tf.function
     def train_step(batch, rate, epoch, flags):
         """One step.
 
@@ -324,20 +323,20 @@ def make_train_step(config, preprocess, network, optim, scale, loss_of, collecti
         tf.cond(finite, lambda: optim.apply(gradients, rate), lambda: tf.constant(0, tf.int64))
         return averages, loss, tf.where(finite, norm, 0.0) if scale else norm
 
-    return train_step
+    return train_step if config.eager else tf.function(train_step, autograph=False)  # the steps have no Python control flow on tensors
 
 
-def make_score_step(preprocess, network, classes):
-    """The scoring step as a tf.function of a batch."""
+def make_score_step(config, preprocess, network):
+    """The scoring step of a batch, compiled unless the run is eager; see the function inside."""
+    classes = int(config.classes)
 
-    @tf.function
     def score_step(batch):
         """The mean loss of each sample, (n,), and probabilities (n, classes), with the weights as they stand."""
         logits = network(preprocess(batch), training=False)
         truth = labels_on_device(batch["classes"], classes)
         return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(truth, logits), 1), tf.sigmoid(logits)
 
-    return score_step
+    return score_step if config.eager else tf.function(score_step, autograph=False)
 
 
 @dataclass

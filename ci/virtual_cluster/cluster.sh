@@ -12,6 +12,7 @@ dir=$(realpath -m "${VIRTUAL_CLUSTER:-$here/../../build/virtual_cluster}")
 nodes=${VIRTUAL_NODES:-24}          # of each partition
 port=${VIRTUAL_PORT:-17000}         # the first of about 1,100
 export SLURM_CONF=$dir/etc/slurm.conf
+python=$here/../../.venv/bin/python
 last=$(printf %02d "$nodes") host=$(hostname -s) user=$(id -un)
 
 say() { printf 'virtual cluster: %s\n' "$*" >&2; }
@@ -114,7 +115,7 @@ until_works() {
     local deadline=$((SECONDS + $1)) what=$2
     shift 2
     until "$@" >/dev/null 2>&1; do
-        [ $SECONDS -lt $deadline ] || { stop; die "$what did not start; read the files in $dir/log"; }
+        [ $SECONDS -lt $deadline ] || die "$what did not start; read the files in $dir/log"
         sleep 0.2
     done
 }
@@ -131,6 +132,13 @@ start_database() {
         mariadb --no-defaults --socket="$socket" -uroot -e "create database if not exists slurm_acct_db;
             create user if not exists $account identified by 'slurm'; grant all on slurm_acct_db.* to $account;"
     done
+}
+
+# Ranks come from a Python that has TensorFlow loaded (preloaded.py); only root may give a rank its node's host name.
+start_python() {
+    [ "$(id -u)" = 0 ] && [ -x "$python" ] || return 0
+    (cd "$here/../.." && PYTHONPATH=. OPENBLAS_NUM_THREADS=1 setsid nice -n 5 "$python" "$here/preloaded.py" serve "$dir/run/python.sock" \
+        >"$dir/log/python.log" 2>&1 </dev/null & echo $! >"$dir/run/python.pid")
 }
 
 start_node() {
@@ -152,6 +160,7 @@ start() {
     write_configuration
     munged --force --key-file="$dir/munge/key" --socket="$dir/munge/socket" --pid-file="$dir/run/munged.pid" \
         --log-file="$dir/log/munged.log" --seed-file="$dir/munge/seed" 2>>"$dir/log/munged.log"
+    start_python
     start_database
     slurmdbd
     until_works 60 slurmdbd sacctmgr -nP show cluster
@@ -159,6 +168,7 @@ start() {
     slurmctld -i
     for node in $(scontrol show hostnames "jw[01-$last],jr[01-$last]"); do start_node "$node"; done
     until_works 120 "every node" all_idle
+    [ ! -e "$dir/run/python.pid" ] || until_works 60 "the Python with TensorFlow" test -S "$dir/run/python.sock"
     say "$nodes + $nodes nodes are idle after $SECONDS s; export SLURM_CONF=$SLURM_CONF"
 }
 
@@ -191,6 +201,7 @@ stop() {
         for _ in $(seq 20); do [ -n "$(timeout 5 squeue -h 2>/dev/null)" ] || break; sleep 0.5; done
     fi
     stop_processes "$dir"/run/slurmd.*.pid
+    stop_processes "$dir/run/python.pid"
     stop_processes "$dir/run/slurmctld.pid"
     stop_processes "$dir/run/slurmdbd.pid"
     stop_processes "$dir/run/mariadbd.pid"
@@ -199,7 +210,11 @@ stop() {
 }
 
 case ${1:-} in
-    start) start ;;
+    start)
+        trap stop EXIT    # nothing half-started stays behind
+        start
+        trap - EXIT
+        ;;
     status) status ;;
     stop) stop; say "stopped" ;;
     run)

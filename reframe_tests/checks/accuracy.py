@@ -4,7 +4,7 @@ import math
 
 import reframe as rfm
 import reframe.utility.udeps as udeps
-from reframe.core.builtins import parameter, run_after, run_before, sanity_function
+from reframe.core.builtins import parameter, run_after, run_before, sanity_function, variable
 from reframe.core.exceptions import SanityError
 from reframe.core.runtime import runtime
 
@@ -23,9 +23,12 @@ class FullTraining(Learning):
 
     nodes = parameter(catalogue.NODES, loggable=True)
     input = parameter(catalogue.INPUTS, loggable=True)
+    #: Epochs of the training; 0: as many as the recipe has.
+    epochs = variable(int, value=0, loggable=True)
 
     def recipe(self) -> list:
-        return {"multispectral": [], "rgb": ["--bands", "rgb"], "bilinear": ["--upsample", "bilinear"]}[self.input]
+        inputs = {"multispectral": [], "rgb": ["--bands", "rgb"], "bilinear": ["--upsample", "bilinear"]}[self.input]
+        return [*inputs, *(["--epochs", str(self.epochs)] if self.epochs else [])]
 
     def seconds_needed(self, cells):
         """From its own reference, else from the sweep's time per epoch on as many nodes."""

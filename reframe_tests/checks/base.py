@@ -13,7 +13,7 @@ from reframe.core.builtins import deferrable, run_after, run_before, sanity_func
 from reframe.core.exceptions import ReframeError, SanityError
 from reframe.core.runtime import runtime
 
-from .. import catalogue, evidence, references
+from .. import catalogue, evidence, references, sites
 
 ROOT = Path(__file__).resolve().parents[2]
 START_UP_S = 600  # a job's time for loading, tracing and scoring, on top of what its references allow
@@ -23,9 +23,9 @@ SLACK = 1.5
 @functools.cache
 def site_references():
     """The references of the site that ReFrame runs on, or the SuiteError that says why they cannot be used; read once a session."""
-    system = runtime().system
     try:
-        return references.checked(system.name, {p.name: (p.features, p.extras) for p in system.partitions})
+        system = sites.system_of(runtime().site_config.sources[-1])  # all of it: `--system=site:partition` shows one partition only
+        return references.checked(system["name"], sites.partitions(system))
     except references.SuiteError as error:
         return error
 

@@ -10,6 +10,7 @@ from reframe.core.builtins import fixture, run_before, sanity_function, variable
 from .base import Program
 
 SEED = 1
+PATCHES = 2000  # the smallest number at which the scores are steady enough to be judged
 
 
 class synthetic_archive(Program):
@@ -20,11 +21,12 @@ class synthetic_archive(Program):
     nodes = 1
     ranks_per_node = 1
     local = True
-    #: How many patches; the default is the smallest number at which the scores are steady enough to be judged.
-    patches = variable(int, value=2000, loggable=True)
+    #: How many patches; 0 leaves it to the partition.
+    patches = variable(int, value=0, loggable=True)
 
     @run_before("run")
     def set_options(self):
+        self.patches = self.patches or self.current_partition.extras.get("patches", PATCHES)
         self.options = ["--patches", str(self.patches), "--seed", str(SEED), "--out", "archive"]
 
     @sanity_function

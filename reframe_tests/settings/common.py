@@ -12,6 +12,7 @@ by those, never by a name:
                ranks_per_node      one rank drives one device; without devices, how many ranks share a node
                cores_per_rank, memory_gb  what the preflight must find of a node's cores and memory
                devices_per_node, device_memory_gb, gpu_arch, network (what NCCL must use: infiniband or any)
+               patches             how many the synthetic archive has (default: 2000)
                config, small_config  files of benchmarks/configs/ for the training checks (default: paper, local)
                max_time_s          the queue's limit for one job
                launcher_options    of srun or mpirun, e.g. binding
@@ -51,7 +52,8 @@ def slurm_partition(
     Args:
         nodes: how many the suite may ask for.
         device: type, arch, model, num_devices (of a node), memory_gb.
-        extras: further extras; `features`, `access` and `env_vars` are added to the partition's own.
+        extras: further extras; `features`, `access` and `env_vars` are added to the partition's own, `max_jobs` (8) is how many jobs
+            the suite may have in the queue at once.
     """
     features = ["compute", "multinode", *(["gpu"] if device else []), *extras.pop("features", ())]
     access = [f"--partition={name}", "--no-requeue", *extras.pop("access", ())]
@@ -66,7 +68,7 @@ def slurm_partition(
         "access": access + ([f"--account={account}"] if account else []),
         "sched_options": {"use_nodes_option": True},
         "environs": ["native", "container"] if "apptainer" in features else ["native"],
-        "max_jobs": 8,
+        "max_jobs": extras.pop("max_jobs", 8),
         "time_limit": "2h",  # of checks whose time no reference tells
         "features": features,
         "extras": {

@@ -3,17 +3,28 @@
 One rank a node and a toy for a network: it proves the jobs, not the speeds. Never found by host name: `--site virtual`.
 """
 
-from .common import LOGIN, configuration, slurm_partition
+import sys
+
+from .common import LOGIN, ROOT, configuration, slurm_partition
 from .jureca import K80
 from .juwels import V100
 
+# loading TensorFlow would be most of the work of hundreds of short ranks: they come from a Python that has it loaded
+NATIVE = {
+    "name": "native",
+    "features": ["workloads"],
+    "extras": {"python": f"{sys.executable} {ROOT}/ci/virtual_cluster/preloaded.py"},
+}
+
 PRETENDED = {
     "nodes": 24,
+    "max_jobs": 1,
     "features": ["rehearsal"],
     "ranks_per_node": 1,
     "config": "rehearsal",
     "small_config": "rehearsal",
-    "weak_steps": 4,
+    "weak_steps": 2,
+    "patches": 300,
     "network": "any",
     "max_time_s": 24 * 3600,
     "launcher_options": ["--mpi=pmix"],
@@ -22,6 +33,7 @@ PRETENDED = {
         ["OMPI_MCA_pml", "ob1"],
         ["OMPI_MCA_btl", "self,vader,tcp"],
         ["OMP_NUM_THREADS", "1"],
+        ["HOROVOD_CYCLE_TIME", "10"],  # ms; ranks that wait for each other spin
     ],
 }
 
@@ -35,5 +47,7 @@ site_configuration = configuration(
             slurm_partition("v100", "pretends: 4 V100, 2 x 20 cores", sockets=2, cores_per_socket=20, device=V100, **PRETENDED),
             slurm_partition("k80", "pretends: 4 K80 devices, 2 x 12 cores", sockets=2, cores_per_socket=12, device=K80, **PRETENDED),
         ],
-    }
+    },
+    [NATIVE],
 )
+site_configuration["general"][0]["poll_rate_min"] = 2  # times a second; jobs take seconds here

@@ -154,3 +154,13 @@ def test_labels_on_the_device_are_those_of_the_nomenclature():
 def test_impossible_options_are_refused(name, value):
     with pytest.raises(InputError, match=f"--{name.replace('_', '-')} is"):
         dataclasses.replace(TrainConfig(data="x.h5"), **{name: value}).check()
+
+
+def test_eager_steps_are_the_compiled_ones(patches, tmp_path):
+    runs = [
+        trainer.train(config_for(patches, tmp_path / str(eager), network="resnet5", eager=eager), patches, Single(), Log())
+        for eager in (False, True)
+    ]
+    compiled, eager = runs
+    np.testing.assert_allclose(losses(eager), losses(compiled), atol=1e-5)
+    np.testing.assert_allclose(eager.probability, compiled.probability, atol=1e-4)

@@ -1,0 +1,84 @@
+"""The suite with the real programs on a real Slurm: every check at every node count, and a training cut into several jobs."""
+
+import datetime
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from reframe_tests import catalogue, history, references, sites
+from tests.reframe_tests.run_suite import suite
+
+pytestmark = [pytest.mark.cluster, pytest.mark.reframe]
+
+
+def accounting(slurm, *options) -> list:
+    """Jobs of the last two hours as sacct has them: lines of name, state, number of nodes."""
+    command = ["sacct", "-nPX", "-S", "now-2hours", "--format=JobName%80,State,NNodes", *options]
+    done = subprocess.run(command, env={**os.environ, **slurm}, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
+
+
+def test_every_check_at_every_node_count_on_both_partitions(slurm, tmp_path):
+    shutil.copy(references.path_of("virtual"), tmp_path)
+    code, output = suite(tmp_path, "--tag", "acceptance", site="virtual", timeout=1200, **slurm)
+    assert code == 0, output[-5000:]
+    cases = {(case["partition"], case["check"], case["point"]): case for case in history.cases(tmp_path / "results" / "results.db") if case["check"]}
+    for partition in ("v100", "k80"):
+        described = sites.partitions(sites.system_of("virtual"))[partition]
+        for name, check in catalogue.CHECKS.items():
+            for point, parameters in zip(catalogue.points_on(check, *described), check.points):
+                assert cases[partition, name, point]["evidence"]["nodes"] == parameters["nodes"]
+        for nodes in catalogue.NODES:
+            assert any("rfm_scaling" in line and line.endswith(f"|COMPLETED|{nodes}") for line in accounting(slurm, "-r", partition))
+
+
+@pytest.fixture
+def accuracy(slurm, tmp_path):
+    """accuracy(folder, training_time, meanwhile) -> (output of the suite, record and standard error of a training of 30 epochs)."""
+    partitions = sites.partitions(sites.system_of(str(Path(__file__).with_name("chain_site.py"))))
+
+    def run(name, training_time, meanwhile="pass"):
+        folder = tmp_path / name
+        folder.mkdir()
+        content = references.empty("chain", partitions)
+        if training_time:
+            content["partitions"]["v100"]["accuracy"]["nodes=1 input=multispectral"]["training_time"] = dict(
+                value=training_time, lower=-1.0, upper=0.0, unit="s", origin="predicted", date=datetime.date.today(), runs=1,
+                source="a test", band="none",
+            )  # fmt: skip
+        (folder / "chain.yaml").write_text(references.dump(content))
+        with subprocess.Popen([sys.executable, "-c", meanwhile, str(folder)], env={**os.environ, **slurm}) as disturber:
+            chosen = ["-n", "^accuracy", "-E", "nodes==1 and input=='multispectral'", "-S", "epochs=30"]
+            code, output = suite(folder, *chosen, site=Path(__file__).with_name("chain_site.py"), timeout=600, **slurm)
+            disturber.kill()
+        assert code == 0, output
+        (kept,) = (folder / "results" / "output").glob("chain/v100/native/accuracy_????????")
+        return output, json.loads((kept / "result.json").read_text()), (kept / "rfm_job.err").read_text()
+
+    return run
+
+
+QUEUE_LIMIT = """
+import glob, subprocess, sys, time
+while not any("epoch 5/" in open(f).read() for f in glob.glob(sys.argv[1] + "/results/stage/*/*/*/accuracy_link_*/rfm_job.err")):
+    time.sleep(0.2)
+
+subprocess.run("scancel --signal=USR1 $(squeue -h -t R -o '%i %j' | grep accuracy_link | cut -d' ' -f1)", shell=True)
+"""
+
+
+def test_chain_of_jobs_equals_one_long_job(accuracy, slurm):
+    """The queue's limit is an hour and the reference says more; Slurm's warning is sent by hand, as nobody waits that long."""
+    output, long, _ = accuracy("long", None)
+    assert "accuracy_link" not in output
+    output, chained, said = accuracy("chained", 2000.0, QUEUE_LIMIT)
+    assert "accuracy_link" in output and "resuming from" in said
+    assert any("accuracy_link" in line and "|FAILED|" in line for line in accounting(slurm))  # exit code 75: to be continued
+    losses = [[row["train_loss"] for row in record["tables"]["epochs"]] for record in (long, chained)]
+    assert len(losses[0]) == 30 and losses[0] == pytest.approx(losses[1], rel=1e-5)
+    assert long["metrics"]["f1_micro"]["value"] == pytest.approx(chained["metrics"]["f1_micro"]["value"], rel=1e-5)
