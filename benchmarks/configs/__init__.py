@@ -31,7 +31,8 @@ class TrainConfig:
 
     # network and loss
     network: Literal["resnet50", "resnet14", "resnet5"] = option(
-        "resnet50", "resnet14 (one block a stage, a quarter of the channels) is for studies, resnet5 (one stage of it) for rehearsals of jobs"
+        "resnet50",
+        "resnet14 (one block a stage, a quarter of the channels) is for studies, resnet5 (one stage of it) for rehearsals of jobs",
     )
     batch_norm: Literal["local", "synchronised", "frozen"] = option("local", "batch statistics of each rank, of all ranks, or none")
     zero_gamma: bool = option(False, "the last BatchNorm of every block starts at gamma 0")

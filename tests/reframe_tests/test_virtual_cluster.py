@@ -27,7 +27,11 @@ def test_every_check_at_every_node_count_on_both_partitions(slurm, tmp_path):
     shutil.copy(references.path_of("virtual"), tmp_path)
     code, output = suite(tmp_path, "--tag", "acceptance", site="virtual", timeout=1200, **slurm)
     assert code == 0, output[-5000:]
-    cases = {(case["partition"], case["check"], case["point"]): case for case in history.cases(tmp_path / "results" / "results.db") if case["check"]}
+    cases = {
+        (case["partition"], case["check"], case["point"]): case
+        for case in history.cases(tmp_path / "results" / "results.db")
+        if case["check"]
+    }
     for partition in ("v100", "k80"):
         described = sites.partitions(sites.system_of("virtual"))[partition]
         for name, check in catalogue.CHECKS.items():
