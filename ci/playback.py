@@ -2,7 +2,8 @@
 
 Every night draws its values from the measured ones (or, where a metric was measured fewer than five times, from normal noise of
 1 % around their mean), goes through the same merge and the same judgement as `ci/track.sh`, and its exit code and sentence are
-printed. The playback ends with exit code 0 if the nights before the step were green and the pipeline went red within three.
+printed. The playback ends with exit code 0 if every night before the step was green and the pipeline went red within three, with a
+sentence that names the metric, that it is worse, and what changed with it.
 """
 
 import argparse
@@ -111,10 +112,14 @@ def main(argv) -> int:
     for number, (code, sentences, _) in enumerate(told):
         if code:
             print(f"night {number}: exit code {code}: {'; '.join(sentences)}")
-    red = [number for number, (_, _, findings) in enumerate(told) if findings]
-    good = bool(red) and options.at <= red[0] < options.at + WITHIN
-    print(f"the step of {options.step:+.1%} came in night {options.at}; first red: night {red[0]}" if red else "the step was not found")
-    return 0 if good else 1
+    red = [number for number, (code, _, _) in enumerate(told) if code]
+    if not red:
+        print("the step was not found")
+        return 1
+    print(f"the step of {options.step:+.1%} came in night {options.at}; first red: night {red[0]}")
+    said = [finding.sentence for finding in told[red[0]][2]]
+    right = any(options.metric in sentence and "(worse)" in sentence and "image changed" in sentence for sentence in said)
+    return 0 if options.at <= red[0] < options.at + WITHIN and right else 1
 
 
 if __name__ == "__main__":

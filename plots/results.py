@@ -86,16 +86,40 @@ def canonical(value) -> str:
     return json.dumps(value, sort_keys=True, default=str)
 
 
+def _mappings(values, *inner) -> bool:
+    """Whether these are mappings, and what they have under the names `inner` is too (or nothing)."""
+    return all(isinstance(v, dict) and all(isinstance(v.get(name) or {}, dict) for name in inner) for v in values)
+
+
+def _misshapen(content: dict) -> str:
+    """The first part of a record that is not built as a record's is, or ""."""
+    for name in ("config", "metrics", "tables", "files", "provenance"):
+        if not isinstance(content[name], dict):
+            return name
+    provenance = content["provenance"]
+    sound = {
+        "ranks": isinstance(content["ranks"], list) and _mappings(content["ranks"], "step_time", "phases"),
+        "metrics": _mappings(content["metrics"].values()),
+        "tables": all(isinstance(rows, list) and _mappings(rows) for rows in content["tables"].values()),
+        "files": all(isinstance(name, str) for name in content["files"].values()),
+        "provenance": _mappings([provenance], "packages", "libraries") and isinstance(provenance.get("nodelist") or [], list),
+    }
+    return next((name for name, good in sound.items() if not good), "")
+
+
 def _run_of_record(path: Path) -> Run:
     content = record.read(path)
+    wrong = _misshapen(content)
+    if wrong:
+        raise InputError(f"{path}: not a result record: its {wrong!r} is not built as a workload writes it; run the workload again")
     ranks, provenance = content["ranks"], content["provenance"]
-    hosts = {r["hostname"] for r in ranks if r.get("hostname")} or set(provenance.get("nodelist") or ())
+    hosts = {str(r["hostname"]) for r in ranks if r.get("hostname")} or set(map(str, provenance.get("nodelist") or ()))
     devices = ", ".join(sorted({str(r["device"]) for r in ranks if r.get("device") not in (None, "CPU")}))
     return Run(
         id=str(content.get("id") or hashlib.sha256(canonical(content).encode()).hexdigest()),
         path=path,
         workload=str(content["workload"]),
-        system=provenance.get("system") or devices or provenance.get("processor") or "unnamed system",
+        system=str(provenance.get("system") or devices or provenance.get("processor") or "unnamed system"),
         nodes=max(1, len(hosts)),
         devices=max(1, len(ranks)),
         time=str(provenance.get("start_time") or ""),

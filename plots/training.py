@@ -42,10 +42,11 @@ def _curve_points(group: list) -> list:
     by_epoch: dict = {}
     for run in group:
         for row in run.table("epochs"):
-            by_epoch.setdefault(row.get("epoch"), []).append(row)
+            if isinstance(row.get("epoch"), int):
+                by_epoch.setdefault(row["epoch"], []).append(row)
     points = []
     for column in CURVES:
-        for epoch in sorted(e for e in by_epoch if isinstance(e, int)):
+        for epoch in sorted(by_epoch):
             values = numbers(row.get(column) for row in by_epoch[epoch])
             mean, deviation, count = statistic(values)
             point = {"quantity": column, "epoch": epoch, "mean": mean, "deviation": deviation, "runs": count}

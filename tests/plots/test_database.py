@@ -144,3 +144,22 @@ def test_a_file_that_is_no_result_is_refused(tmp_path):
     path.write_text("hello")
     with pytest.raises(InputError, match="not a results file"):
         results.load(path)
+
+
+@pytest.mark.parametrize(
+    "part, value",
+    [
+        ("config", None),
+        ("metrics", {"f1_micro": 0.5}),
+        ("ranks", {"0": {}}),
+        ("ranks", [{"rank": 0, "step_time": [0.1]}]),
+        ("tables", {"epochs": [1, 2]}),
+        ("files", {"samples": 5}),
+        ("provenance", {"nodelist": 3}),
+    ],
+)
+def test_a_record_of_another_build_is_refused_in_a_sentence(tmp_path, part, value):
+    path = train(tmp_path / "a")
+    path.write_text(json.dumps({**json.loads(path.read_text()), part: value}))
+    with pytest.raises(InputError, match=f"result.json: not a result record: its '{part}'"):
+        results.load(tmp_path)
