@@ -52,8 +52,12 @@ def reframe() -> str:
     return found
 
 
-def run_reframe(arguments: list) -> list:
-    """Runs ReFrame, shows what it prints, and returns what made it leave out test files: those warnings do not fail a run."""
+def run_reframe(arguments: list) -> tuple:
+    """Runs ReFrame and shows what it prints.
+
+    Returns:
+        its exit code, and what made it leave out test files: those warnings do not fail a run.
+    """
     skipped = []
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         for line in process.stdout:
@@ -62,16 +66,7 @@ def run_reframe(arguments: list) -> list:
                 skipped.append(line.strip())
     if process.returncode not in (0, 1):
         raise SuiteError(f"ReFrame ended with exit code {process.returncode}; its messages are above")
-    return skipped
-
-
-def scheduler_present(system: dict) -> None:
-    for partition in system["partitions"]:
-        if partition["scheduler"] in ("slurm", "squeue") and not shutil.which("sbatch"):
-            raise SuiteError(
-                f"partition {partition['name']} of {system['name']} needs Slurm and there is no `sbatch` on the PATH; run on a login node, "
-                "or choose another site with --site"
-            )
+    return process.returncode, skipped
 
 
 def image_fits(image: str, system: dict) -> None:
@@ -110,14 +105,16 @@ def main(argv) -> int:
         raise SuiteError("\n       ".join([f"{len(faults)} fault(s) in the references; nothing is run", *faults]))
     only_shows = options.list or options.dry_run or any(option.split("=")[0] in NOT_RUNNING for option in passed_on)
     if not only_shows:
-        scheduler_present(system)
+        sites.check_scheduler(system)
         if options.image:
             image_fits(options.image, system)
     report = RESULTS / "reports" / f"run-{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}.json"
-    skipped = run_reframe(command(sites.settings_path(site).absolute(), system["name"], options, passed_on, report))
+    code, skipped = run_reframe(command(sites.settings_path(site).absolute(), system["name"], options, passed_on, report))
     if skipped:
         raise SuiteError(f"ReFrame left out checks that it could not load: {'; '.join(skipped)}")
     if only_shows:
+        if code:
+            raise SuiteError("ReFrame could not do it; its messages are above")
         return 0
     session = json.loads(report.read_text()) if report.is_file() else {"runs": [], "session_info": {"uuid": None}}
     rows = verdict.rows(session, earlier_cases(RESULTS / "results.db", session))

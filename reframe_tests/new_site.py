@@ -7,9 +7,7 @@ checks run on it. Then read both files: what Slurm does not know is marked there
 import argparse
 import importlib
 import re
-import shutil
 import socket
-import subprocess
 import sys
 from typing import Optional
 
@@ -53,16 +51,8 @@ def ask_slurm() -> list:
     Raises:
         SuiteError: there is no Slurm here, or it does not answer.
     """
-    if not shutil.which("sinfo"):
-        raise SuiteError("there is no `sinfo` on the PATH; run this on a login node of a machine with Slurm, or copy settings/local.py")
-    command = ["sinfo", "--noheader", "--format=%R|%D|%X|%Y|%m|%G|%l"]
-    try:
-        text = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
-    except (subprocess.SubprocessError, OSError) as error:
-        detail = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[-1]
-        raise SuiteError(f"Slurm does not answer ({detail}); see that `sinfo` works here") from error
     found = {}
-    for line in text.splitlines():
+    for line in sites.sinfo("%R|%D|%X|%Y|%m|%G|%l"):
         partition = parse(line)
         known = found.get(partition["name"])
         if known is None or partition["nodes"] > known["nodes"]:  # of several kinds of node, the most frequent
@@ -72,9 +62,9 @@ def ask_slurm() -> list:
     return list(found.values())
 
 
-def parse(line: str) -> dict:
+def parse(line: list) -> dict:
     """One line of `sinfo --format=%R|%D|%X|%Y|%m|%G|%l`."""
-    name, nodes, sockets, cores, memory, gres, limit = line.split("|")
+    name, nodes, sockets, cores, memory, gres, limit = line
     number = {"nodes": nodes, "sockets": sockets, "cores_per_socket": cores, "memory_mb": memory}
     sizes = {key: int(text.rstrip("+")) for key, text in number.items()}
     return {"name": name, **sizes, "gres": gres, "time_limit_s": seconds(limit)}

@@ -3,7 +3,9 @@
 import importlib
 import re
 import runpy
+import shutil
 import socket
+import subprocess
 from pathlib import Path
 from typing import Optional
 
@@ -39,7 +41,7 @@ def system_of(site: str) -> dict:
         (system,) = configuration["systems"]
         if not system["partitions"]:
             raise ValueError("no partitions")
-    except (ImportError, SyntaxError, NameError, KeyError, ValueError, TypeError) as error:
+    except Exception as error:  # the file is a program of the user's
         raise SuiteError(f"{path}: not usable as a site's settings: {error!r}; see reframe_tests/settings/local.py") from error
     return system
 
@@ -47,6 +49,48 @@ def system_of(site: str) -> dict:
 def partitions(system: dict) -> dict:
     """name -> (features, extras) of each partition."""
     return {p["name"]: (p.get("features", []), p.get("extras", {})) for p in system["partitions"]}
+
+
+def sinfo(columns: str) -> list:
+    """What Slurm says of its partitions, a list of values for each line of `sinfo`.
+
+    Args:
+        columns: of sinfo's --format, separated by |.
+
+    Raises:
+        SuiteError: there is no Slurm here, or it does not answer.
+    """
+    if not shutil.which("sinfo"):
+        raise SuiteError("there is no `sinfo` on the PATH; run this on a login node of a machine with Slurm, or copy settings/local.py")
+    command = ["sinfo", "--noheader", f"--format={columns}"]
+    try:
+        text = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    except (subprocess.SubprocessError, OSError) as error:
+        detail = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[-1]
+        raise SuiteError(f"Slurm does not answer ({detail}); see that `sinfo` works here") from error
+    return [line.split("|") for line in text.splitlines()]
+
+
+def check_scheduler(system: dict) -> None:
+    """Whether a site's jobs can be submitted from here.
+
+    Raises:
+        SuiteError: it needs Slurm and there is none, or one that does not answer or does not have a partition.
+    """
+    for partition in system["partitions"]:
+        if partition["scheduler"] not in ("slurm", "squeue"):
+            continue
+        where = f"partition {partition['name']} of {system['name']}"
+        if not shutil.which("sbatch"):
+            raise SuiteError(
+                f"{where} needs Slurm and there is no `sbatch` on the PATH; run on a login node, or choose another site with --site"
+            )
+        known = sorted({line[0] for line in sinfo("%R")})
+        asked = [option.split("=", 1)[1] for option in partition.get("access", ()) if option.startswith("--partition=")]
+        if not set(asked) <= set(known):
+            raise SuiteError(
+                f"{where}: its jobs ask for the partition {', '.join(asked)} and Slurm has only {', '.join(known)}; correct the site's settings"
+            )
 
 
 def detect(hosts: Optional[list] = None) -> str:

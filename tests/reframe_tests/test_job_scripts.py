@@ -103,6 +103,11 @@ def test_preflight_knows_what_the_partition_promises(juwels):
     assert "--cores-per-node 40 --memory-gb 173 --devices-per-node 4 --gpu-arch sm_70 --network infiniband" in script
 
 
+def test_one_partition_of_a_site_can_be_chosen(tmp_path):
+    done = reframe(tmp_path, "juwels", "--system=juwels:gpus", "--dry-run", "-n", "^scaling", "-E", "nodes==1")
+    assert done.returncode == 0 and "scaling %nodes=1" in done.stdout, done.stdout
+
+
 def test_list_is_quick_and_needs_no_tensorflow(tmp_path):
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = reframe(tmp_path, "juwels", "--list")
