@@ -6,13 +6,14 @@ import math
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
 from bigearth.errors import InputError
-from plots import figures, results
+from plots import figure, figures, results
 from plots.__main__ import main
 from tests.plots.example_results import batch_study, train
 
@@ -150,3 +151,11 @@ def test_an_output_folder_that_cannot_be_made_is_said(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert main(["figures", "--results", str(tmp_path / "r"), "--out", str(tmp_path / "file")]) == 2
     assert capsys.readouterr().err.startswith("error: ")
+
+
+@pytest.mark.parametrize("name", ["fig4_time_per_epoch", "learning_curves", "f1_per_class", "samples"])
+def test_the_gallery_is_what_its_example_results_say(name, tmp_path):
+    gallery = Path(figures.__file__).with_name("gallery")
+    panel = next(panel for panel in figures.PANELS if panel.name == name)
+    figure.save(panel, results.load(gallery / "results").runs, tmp_path)
+    assert (tmp_path / f"{name}.csv").read_text() == (gallery / f"{name}.csv").read_text()
