@@ -40,15 +40,16 @@ fi
 "$python" -m plots merge --database "$store/results.db" --add "$results/results.db" || exit 2
 "$python" -m plots history --results "$store/results.db" --out "$out/history"
 judged=$?
+[ "$judged" -le 2 ] || judged=2
 cp "$out/history/summary.md" "$out/summary.md" 2>/dev/null || judged=2
 cp "$store/results.db" "$out/history/results.db" || exit 2   # the report shows the whole history beside this run's records
 "$python" -m plots figures --results "$results" --out "$out/figures" || echo "no figures were drawn" >&2
 "$python" -m plots report --results "$out" --out "$out/report.html" || echo "no report was written" >&2
 
-# A regression is certain whoever found it; after that, whatever was not measured cannot be called good.
-if [ "$measured" = 1 ] || [ "$judged" = 1 ]; then
-    exit 1
-elif [ "$measured" = 0 ] && [ "$judged" = 0 ]; then
-    exit 0
+# The history tells a regression from what could not be measured; the run itself ends with 1 for both.
+if [ "$judged" != 0 ]; then
+    exit "$judged"
+elif [ "$measured" = 0 ] || [ "$measured" = 1 ]; then
+    exit "$measured"
 fi
 exit 2
