@@ -5,6 +5,7 @@ references, the launcher and, for the last tests, Slurm are the real ones.
 """
 
 import datetime
+import json
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from reframe_tests import verdict
 from tests.reframe_tests.run_suite import ROOT, SITE, reference_file, suite
 
 pytestmark = pytest.mark.reframe
@@ -117,9 +119,9 @@ def test_metric_without_a_reference_is_recorded_and_counted(training):
 
 @pytest.fixture
 def scaling(slurm, tmp_path):
-    """scaling(faults, meanwhile, *options) -> exit code, output and what sacct says of the check's job on two nodes.
+    """scaling(faults, meanwhile, *options) -> exit code, output and what sacct says of the last job of the check on one, then two nodes.
 
-    `meanwhile` is Python that runs beside the suite, with the job's id and nodes when it runs.
+    `meanwhile` is Python that runs beside the suite, when the job on two nodes runs; it knows the job's id.
     """
 
     def run(faults=None, meanwhile="", *options):
@@ -128,9 +130,11 @@ def scaling(slurm, tmp_path):
         with subprocess.Popen([sys.executable, "-c", WHEN_IT_RUNS + meanwhile], env=environment) as disturber:
             code, output = suite(tmp_path, "-n", "^scaling", "-E", "nodes==2", *options, faults=faults, **slurm)
             disturber.kill()
-        report = "--format=JobName%40,State,ExitCode,NNodes"
-        jobs = subprocess.run(["sacct", "-nPX", "-S", "now-1hour", report], env=environment, capture_output=True, text=True, check=True)
-        return code, output, [line for line in jobs.stdout.splitlines() if "scaling" in line and line.endswith("|2")][-1]
+        (report,) = (tmp_path / "results" / "reports").glob("run-*.json")
+        cases = verdict.last_cases(json.loads(report.read_text()))
+        job = [case["jobid"] for case in cases if case["check"] == "scaling" and case["jobid"]][-1]
+        command = ["sacct", "-nPX", "-j", str(job), "--format=State,ExitCode"]
+        return code, output, subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
 
     return run
 
@@ -138,11 +142,11 @@ def scaling(slurm, tmp_path):
 WHEN_IT_RUNS = """
 import subprocess as s, time
 def running():
-    lines = s.run(["squeue", "-h", "-t", "R", "-o", "%i %j %D %N"], capture_output=True, text=True).stdout.splitlines()
+    lines = s.run(["squeue", "-h", "-t", "R", "-o", "%i %j %D"], capture_output=True, text=True).stdout.splitlines()
     return [line.split() for line in lines if "scaling" in line and line.split()[2] == "2"]
 while not running():
     time.sleep(0.2)
-(job, *_, nodes), *_ = running()
+(job, *_), *_ = running()
 time.sleep(1)
 """
 
@@ -156,10 +160,10 @@ ON_SLURM = {  # fault, what happens meanwhile, options; what the suite says, wha
     "missing data file": (({"lost_data": True}, ""), (["patches.h5: no such file"], "FAILED|1:0")),
     "too good a number": (({"time_per_epoch": 2.0}, ""), (["-80.0 %, too good to be true"], "COMPLETED|0:0")),
     "node down": (
-        ({"sleep": 20}, 's.run(["scontrol", "update", "NodeName=jw02", "State=DOWN", "Reason=test"])'),
+        ({"sleep": 8}, 's.run(["scontrol", "update", "NodeName=jw02", "State=DOWN", "Reason=test"])'),
         (["ended as NODE_FAIL"], "NODE_FAIL|"),
     ),
-    "cancelled job": (({"sleep": 20}, 's.run(["scancel", job])'), (["ended as CANCELLED"], "CANCELLED by ")),
+    "cancelled job": (({"sleep": 8}, 's.run(["scancel", job])'), (["ended as CANCELLED"], "CANCELLED by ")),
     "job over its time limit": (({"sleep": 300}, "", "-S", "scaling.time_limit=10s"), (["TIMEOUT"], "TIMEOUT|")),
 }
 
