@@ -20,7 +20,7 @@ die() { printf 'error: virtual cluster: %s\n' "$*" >&2; exit 2; }
 
 install_packages() {
     local missing=() package
-    for package in $(sed 's/#.*//' "$here/apt-packages.txt"); do
+    for package in $(sed 's/#.*//' "$here/apt-packages.txt" | xargs); do
         [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
     done
     [ ${#missing[@]} -gt 0 ] || return 0
@@ -137,8 +137,9 @@ start_database() {
 # Ranks come from a Python that has TensorFlow loaded (preloaded.py); only root may give a rank its node's host name.
 start_python() {
     [ "$(id -u)" = 0 ] && [ -x "$python" ] || return 0
-    (cd "$here/../.." && PYTHONPATH=. OPENBLAS_NUM_THREADS=1 setsid nice -n 5 "$python" "$here/preloaded.py" serve "$dir/run/python.sock" \
-        >"$dir/log/python.log" 2>&1 </dev/null & echo $! >"$dir/run/python.pid")
+    OPENBLAS_NUM_THREADS=1 setsid nice -n 5 "$python" "$here/preloaded.py" serve "$dir/run/python.sock" \
+        >"$dir/log/python.log" 2>&1 </dev/null &
+    echo $! >"$dir/run/python.pid"
 }
 
 start_node() {

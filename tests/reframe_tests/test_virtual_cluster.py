@@ -4,14 +4,18 @@ import datetime
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from reframe_tests import catalogue, history, references, sites
-from tests.reframe_tests.run_suite import suite
+from tests.reframe_tests.run_suite import ROOT, suite
+
+CLUSTER = ROOT / "ci" / "virtual_cluster" / "cluster.sh"
 
 pytestmark = [pytest.mark.cluster, pytest.mark.reframe]
 
@@ -86,3 +90,24 @@ def test_chain_of_jobs_equals_one_long_job(accuracy, slurm):
     losses = [[row["train_loss"] for row in record["tables"]["epochs"]] for record in (long, chained)]
     assert len(losses[0]) == 30 and losses[0] == pytest.approx(losses[1], rel=1e-5)
     assert long["metrics"]["f1_micro"]["value"] == pytest.approx(chained["metrics"]["f1_micro"]["value"], rel=1e-5)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("command, begun", [(["start"], "run/mariadbd.pid"), (["run", "srun", "-N2", "sleep", "300"], "tmp/jr02")])
+def test_interrupted_cluster_leaves_no_process(tmp_path, number, command, begun):
+    environment = {**os.environ, "VIRTUAL_CLUSTER": str(tmp_path), "VIRTUAL_PORT": "37000", "VIRTUAL_NODES": "2"}
+    with subprocess.Popen([CLUSTER, *command], env=environment, start_new_session=True) as process:
+        while not (tmp_path / begun).exists():
+            assert process.poll() is None
+            time.sleep(0.1)
+        os.killpg(process.pid, number)
+        assert process.wait(timeout=120) != 0
+    left = [path for path in Path("/proc").glob("[0-9]*") if str(tmp_path).encode() in environment_of(path)]
+    assert not left, [(path / "cmdline").read_text() for path in left]
+
+
+def environment_of(process: Path) -> bytes:
+    try:
+        return (process / "environ").read_bytes()  # holds the path of slurm.conf, or of the whole cluster
+    except OSError:
+        return b""
