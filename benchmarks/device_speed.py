@@ -106,9 +106,8 @@ def step_flops(batch_size: int, channels: int = len(bands.NAMES), size: int = ba
     for stage, blocks in enumerate(stages):
         width = stem * 2**stage
         for block in range(blocks):
-            before = side
             side = -(-side // 2) if stage and not block else side
-            forward += 2 * (width_in * width * before**2 + (9 * width * width + width * 4 * width) * side**2)
+            forward += 2 * (width_in * width + 9 * width * width + width * 4 * width) * side**2
             forward += 0 if block else 2 * width_in * 4 * width * side**2
             width_in = 4 * width
     return 3.0 * batch_size * (forward + 2 * width_in * 43)

@@ -1,7 +1,8 @@
 """ResNet-50 for multi-label classification of patches (paper, section 3.4; He et al. 2016, arXiv:1512.03385).
 
-The v1.5 form: a block that halves the resolution does so in its 3x3 convolution, not in its first 1x1. Convolutions have no
-bias; their kernels start from He's normal distribution over the fan-out.
+The form of He et al. and of `keras.applications.ResNet50`: a block that halves the resolution does so in its first 1x1 convolution
+(the later "v1.5" does it in the 3x3 one, for 6 % more operations). Convolutions have no bias, which the normalisation after them
+would cancel; their kernels start from He's normal distribution over the fan-out.
 """
 
 import itertools
@@ -137,8 +138,8 @@ class ResNet:
         shortcut = x
         if project:
             shortcut = self._normalisation(self._convolution(x, 4 * width, 1, stride, f"{name}_shortcut"), f"{name}_shortcut")
-        x = self._activation(self._normalisation(self._convolution(x, width, 1, 1, f"{name}_1"), f"{name}_1"))
-        x = self._activation(self._normalisation(self._convolution(x, width, 3, stride, f"{name}_2"), f"{name}_2"))
+        x = self._activation(self._normalisation(self._convolution(x, width, 1, stride, f"{name}_1"), f"{name}_1"))
+        x = self._activation(self._normalisation(self._convolution(x, width, 3, 1, f"{name}_2"), f"{name}_2"))
         x = self._normalisation(self._convolution(x, 4 * width, 1, 1, f"{name}_3"), f"{name}_3", zero_gamma)
         return self._activation(tf.keras.layers.Add(dtype=self._policy)([x, shortcut]))
 
