@@ -111,3 +111,19 @@ def environment_of(process: Path) -> bytes:
         return (process / "environ").read_bytes()  # holds the path of slurm.conf, or of the whole cluster
     except OSError:
         return b""
+
+
+def test_new_site_from_what_this_slurm_says(slurm, tmp_path):
+    shutil.copytree(ROOT / "reframe_tests", tmp_path / "reframe_tests", ignore=shutil.ignore_patterns("__pycache__"))
+
+    def python(*arguments):
+        done = subprocess.run([sys.executable, "-m", *arguments], cwd=tmp_path, env={**os.environ, **slurm}, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    assert "to do" not in python("reframe_tests.new_site", "--name", "mine", "--hostnames", "nobody")
+    python("reframe_tests.lint", "--site", "mine")
+    assert "0 failure(s)" in python("reframe_tests", "--site", "mine", "--dry-run", "-n", "^scaling")
+    (script, *_) = (tmp_path / "results" / "reframe" / "stage" / "mine" / "k80" / "native").glob("scaling_*/rfm_job.sh")
+    done = subprocess.run(["sbatch", "--test-only", script], env={**os.environ, **slurm}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr  # Slurm would take the job: its partition, nodes, cores and devices are there
