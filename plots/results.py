@@ -11,10 +11,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Optional
 
+import numpy as np
+
 from benchmarks import record
 from bigearth.errors import InputError
 from plots import database
-from plots.values import number
+from plots.values import columns, number
 
 RECORD_NAMES = ("result.json", ".result.json")  # a name ends in one of these
 TRAINING = frozenset(("time_per_epoch", "training_time", "f1_micro"))  # metrics that only a training has
@@ -37,7 +39,7 @@ class Run:
         nodes, devices: how many took part; a device is what one rank drives (an accelerator, or a set of cores).
         time: when it began or ended, ISO 8601 (UTC).
         experiment: what makes two runs different experiments rather than repetitions: check and point, or the config.
-        metrics, config, tables, ranks, files, provenance: as in the record.
+        metrics, config, ranks, files, provenance: as in the record; tables: name -> its columns, see `plots.values.columns`.
         case: ReFrame's test case, if it was ReFrame that started the run.
     """
 
@@ -70,7 +72,13 @@ class Run:
 
     def table(self, name: str) -> list:
         """The rows of one of the record's tables, empty if there is none."""
-        return self.tables.get(name) or []
+        found = {key: v.tolist() if isinstance(v, np.ndarray) else v for key, v in self.tables.get(name, {}).items()}
+        return [dict(zip(found, row)) for row in zip(*found.values())]
+
+    def column(self, table: str, name: str):
+        """One column of a table; None for each of its rows if it has no such column."""
+        found = self.tables.get(table, {})
+        return found[name] if name in found else [None] * len(next(iter(found.values()), ()))
 
 
 @dataclass(frozen=True)
@@ -88,7 +96,7 @@ def canonical(value) -> str:
 
 def _mappings(values, *inner) -> bool:
     """Whether these are mappings, and what they have under the names `inner` is too (or nothing)."""
-    return all(isinstance(v, dict) and all(isinstance(v.get(name) or {}, dict) for name in inner) for v in values)
+    return set(map(type, values)) <= {dict} and all({type(v.get(name)) for v in values} <= {dict, type(None)} for name in inner)
 
 
 def _misshapen(content: dict) -> str:
@@ -126,7 +134,7 @@ def _run_of_record(path: Path) -> Run:
         experiment={k: v for k, v in content["config"].items() if k not in NOT_COMPARED},
         metrics=content["metrics"],
         config=content["config"],
-        tables=content["tables"],
+        tables={name: columns(rows) for name, rows in content["tables"].items()},
         ranks=ranks,
         files=content["files"],
         provenance=provenance,
@@ -223,7 +231,7 @@ def load(path) -> Results:
 
 
 def _content(run: Run) -> tuple:
-    return run.workload, run.metrics, run.tables, run.ranks, run.provenance
+    return run.workload, run.metrics, [(name, run.table(name)) for name in run.tables], run.ranks, run.provenance
 
 
 def describe(runs: list) -> str:

@@ -23,7 +23,7 @@ def metric(run, name: str) -> float:
     """A run's metric; the total training time is the sum of its epochs where the record has no such metric."""
     value = run.metric(name)
     if math.isnan(value) and name == "training_time":
-        times = numbers(row.get("time") for row in run.table("epochs"))
+        times = numbers(run.column("epochs", "time"))
         return float(times.sum()) if len(times) else math.nan
     return value
 

@@ -1,6 +1,11 @@
 """Groups runs into series (one system, one experiment) and repetitions into mean and deviation."""
 
+import itertools
+
+import numpy as np
+
 from plots.results import canonical
+from plots.values import numbers
 
 MOST_SERIES = 8  # what the palette can tell apart
 
@@ -49,6 +54,22 @@ def by_size(group: list) -> dict:
     for run in group:
         sizes.setdefault((run.nodes, run.devices), []).append(run)
     return dict(sorted(sizes.items()))
+
+
+def grouped(runs: list, table: str, by: str, wanted) -> dict:
+    """The rows of one table of all runs, put together where column `by` agrees.
+
+    Returns:
+        value of `by` (what is neither whole number nor text: as text) -> column of `wanted` -> its values over the runs, (n,) floats.
+    """
+    places: dict = {}
+    for place, value in enumerate(itertools.chain.from_iterable(run.column(table, by) for run in runs)):
+        places.setdefault(value if type(value) in (int, str) else str(value), []).append(place)
+    whole = {}
+    for name in wanted:
+        parts = (run.column(table, name) for run in runs)
+        whole[name] = numbers(np.concatenate([part if isinstance(part, np.ndarray) else numbers(part) for part in parts]))
+    return {value: {name: array[at] for name, array in whole.items()} for value, at in places.items()}
 
 
 def shown(labels) -> tuple:

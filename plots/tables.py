@@ -7,9 +7,9 @@ from typing import NamedTuple
 from bigearth.errors import disk_error
 from plots import published
 from plots.figure import write_table
-from plots.series import series
+from plots.series import grouped, series
 from plots.training import trainings
-from plots.values import number, numbers, statistic
+from plots.values import statistic
 
 SCORES = (("precision_micro", "P"), ("recall_micro", "R"), ("f1_micro", "F1"))
 NONE = "–"
@@ -49,19 +49,16 @@ def table2(runs: list) -> Table:
 def table3(runs: list) -> Table:
     """F1 of every class: a column of means for every series, the test support of the first, and the paper's columns."""
     columns, by_class, supports = [], {}, {}
-    for label, group in series([run for run in trainings(runs) if run.table("per_class")]).items():
+    for label, group in series([run for run in trainings(runs) if run.tables.get("per_class")]).items():
         columns.append(f"F1 {label}")
-        for run in group:
-            for row in run.table("per_class"):
-                name = str(row.get("label"))
-                by_class.setdefault(name, {}).setdefault(label, []).append(row.get("f1"))
-                if name not in supports:
-                    supports[name] = _count(number(row.get("support")))
+        for name, values in grouped(group, "per_class", "label", ("f1", "support")).items():
+            by_class.setdefault(str(name), {})[label] = statistic(values["f1"])[0]
+            supports.setdefault(str(name), _count(values["support"][0]))
     labels = [column[3:] for column in columns]
     printed = {row["class"]: row for row in published.table3()}
     rows = []
     for name in dict.fromkeys([*printed, *by_class]):
-        means = [statistic(numbers(by_class.get(name, {}).get(label, ())))[0] for label in labels]
+        means = [by_class.get(name, {}).get(label, math.nan) for label in labels]
         paper = printed.get(name, {})
         rows.append(
             [name, supports.get(name, math.nan), *means] + [paper.get(key, math.nan) for key in ("support", "f1_multispectral", "f1_rgb")]

@@ -8,8 +8,8 @@ from matplotlib.lines import Line2D
 
 from plots import published
 from plots.figure import HOLLOW, MISSING, Panel, hover, legend_above, plain_log, short
-from plots.series import by_size, series, shown
-from plots.values import numbers, statistic
+from plots.series import by_size, grouped, series, shown
+from plots.values import statistic
 
 CURVES = {  # column of tables.epochs -> (axes, label)
     "time": ("time", "time per epoch"),
@@ -21,6 +21,7 @@ CURVES = {  # column of tables.epochs -> (axes, label)
 }
 AXES = {"time": "time per epoch (s)", "loss": "loss (1)", "F1": "F1 score (1)", "learning rate": "learning rate (1)"}
 MOST_CURVES = 4  # series in one picture of learning curves; more would hide each other
+SCORES = ("f1", "precision", "recall")
 PUBLISHED = "JUWELS, 1 node, published (Table 3, multispectral)"
 MOST_SAMPLES = 12
 MOST_LABELS = 7  # under one patch
@@ -39,15 +40,11 @@ def latest(runs: list, has):
 
 def _curve_points(group: list) -> list:
     """Mean and deviation of every quantity of CURVES in every epoch, over the runs of a group."""
-    by_epoch: dict = {}
-    for run in group:
-        for row in run.table("epochs"):
-            if isinstance(row.get("epoch"), int):
-                by_epoch.setdefault(row["epoch"], []).append(row)
+    epochs = grouped(group, "epochs", "epoch", CURVES)
     points = []
     for column in CURVES:
-        for epoch in sorted(by_epoch):
-            values = numbers(row.get(column) for row in by_epoch[epoch])
+        for epoch in sorted(e for e in epochs if isinstance(e, int)):
+            values = epochs[epoch][column]
             mean, deviation, count = statistic(values)
             point = {"quantity": column, "epoch": epoch, "mean": mean, "deviation": deviation, "runs": count}
             points.append({**point, "missing": len(values) - count})
@@ -58,8 +55,8 @@ def curve_rows(runs: list) -> tuple:
     """Mean and deviation of every per-epoch quantity, a series."""
     runs = trainings(runs)
     notes, rows = [], []
-    without = [run for run in runs if not run.table("epochs")]
-    for label, group in series([run for run in runs if run.table("epochs")]).items():
+    without = [run for run in runs if not run.tables.get("epochs")]
+    for label, group in series([run for run in runs if run.tables.get("epochs")]).items():
         for (nodes, devices), same in by_size(group).items():
             name = f"{label}, {devices} device{'s' * (devices > 1)} on {nodes} node{'s' * (nodes > 1)}"
             rows += [{"series": name, **point} for point in _curve_points(same)]
@@ -118,21 +115,16 @@ def draw_curves(rows: list) -> plt.Figure:
 def class_rows(runs: list) -> tuple:
     """F1, precision, recall and support of every class, mean and deviation over the runs of each series; then the paper's Table 3."""
     runs = trainings(runs)
-    scored = [run for run in runs if run.table("per_class")]
+    scored = [run for run in runs if run.tables.get("per_class")]
     notes = [] if runs else ["No training run was found."]
     if len(scored) < len(runs):
         notes.append(f"Without scores a class: {len(runs) - len(scored)} of {len(runs)} training runs.")
     rows = []
     for label, group in series(scored).items():
-        classes: dict = {}
-        for run in group:
-            for row in run.table("per_class"):
-                classes.setdefault(str(row.get("label")), []).append(row)
-        for name, entries in classes.items():
-            support = statistic(numbers(e.get("support") for e in entries))[0]
-            row = {"series": label, "origin": "measured", "class": name, "support": support}
-            for score in ("f1", "precision", "recall"):
-                mean, deviation, count = statistic(numbers(e.get(score) for e in entries))
+        for name, values in grouped(group, "per_class", "label", ("support", *SCORES)).items():
+            row = {"series": label, "origin": "measured", "class": str(name), "support": statistic(values["support"])[0]}
+            for score in SCORES:
+                mean, deviation, count = statistic(values[score])
                 row.update({score: mean, f"{score}_deviation": deviation, "runs": max(count, row.get("runs", 0))})
             rows.append(row)
     names, note = shown(row["series"] for row in rows)
@@ -228,7 +220,7 @@ def sample_rows(runs: list) -> tuple:
     arrays, why = _samples(run)
     if arrays is None:
         return [], [f"No sample patches: {why}."]
-    labels = [str(row.get("label")) for row in run.table("per_class")]
+    labels = [str(label) for label in run.column("per_class", "label")]
     rgb, truth, score, names = arrays
     rows = []
     for i in range(min(len(names), MOST_SAMPLES)):

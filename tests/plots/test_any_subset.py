@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from plots import figures
 from plots.results import Run
+from plots.values import columns
 from tests.plots.example_results import epochs, per_class
 
 VALUES = st.one_of(st.none(), st.just(math.nan), st.sampled_from([0.0, 1e-12, 0.5, 20.0, 1e9, math.inf]), st.floats(0.001, 1000))
@@ -47,7 +48,7 @@ def runs(draw):
         time=draw(st.sampled_from(["", "2026-11-01T00:00:00+00:00"])),
         experiment={"bands": draw(st.sampled_from(["rgb", "multispectral"]))},
         metrics=metrics,
-        tables=tables,
+        tables={name: columns(rows) for name, rows in tables.items()},
         ranks=ranks,
         files={"samples": "samples.npz"} if draw(st.booleans()) else {},
     )
