@@ -170,7 +170,7 @@ def _from_archive(config: Config) -> Job:
             if not splits:
                 _say("no train.csv, val.csv and test.csv in the archive: every patch is in split 'none'")
     names, codes = COMM.bcast(chosen)
-    partial = extract.partial_path(config.out, "archive", config.on_bad_patch, names, codes.tolist())
+    partial = extract.partial_path(config.out, os.path.realpath(config.archive), config.on_bad_patch, names, codes.tolist())
     skipped = _find_bad(config.archive, names, partial) if config.on_bad_patch == "skip" else {}
     kept = [i for i, name in enumerate(names) if name not in skipped]
     if not kept:
@@ -221,7 +221,7 @@ def _from_tiles(config: Config) -> Job:
         source = cut.TileSource(products, entries, upsampler)
         source.check(COMM.rank, COMM.size)
     text = [entry._replace(classes=entry.classes.tolist()) for entry in entries]
-    partial = extract.partial_path(config.out, "tiles", config.upsample, text, codes.tolist())
+    partial = extract.partial_path(config.out, source.products, upsampler and upsampler.digest, text, codes.tolist())
     return Job(source, "Sentinel-2 Level-2A tiles", names, codes, partial, {})
 
 
@@ -235,7 +235,7 @@ def _weights(config: Config) -> dict:
 
 def _write_record(config: Config, clocks: list, elapsed: float, counts: dict, digest: str, start: str) -> None:
     ranks = [
-        dict(rank=rank, **host, patches=clock.patches, bytes_read=clock.bytes_read, stages=clock.seconds)
+        dict(rank=rank, **host, patches=clock.patches, bytes_read=clock.bytes_read, bytes_written=clock.bytes_written, stages=clock.seconds)
         for rank, (clock, host) in enumerate(clocks)
     ]
     clocks = [clock for clock, _ in clocks]

@@ -23,7 +23,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Optional
 
-from bigearth.errors import InputError, disk_error
+from bigearth.errors import InputError
+from bigearth.files import new_file
 
 SCHEMA = 1
 ROOT = Path(__file__).resolve().parent.parent
@@ -179,15 +180,8 @@ def write(path, workload: str, config: dict, metrics: dict, ranks: list, tables:
         files=files,
         provenance=provenance,
     )
-    path = Path(path)
-    partial = path.with_name(path.name + ".partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with new_file(path, "write the result record") as partial:
         partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise disk_error(path, "write the result record", error) from error
 
 
 def read(path) -> dict:

@@ -18,6 +18,7 @@ and written by many MPI ranks at once. Nothing in the file depends on when, wher
 import contextlib
 import errno
 import hashlib
+import math
 import os
 import shutil
 from typing import NamedTuple
@@ -254,11 +255,17 @@ class Store:
 
     def intact(self, positions: np.ndarray) -> np.ndarray:
         """Whether the data of the patches at `positions` are those that their checksums were taken of, (n,) bool; reads them all."""
-        arrays = {key: self.array(key) for key in ARRAYS}
         result = np.zeros(len(positions), bool)
-        for i, position in enumerate(positions):
-            stored = arrays["checksum"][position]
-            if stored.any():  # an empty checksum: not written yet
-                one = slice(position, position + 1)
-                result[i] = np.array_equal(checksums({key: arrays[key][one] for key in DATA})[0], stored)
+        with open(self.path, "rb") as file:  # not memory-mapped: pages of the whole file would count as this process's memory
+
+            def read(key, position):
+                array = ARRAYS[key]
+                count = math.prod(array.shape)
+                file.seek(self.offsets[key] + position * count * array.dtype.itemsize)
+                return np.fromfile(file, array.dtype, count).reshape((1,) + array.shape)
+
+            for i, position in enumerate(positions):
+                stored = read("checksum", position)
+                if stored.any():  # an empty checksum: not written yet
+                    result[i] = np.array_equal(checksums({key: read(key, position) for key in DATA}), stored)
         return result

@@ -117,10 +117,10 @@ def read_patch(root, name: str, native: dict) -> tuple:
             dataset = raster.open_raster(path, "GTiff", (side, side), REMEDY)
             if dataset.GetGeoTransform() != expected:
                 raise InputError(f"{path}: georeference {dataset.GetGeoTransform()}; expected {expected}, as its JSON file says; {REMEDY}")
-            if (
-                band is bands.BANDS[0] and raster.epsg(dataset.GetProjection(), path, REMEDY) != metadata.epsg
-            ):  # one a patch: it costs as much as reading six
-                raise InputError(f"{path}: another projection than EPSG:{metadata.epsg}, which its JSON file says; {REMEDY}")
+            if band is bands.BANDS[0]:  # one a patch
+                found = raster.geotiff_epsg(path) or raster.epsg(dataset.GetProjection(), path, REMEDY)
+                if found != metadata.epsg:
+                    raise InputError(f"{path}: in EPSG:{found}; expected EPSG:{metadata.epsg}, which its JSON file says; {REMEDY}")
             pixels[..., i] = raster.read_window(dataset, path, remedy=REMEDY)
             size += side * side * 2
     return metadata.classes, size

@@ -1,6 +1,7 @@
 """Cuts patches out of tiles by their coordinates: the same pixels as `gdal_translate -projwin` on the same bands."""
 
 import itertools
+import os
 from typing import Iterator, NamedTuple
 
 import numpy as np
@@ -44,6 +45,11 @@ class TileSource:
         self._members = {}  # path of a product -> positions of its patches
         for position, entry in enumerate(entries):
             self._members.setdefault(_product(products, entry), []).append(position)
+
+    @property
+    def products(self) -> list:
+        """Full paths of the products that patches are cut from, sorted."""
+        return sorted(os.path.realpath(path) for path in self._members)
 
     def check(self, rank: int, ranks: int) -> None:
         """Opens this rank's part of the tiles and checks that their patches lie inside; together the ranks check all.

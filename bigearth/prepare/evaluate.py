@@ -1,8 +1,8 @@
 """How good is the upsampling? Degrade a scene, restore it, compare with what it was (Wald et al. 1997, as in Lanaras et al. 2018).
 
-    python -m bigearth.prepare.evaluate --scene DIR [--order B02,B03,B04,B08]
+    python -m bigearth.prepare.evaluate --scene DIR [--order B02,B03,B04,B08] [--tilings]
 
-DIR is a Level-2A product (SAFE folder) or a folder with B01.tif ... B12.tif. For the 20 m bands all bands are degraded by 2 (for the
+DIR is a Level-2A product (SAFE folder) or a folder with B01.tif ... B12.tif, of which a square in the middle is taken. For the 20 m bands all bands are degraded by 2 (for the
 60 m bands by 6): Gaussian blur of sigma 1/scale pixels of the coarse grid's spacing, then the mean of each block. What is restored
 from these is compared with the original bands, a method a row.
 """
@@ -13,8 +13,10 @@ import numpy as np
 
 from bigearth import bands
 from bigearth.errors import InputError
-from bigearth.prepare import command, raster, superres, tile, weights
+from bigearth.prepare import command, cut, raster, superres, tile, weights
 
+SIZE = 1080  # pixels of 10 m along the side of the square that is evaluated
+CORES = 360, 240  # pixels of 10 m: two ways to work through a scene
 WINDOW = 8  # pixels: side of the sliding window of UIQ
 METRICS = ("RMSE", "SRE", "UIQ")
 
@@ -78,11 +80,15 @@ def uiq(truth: np.ndarray, found: np.ndarray) -> np.ndarray:
     return np.array(scores)
 
 
-def load(scene) -> dict:
-    """Resolution -> (H, W, bands) uint16 of a whole scene, cropped so that it can be degraded by 6.
+def load(scene, size: int = SIZE) -> dict:
+    """Resolution -> (H, W, bands) uint16 of a square in the middle of a scene, so wide that it can be degraded by 6.
+
+    Args:
+        scene: a Level-2A product, or a folder of twelve GeoTIFFs.
+        size: H and W at 10 m, at most.
 
     Raises:
-        InputError: neither a Level-2A product nor a folder of twelve GeoTIFFs, or one is damaged.
+        InputError: the scene is neither, or too small, or a file is damaged.
     """
     folder = Path(scene)
     if not folder.is_dir():
@@ -90,19 +96,33 @@ def load(scene) -> dict:
             f"{folder}: no such folder; expected a Level-2A product or a folder with B01.tif ... B12.tif; give another --scene"
         )
     if (folder / "B02.tif").exists():
-        native = {}
-        for r in bands.RESOLUTIONS:
-            paths = [folder / f"{band.name}.tif" for band in bands.at(r)]
-            native[r] = np.stack([raster.read_window(raster.open_raster(path, "GTiff", None), path) for path in paths], -1)
+        columns, rows, read = _open_bands(folder)
     else:
         product = tile.Tile(folder)
-        native = {r: product.read(r, 0, 0, product.columns * 10 // r, product.rows * 10 // r) for r in bands.RESOLUTIONS}
-    height, width = (size // 6 for size in native[60].shape[:2])
-    if height < WINDOW or width < WINDOW:
+        columns, rows, read = product.columns, product.rows, product.read
+    width, height = (min(side, size) // 36 * 36 for side in (columns, rows))
+    if min(width, height) < 36 * WINDOW:
         raise InputError(
-            f"{folder}: {native[60].shape[:2]} pixels of 60 m; expected at least {6 * WINDOW} a side to degrade by 6; give a larger one"
+            f"{folder}: {min(columns, rows, size)} pixels of 10 m a side; expected at least {36 * WINDOW} to degrade 60 m bands by 6; "
+            "give a larger scene"
         )
-    return {r: image[: height * 360 // r, : width * 360 // r] for r, image in native.items()}
+    left, top = (columns - width) // 12 * 6, (rows - height) // 12 * 6
+    return {r: read(r, *(edge * 10 // r for edge in (left, top, width, height))) for r in bands.RESOLUTIONS}
+
+
+def _open_bands(folder: Path) -> tuple:
+    """(columns, rows, read) of a folder of GeoTIFFs, as those of `tile.Tile`."""
+    paths = {band: folder / f"{band.name}.tif" for band in bands.BANDS}
+    first = raster.open_raster(paths[bands.BANDS[0]], "GTiff", None)
+    scale = bands.BANDS[0].resolution // 10
+    columns, rows = first.RasterXSize * scale, first.RasterYSize * scale
+
+    def read(resolution: int, *window) -> np.ndarray:
+        size = columns * 10 // resolution, rows * 10 // resolution
+        images = [raster.read_window(raster.open_raster(paths[b], "GTiff", size), paths[b], window) for b in bands.at(resolution)]
+        return np.stack(images, -1)
+
+    return columns, rows, read
 
 
 def compare(native: dict, network: superres.DSen2, resolution: int) -> dict:
@@ -130,6 +150,16 @@ def compare(native: dict, network: superres.DSen2, resolution: int) -> dict:
     }
 
 
+def tilings(native: dict, one: superres.DSen2, other: superres.DSen2) -> float:
+    """The largest difference, in digital numbers, between a scene super-resolved in the cores of one network and of another."""
+    rows, columns = native[10].shape[:2]
+    side = bands.patch_size(10)
+    corners = [[*range(0, length - side, side), length - side] for length in (rows, columns)]
+    cuts = [cut.Cut(0, column, row) for row in corners[0] for column in corners[1]]
+    first, second = (network.restore(native, (0, 0), (columns, rows), cuts) for network in (one, other))
+    return float(np.abs(first.astype(np.float64) - second).max())
+
+
 def table(scores: dict, resolution: int) -> str:
     """The scores of `compare` as text, a metric and method a row."""
     names = [band.name for band in bands.at(resolution)]
@@ -147,6 +177,12 @@ def run() -> None:
     parser = command.Parser(prog="python -m bigearth.prepare.evaluate", description="Degrade a scene, restore it, compare.")
     parser.add_argument("--scene", required=True, help="a Level-2A product (SAFE folder), or a folder with B01.tif ... B12.tif")
     parser.add_argument("--order", help="order in which both networks take the 10 m bands, e.g. B04,B03,B02,B08 (default: each its own)")
+    parser.add_argument(
+        "--size", type=int, default=SIZE, help="at most so many pixels of 10 m a side, in the middle (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--tilings", action="store_true", help="only super-resolve the scene itself in two tilings, and say by how much they differ"
+    )
     parser.add_argument("--weights-20m", help="weight file for the 20 m bands; else the published one")
     parser.add_argument("--weights-60m", help="the same for the 60 m bands")
     options = parser.parse_args()
@@ -154,9 +190,14 @@ def run() -> None:
     order = dict.fromkeys((20, 60), options.order.split(",")) if options.order else superres.ORDER_10M
     if sorted(order[20]) != names:
         raise InputError(f"command line: --order {options.order}; expected {','.join(names)} in some order; correct it")
-    native = load(options.scene)
+    native = load(options.scene, options.size)
     files = {20: options.weights_20m, 60: options.weights_60m}
     files = files if all(files.values()) else {r: files[r] or path for r, path in weights.published().items()}
+    if options.tilings:
+        difference = tilings(native, *(superres.DSen2(files[20], files[60], order, core) for core in CORES))
+        height, width = native[10].shape[:2]
+        print(f"{height} x {width} pixels in cores of {CORES[0]} and of {CORES[1]}: at most {difference:.3g} digital numbers apart")
+        return
     network = superres.DSen2(files[20], files[60], order)
     print("RMSE in digital numbers, SRE in dB, UIQ 1, SAM in degrees")
     for resolution in (20, 60):

@@ -16,6 +16,7 @@ SAMPLE = 2000  # patches whose pixels are read for the band statistics
 TRUE_COLOUR = ("B04", "B03", "B02")
 FALSE_COLOUR = ("B08", "B04", "B03")
 RED_EDGE_SWIR = ("B11", "B8A", "B05")  # three of the 20 m bands
+LEAST_RANGE = 400  # digital numbers from black to full colour: open water must not become coloured noise
 
 
 def describe(patches: Store, seed: int) -> str:
@@ -59,10 +60,10 @@ def _choose(size: int, count: int, seed: int) -> np.ndarray:
 
 
 def _composite(pixels: np.ndarray, available: tuple, wanted: tuple) -> np.ndarray:
-    """Three bands of (H, W, bands) as a picture, each stretched between its 2nd and 98th percentile."""
+    """Three bands of (H, W, bands) as a picture, each stretched between its 2nd and 98th percentile, over `LEAST_RANGE` at least."""
     image = pixels[..., [available.index(name) for name in wanted]].astype(np.float64)
     low, high = np.percentile(image, (2, 98), axis=(0, 1))
-    return np.clip((image - low) / np.maximum(high - low, 1), 0, 1)
+    return np.clip((image - low) / np.maximum(high - low, LEAST_RANGE), 0, 1)
 
 
 def picture(patches: Store, count: int, seed: int, path) -> None:
@@ -96,7 +97,8 @@ def picture(patches: Store, count: int, seed: int, path) -> None:
         text = [patches.names[position], SPLITS[patches.splits[position]], ""]
         text += [line for label in labels for line in textwrap.wrap(label, 38, initial_indent="• ", subsequent_indent="   ")]
         row[0].set_ylabel("\n".join(text), rotation=0, ha="right", va="center", fontsize=7, linespacing=1.3, multialignment="left")
-    figure.supxlabel("each picture 1.2 km x 1.2 km, north up, each band stretched between its 2nd and 98th percentile", fontsize=8)
+    stretch = f"each band stretched between its 2nd and 98th percentile, over {LEAST_RANGE} digital numbers at least"
+    figure.supxlabel(f"each picture 1.2 km x 1.2 km, north up, {stretch}", fontsize=8)
     try:
         figure.savefig(path, dpi=130)
     except (OSError, ValueError) as error:

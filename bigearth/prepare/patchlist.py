@@ -11,7 +11,6 @@ Columns may be in any order, and `split` may be left out; blank lines are passed
 """
 
 import csv
-import os
 from pathlib import Path
 from typing import Iterable, NamedTuple
 
@@ -19,6 +18,7 @@ import numpy as np
 
 from bigearth import nomenclature
 from bigearth.errors import InputError, disk_error
+from bigearth.files import new_file
 from bigearth.prepare import archive, command
 from bigearth.prepare.selection import NO_SPLIT, PATCH_NAME, find_splits
 from bigearth.prepare.tile import scene_of
@@ -108,18 +108,12 @@ def write(path, entries: Iterable[Entry]) -> None:
     Raises:
         InputError: it cannot be written.
     """
-    partial = Path(f"{os.fspath(path)}.partial")
-    try:
-        with open(partial, "w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(COLUMNS)
-            for e in entries:
-                labels = "|".join(nomenclature.LABELS[i] for i in np.flatnonzero(e.classes))
-                writer.writerow((e.name, e.tile, e.epsg, e.ulx, e.uly, labels, "" if e.split == "none" else e.split))
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise disk_error(path, "write the list of patches", error) from error
+    with new_file(path, "write the list of patches") as partial, open(partial, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for e in entries:
+            labels = "|".join(nomenclature.LABELS[i] for i in np.flatnonzero(e.classes))
+            writer.writerow((e.name, e.tile, e.epsg, e.ulx, e.uly, labels, "" if e.split == "none" else e.split))
 
 
 def from_archive(root) -> list:

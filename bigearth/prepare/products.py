@@ -17,6 +17,7 @@ from osgeo import gdal, gdal_array, osr
 from bigearth import bands, nomenclature
 from bigearth.errors import InputError
 from bigearth.prepare import geography, landscape, patchlist
+from bigearth.prepare.covers import LINEAR
 from bigearth.progress import Progress
 
 gdal.UseExceptions()
@@ -83,7 +84,7 @@ def draw_map(size: int, seed: tuple) -> Map:
     rng = np.random.default_rng((*seed, 0))
     period = (size, size)
     share, probability = geography.probabilities()
-    line_of = {i: landscape.LINEAR[c.code] for i, c in enumerate(nomenclature.CLASSES) if c.code in landscape.LINEAR}
+    line_of = {i: LINEAR[c.code] for i, c in enumerate(nomenclature.CLASSES) if c.code in LINEAR}
     weights = np.array([[0 if i in line_of else p for i, p in enumerate(row)] for row in probability])
     cells = max(1, round(size / SEGMENT))
     seed_y, seed_x = landscape.jittered_grid(rng, cells, cells, period)

@@ -1,6 +1,7 @@
 """Opens and reads one-band uint16 rasters through GDAL; what goes wrong becomes one sentence about the file."""
 
 import os
+import struct
 
 import numpy as np
 from osgeo import gdal, osr
@@ -87,6 +88,27 @@ def epsg(wkt: str, path, remedy: str = REMEDY) -> int:
                 f"{path}: the projection is not a WKT with an EPSG code; expected a UTM zone, e.g. EPSG:32633; {remedy}"
             ) from error
     return _epsg_codes[wkt]
+
+
+def geotiff_epsg(path):
+    """The EPSG code that a GeoTIFF's keys name for its projection, or None if that is not plain to see in the first 4 KiB of the file.
+
+    GDAL would build the whole projection for it, which costs as much as reading six bands of a patch (OGC 19-008r4, annexes A and B:
+    tag 34735 is a list of (key, location, count, value), key 3072 the projection, 32767 one that has no code).
+    """
+    with open(path, "rb") as file:
+        head = file.read(4096)
+    try:
+        order, directory = struct.unpack_from("<4sL", head)
+        entries = struct.unpack_from("<H", head, directory)[0] if order == b"II*\0" else 0
+        for tag, _, length, start in struct.iter_unpack("<HHLL", head[directory + 2 : directory + 2 + 12 * entries]):
+            if tag == 34735:
+                for key, location, _, value in struct.iter_unpack("<4H", head[start + 8 : start + 2 * length]):
+                    if key == 3072 and location == 0 and value != 32767:
+                        return value
+    except struct.error:
+        pass
+    return None
 
 
 def set_block_cache(size: int) -> None:

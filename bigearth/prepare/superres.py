@@ -6,6 +6,7 @@ upsampled bands: conv 3x3x128 + ReLU, six times (conv, ReLU, conv, x 0.1, add), 
 that (mirrored at the tile's edge), so the result is seamless and the same whichever patches are asked for, by however many ranks.
 """
 
+import hashlib
 import os
 from typing import Iterable
 
@@ -89,14 +90,21 @@ class DSen2:
     Args:
         weights_20m, weights_60m: weight files.
         order_10m: resolution of a network -> names of the 10 m bands in the order of its first inputs.
+        core: pixels of 10 m along the side of what is worked through at once; a multiple of 6. The result does not depend on it.
+
+    Attributes:
+        digest: SHA-256 of weights and orders: networks of one digest give the same result.
 
     Raises:
         InputError: weights of another architecture.
     """
 
-    def __init__(self, weights_20m, weights_60m, order_10m: dict = ORDER_10M):
+    def __init__(self, weights_20m, weights_60m, order_10m: dict = ORDER_10M, core: int = CORE):
+        self._core = core
         weights = {20: read_weights(weights_20m, 20), 60: read_weights(weights_60m, 60)}
         places = {band.name: place for place, band in enumerate(bands.at(10))}
+        parts = [repr(order_10m).encode()] + [array.tobytes() for layers in weights.values() for pair in layers for array in pair]
+        self.digest = hashlib.sha256(b"".join(parts)).hexdigest()
         self._order = {r: [places[name] for name in order] for r, order in order_10m.items()}
         import tensorflow as tf
 
@@ -124,9 +132,9 @@ class DSen2:
 
     def window(self, cuts: list, columns: int, rows: int) -> tuple:
         """(left, top, right, bottom) in pixels of 10 m: what must be read of a tile of some size for the patches `cuts`."""
-        cores = [core for cut in cuts for core in _cores(cut)]
+        cores = [core for cut in cuts for core in _cores(cut, self._core)]
         left, top = min(x for x, _ in cores) - BORDER, min(y for _, y in cores) - BORDER
-        right, bottom = max(x for x, _ in cores) + CORE + BORDER, max(y for _, y in cores) + CORE + BORDER
+        right, bottom = max(x for x, _ in cores) + self._core + BORDER, max(y for _, y in cores) + self._core + BORDER
         return max(left, 0), max(top, 0), min(right, columns), min(bottom, rows)
 
     def restore(self, windows: dict, corner: tuple, size: tuple, cuts: list) -> np.ndarray:
@@ -142,8 +150,8 @@ class DSen2:
             (h, w, 8) float32 digital numbers: the 20 m and 60 m bands at 10 m; undefined where no patch of `cuts` is.
         """
         result = np.empty(windows[10].shape[:2] + (len(bands.at(20)) + len(bands.at(60)),), np.float32)
-        for x, y in sorted({place for cut in cuts for place in _cores(cut)}):
-            width, height = min(CORE, size[0] - x), min(CORE, size[1] - y)
+        for x, y in sorted({place for cut in cuts for place in _cores(cut, self._core)}):
+            width, height = min(self._core, size[0] - x), min(self._core, size[1] - y)
             native = {
                 r: window[
                     np.ix_(
@@ -158,13 +166,13 @@ class DSen2:
         return result
 
 
-def _cores(cut) -> list:
+def _cores(cut, core: int) -> list:
     """Upper left corners of the cores that a patch touches."""
     side = bands.patch_size(10)
     return [
-        (x * CORE, y * CORE)
-        for x in range(cut.column // CORE, (cut.column + side - 1) // CORE + 1)
-        for y in range(cut.row // CORE, (cut.row + side - 1) // CORE + 1)
+        (x * core, y * core)
+        for x in range(cut.column // core, (cut.column + side - 1) // core + 1)
+        for y in range(cut.row // core, (cut.row + side - 1) // core + 1)
     ]
 
 

@@ -4,7 +4,7 @@
 
 writes DIR/<patch>/<patch>_B01.tif ... _B12.tif, DIR/<patch>/<patch>_labels_metadata.json, DIR/train.csv, val.csv, test.csv, and
 DIR/exclude/ with the lists of snowy and cloudy patches (and those without a 19-class label), which are in no split, all in the
-proportions of the real archive. How the patches look is said in landscape.py, which labels they carry in geography.py.
+proportions of the real archive. How the patches look is said in covers.py and landscape.py, which labels they carry in geography.py.
 Same seed, same bytes, whatever the number of processes: every patch has a random generator of its own, from seed and position.
 """
 
@@ -23,6 +23,7 @@ from osgeo import gdal, osr
 from bigearth import bands, nomenclature
 from bigearth.errors import InputError, disk_error
 from bigearth.prepare import command, geography, landscape, products
+from bigearth.prepare.covers import LINEAR
 from bigearth.progress import Progress
 
 gdal.UseExceptions()
@@ -112,7 +113,7 @@ def mosaic(labels: np.ndarray, view: landscape.View, rng) -> np.ndarray:
     warp_y, warp_x = view.warp()
     y = np.arange(height)[:, None] + WARP * warp_y
     x = np.arange(width) + WARP * warp_x
-    lines = [c for c in labels if nomenclature.CLASSES[c].code in landscape.LINEAR]
+    lines = [c for c in labels if nomenclature.CLASSES[c].code in LINEAR]
     areas = rng.permutation([c for c in labels if c not in lines] or lines[:1])
     share = rng.dirichlet(np.ones(len(areas)))
     segments = np.empty((4, 4), np.int64)
@@ -125,7 +126,7 @@ def mosaic(labels: np.ndarray, view: landscape.View, rng) -> np.ndarray:
     nearest = landscape.nearest_seed(y, x, *landscape.jittered_grid(rng, 4, 4, period), period, (1, 1), True)
     drawn = segments.ravel()[nearest]
     for c in lines:
-        angle, half = rng.uniform(0, np.pi), landscape.LINEAR[nomenclature.CLASSES[c].code]
+        angle, half = rng.uniform(0, np.pi), LINEAR[nomenclature.CLASSES[c].code]
         cy, cx = height * rng.uniform(0.4, 0.6), width * rng.uniform(0.4, 0.6)
         drawn[np.abs((y - cy) * np.cos(angle) + (x - cx) * np.sin(angle)) < half] = c
     return drawn

@@ -3,10 +3,9 @@
 They come in the PyPI wheel `remote-sensing-processor` 0.1; only the two weight files are taken from it, none of its code.
 """
 
-import shutil
 import zipfile
 
-from bigearth.errors import disk_error
+from bigearth.files import new_file
 from bigearth.prepare import wheels
 
 PACKAGE = "remote-sensing-processor==0.1"
@@ -25,11 +24,6 @@ def published() -> dict:
     if not all(path.exists() for path in paths.values()):
         with zipfile.ZipFile(wheels.fetch(PACKAGE, WHEEL, SHA256)) as package:
             for resolution, path in paths.items():
-                partial = path.with_suffix(".partial")
-                try:
-                    with package.open(MEMBER.format(resolution)) as source, open(partial, "wb") as target:
-                        shutil.copyfileobj(source, target)
-                    partial.replace(path)
-                except OSError as error:
-                    raise disk_error(path, "keep the weights", error) from error
+                with new_file(path, "keep the weights") as partial, package.open(MEMBER.format(resolution)) as source:
+                    partial.write_bytes(source.read())
     return paths

@@ -9,7 +9,7 @@ import pytest
 from bigearth import bands, nomenclature, store
 from bigearth.errors import InputError
 from bigearth.prepare import archive as archives
-from bigearth.prepare import work
+from bigearth.prepare import raster, work
 
 NAME = "S2A_MSIL2A_20170613T101031_87_48"
 
@@ -78,7 +78,7 @@ BAD = {
     "size": (lambda root: translate(root, "B05", "-outsize", "120", "120"), "B05.tif: 120 x 120 pixels; expected 60 x 60"),
     "dtype": (lambda root: translate(root, "B05", "-ot", "Float32"), "B05.tif: 1 band.s. of Float32"),
     "place": (lambda root: translate(root, "B05", "-a_ullr", "0", "1200", "1200", "0"), "B05.tif: georeference"),
-    "zone": (lambda root: translate(root, "B02", "-a_srs", "EPSG:32634"), "B02.tif: another projection than EPSG:32633"),
+    "zone": (lambda root: translate(root, "B02", "-a_srs", "EPSG:32634"), "B02.tif: in EPSG:32634; expected EPSG:32633"),
     "label": (lambda root: edit(root, labels=["Pastures", "Lawn"]), "unknown label 'Lawn'"),
     "no label": (lambda root: edit(root, labels=[]), "no label"),
     "labels": (lambda root: edit(root, labels="Pastures"), "'labels' is of type str"),
@@ -100,6 +100,19 @@ def test_bad_patches(archive, case):
         archives.read_patch(root, NAME, empty())
     assert "\n" not in str(caught.value) and NAME in str(caught.value)
     assert list(archives.find_bad(root, sorted(p.name for p in root.iterdir() if p.is_dir()))) == [NAME]
+
+
+@pytest.mark.parametrize(
+    "options, found",
+    [((), 32633), (("-co", "ENDIANNESS=BIG"), None), (("-co", "BIGTIFF=YES"), None), (("-a_srs", "+proj=laea +lat_0=52 +lon_0=10"), None)],
+)
+def test_projection_from_the_keys_of_a_geotiff(archive, options, found):
+    root, _ = archive
+    translate(root, "B02", *options)
+    path = root / NAME / f"{NAME}_B02.tif"
+    assert raster.geotiff_epsg(path) == found
+    path.write_bytes(path.read_bytes()[:50])
+    assert raster.geotiff_epsg(path) is None
 
 
 @pytest.mark.parametrize("make, sentence", [(True, "no patch in this archive"), (False, "cannot read the archive")])

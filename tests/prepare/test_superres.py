@@ -29,6 +29,10 @@ def network(tmp_path_factory):
     return superres.DSen2(*(write_weights(folder / f"{r}.hdf5", r, r) for r in (20, 60))), folder
 
 
+def network_of(folder, core):
+    return superres.DSen2(folder / "20.hdf5", folder / "60.hdf5", core=core)
+
+
 def scene(size, seed=0):
     rng = np.random.default_rng(seed)
     return {r: rng.integers(0, 8000, (size * 10 // r, size * 10 // r, len(bands.at(r)))).astype(np.uint16) for r in bands.RESOLUTIONS}
@@ -56,21 +60,15 @@ def test_equals_a_plain_network(network):
     assert np.abs(model.predict(native) - np.concatenate(expected, -1)).max() < 0.05
 
 
-def test_two_tilings_agree_without_seams(network, monkeypatch):
-    model, _ = network
+def test_two_tilings_agree_without_seams(network):
+    _, folder = network
     native = scene(120)
-    everything = [cut.Cut(0, 0, 0)]
-    assert model.window(everything, 120, 120) == (0, 0, 120, 120)
-    restored = []
-    for core in (120, 60):
-        monkeypatch.setattr(superres, "CORE", core)
-        restored.append(model.restore(native, (0, 0), (120, 120), everything))
-    assert np.abs(restored[0] - restored[1]).max() < 1e-4
+    assert network_of(folder, 120).window([cut.Cut(0, 0, 0)], 120, 120) == (0, 0, 120, 120)
+    assert evaluate.tilings(native, network_of(folder, 120), network_of(folder, 60)) < 1e-4
 
 
 def test_a_part_of_a_tile_is_enough(network, monkeypatch):
-    model, _ = network
-    monkeypatch.setattr(superres, "CORE", 60)
+    model = network_of(network[1], 60)
     monkeypatch.setattr(bands, "PATCH_METRES", 600)
     native, one = scene(180), [cut.Cut(0, 120, 60)]
     left, top, right, bottom = model.window(one, 180, 180)
@@ -79,6 +77,15 @@ def test_a_part_of_a_tile_is_enough(network, monkeypatch):
     from_part = model.restore(part, (left, top), (180, 180), one)[60 - top : 120 - top, 120 - left : 180 - left]
     from_all = model.restore(native, (0, 0), (180, 180), one)[60:120, 120:180]
     assert np.array_equal(from_part, from_all)
+
+
+def test_other_weights_or_orders_have_another_digest(network):
+    model, folder = network
+    assert network_of(folder, 60).digest == model.digest  # the tiling does not matter
+    swapped = superres.DSen2(folder / "20.hdf5", folder / "60.hdf5", {20: superres.ORDER_10M[60], 60: superres.ORDER_10M[60]})
+    assert swapped.digest != model.digest
+    write_weights(folder / "other.hdf5", 60, seed=7)
+    assert superres.DSen2(folder / "20.hdf5", folder / "other.hdf5").digest != model.digest
 
 
 @pytest.mark.parametrize(
