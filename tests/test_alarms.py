@@ -132,7 +132,7 @@ def scaling(slurm, tmp_path):
             disturber.kill()
         (report,) = (tmp_path / "results" / "reports").glob("run-*.json")
         cases = verdict.last_cases(json.loads(report.read_text()))
-        job = [case["jobid"] for case in cases if case["check"] == "scaling" and case["jobid"]][-1]
+        job = [case["jobid"] for case in cases if case.get("check") == "scaling" and case["jobid"]][-1]
         command = ["sacct", "-nPX", "-j", str(job), "--format=State,ExitCode"]
         return code, output, subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
 
