@@ -154,11 +154,11 @@ def _offsets(product: Path) -> dict:
         InputError: no such file, not XML, or of another processing level.
     """
     path = product / "MTD_MSIL2A.xml"
+    if "_MSIL1C_" in product.name or (product / "MTD_MSIL1C.xml").exists():
+        raise InputError(
+            f"{product}: a Level-1C product; expected Level-2A (surface reflectance); process it with Sen2Cor or download Level-2A"
+        )
     if not path.is_file():
-        if (product / "MTD_MSIL1C.xml").exists():
-            raise InputError(
-                f"{product}: a Level-1C product; expected Level-2A (surface reflectance); process it with Sen2Cor or download Level-2A"
-            )
         raise InputError(f"{path}: missing; expected the metadata of a Level-2A product; {REMEDY}")
     try:
         root = ET.parse(path).getroot()

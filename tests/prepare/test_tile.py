@@ -101,6 +101,13 @@ def test_bad_products(tmp_path, make_product, case):
     assert "\n" not in str(caught.value)
 
 
+def test_a_product_named_level_1c_is_one(tmp_path, make_product):
+    path, _ = make_product(tmp_path, 120)
+    path = path.rename(path.with_name(path.name.replace("MSIL2A", "MSIL1C")))
+    with pytest.raises(InputError, match="a Level-1C product; expected Level-2A"):
+        tile.Tile(path)
+
+
 def test_level_and_offset_in_the_metadata(tmp_path, make_product):
     with pytest.raises(InputError, match="processing level is Level-1C"):
         tile.Tile(make_product(tmp_path / "a", 120, level="Level-1C")[0])
