@@ -8,9 +8,9 @@ from pathlib import Path
 
 from benchmarks.program import REQUIRED, option
 from bigearth.progress import Progress
-from plots import figure, nodes, results, scaling, study, tables, training
+from plots import figure, nodes, results, samples, scaling, study, tables, training
 
-PANELS = training.PANELS + scaling.PANELS + nodes.PANELS + study.PANELS  # what takes longest first: two cores end together
+PANELS = training.PANELS + samples.PANELS + scaling.PANELS + nodes.PANELS + study.PANELS  # what takes longest first: two cores end together
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Pictures of single trainings: learning curves, scores a class, sample patches."""
+"""Pictures of single trainings: learning curves, scores a class."""
 
 import math
 
@@ -23,19 +23,11 @@ AXES = {"time": "time per epoch (s)", "loss": "loss (1)", "F1": "F1 score (1)", 
 MOST_CURVES = 4  # series in one picture of learning curves; more would hide each other
 SCORES = ("f1", "precision", "recall")
 PUBLISHED = "JUWELS, 1 node, published (Table 3, multispectral)"
-MOST_SAMPLES = 12
-MOST_LABELS = 7  # under one patch
-THRESHOLD = 0.5
 
 
 def trainings(runs: list) -> list:
     """The runs that trained a model."""
     return [run for run in runs if run.workload == "train"]
-
-
-def latest(runs: list, has):
-    """The last run for which `has(run)` is true (None if there is none)."""
-    return next((run for run in reversed(runs) if has(run)), None)
 
 
 def _curve_points(group: list) -> list:
@@ -195,79 +187,6 @@ def draw_support(rows: list) -> plt.Figure:
     return figure
 
 
-def _samples(run):
-    """The samples of a run: (rgb, truth, score, names), or None with the reason."""
-    name = run.files.get("samples")
-    if not name:
-        return None, "the last training run kept no sample patches"
-    path = run.path.parent / name
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = tuple(file[key] for key in ("rgb", "truth", "score", "names"))
-    except (OSError, KeyError, ValueError) as error:
-        return None, f"{name} beside the last training's record cannot be read ({type(error).__name__})"
-    if len({len(a) for a in arrays}) != 1:
-        return None, f"the arrays of {name} have different lengths"
-    return arrays, ""
-
-
-def sample_rows(runs: list) -> tuple:
-    """Truth and score of every class that is true or predicted on the sample patches of the last training that kept some."""
-    runs = trainings(runs)
-    if not runs:
-        return [], ["No training run was found."]
-    run = latest(runs, lambda r: r.files.get("samples")) or runs[-1]
-    arrays, why = _samples(run)
-    if arrays is None:
-        return [], [f"No sample patches: {why}."]
-    labels = [str(label) for label in run.column("per_class", "label")]
-    rgb, truth, score, names = arrays
-    rows = []
-    for i in range(min(len(names), MOST_SAMPLES)):
-        chosen = np.flatnonzero((truth[i] > 0) | (score[i] >= THRESHOLD))
-        for c in chosen:
-            label = labels[c] if c < len(labels) else f"class {c}"
-            rows.append(
-                {
-                    "patch": names[i].decode() if isinstance(names[i], bytes) else str(names[i]),
-                    "class": label,
-                    "true": int(truth[i, c] > 0),
-                    "score": round(float(score[i, c]), 6),
-                    "predicted": int(score[i, c] >= THRESHOLD),
-                    "_pixels": rgb[i],
-                }
-            )
-    notes = [f"Shown: {min(len(names), MOST_SAMPLES)} of {len(names)} kept patches."] if len(names) > MOST_SAMPLES else []
-    return rows, notes
-
-
-def _sample_line(row: dict) -> str:
-    mark = {(1, 1): "✓", (1, 0): "– missed:", (0, 1): "+ wrong:"}[row["true"], row["predicted"]]
-    return f"{mark} {short(row['class'], 30)} {row['score']:.2f}"
-
-
-def draw_samples(rows: list) -> plt.Figure:
-    """Patches in true colour, the labels beneath: ✓ found, – missed, + predicted but not true, each with its probability."""
-    by_patch: dict = {}
-    for row in rows:
-        by_patch.setdefault(row["patch"], []).append(row)
-    columns = min(4, len(by_patch))
-    lines = math.ceil(len(by_patch) / columns)
-    figure, grid = plt.subplots(lines, columns, figsize=(2.4 * columns + 0.4, 3.4 * lines), squeeze=False)
-    for axes in grid.flat[len(by_patch) :]:
-        axes.set_axis_off()
-    for axes, (patch, entries) in zip(grid.flat, by_patch.items()):
-        axes.imshow(entries[0]["_pixels"], interpolation="nearest")
-        axes.set(xticks=[], yticks=[])
-        axes.spines[:].set_visible(False)
-        axes.set_title(short(patch, 40), fontsize=5.5)
-        ranked = sorted(entries, key=lambda r: (-r["true"], -r["score"]))
-        text = "\n".join(_sample_line(row) for row in ranked[:MOST_LABELS])
-        more = f"\n… and {len(ranked) - MOST_LABELS} more in the data table" if len(ranked) > MOST_LABELS else ""
-        axes.set_xlabel(text + more, loc="left", fontsize=6.5)
-    return figure
-
-
 PANELS = (
     Panel(
         "learning_curves",
@@ -301,12 +220,5 @@ PANELS = (
         ("series", "origin", "class", "support", "f1", "f1_deviation", "runs"),
         class_rows,
         draw_support,
-    ),
-    Panel(
-        "samples",
-        "Sample patches: ✓ found, – missed, + wrongly predicted (probability)",
-        ("patch", "class", "true", "score", "predicted"),
-        sample_rows,
-        draw_samples,
     ),
 )
