@@ -153,7 +153,7 @@ def test_an_output_folder_that_cannot_be_made_is_said(tmp_path, capsys):
     assert capsys.readouterr().err.startswith("error: ")
 
 
-@pytest.mark.parametrize("name", ["fig4_time_per_epoch", "learning_curves", "f1_per_class", "samples"])
+@pytest.mark.parametrize("name", ["fig4_time_per_epoch", "learning_curves", "f1_per_class", "samples", "batch_study"])
 def test_the_gallery_is_what_its_example_results_say(name, tmp_path):
     gallery = Path(figures.__file__).with_name("gallery")
     panel = next(panel for panel in figures.PANELS if panel.name == name)
