@@ -255,7 +255,7 @@ def drop_page_cache(file: store.Store, positions: np.ndarray) -> float:
     with open(file.path, "rb") as opened:
         os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     samples = Samples(file, KEY)
-    return float(np.mean([samples.cached(int(position)) for position in positions]))
+    return float(np.mean([samples.cached(positions[i : i + 1]) for i in range(len(positions))]))
 
 
 def forget_mapped(path: str) -> None:

@@ -46,7 +46,7 @@ class Samples:
         positions = np.sort(positions)
         for stretch in np.split(positions, np.flatnonzero(np.diff(positions) > 1) + 1):
             size = len(stretch) * self._bytes
-            if size >= _LARGE and not all(map(self.cached, stretch.tolist())):
+            if size >= _LARGE and not self.cached(stretch):
                 _advise(self._address + int(stretch[0]) * self._bytes, size, _POPULATE_READ)
 
     def read(self, positions: np.ndarray, out: np.ndarray) -> None:
@@ -55,7 +55,7 @@ class Samples:
         Raises:
             InputError: the file cannot be read, or ends too early.
         """
-        if all(map(self.cached, positions.tolist())):
+        if self.cached(positions):
             np.take(self._map, positions, axis=0, out=out, mode="clip")  # mode "raise" would gather into a buffer of its own first
             return
         try:
@@ -64,14 +64,17 @@ class Samples:
         except OSError as error:
             raise disk_error(self._path, "read a sample", error) from error
 
-    def cached(self, position: int) -> bool:
-        """Whether a sample is known to be in the page cache; where it is not, a memory map would read it page by page.
+    def cached(self, positions: np.ndarray) -> bool:
+        """Whether samples are all known to be in the page cache; where they are not, a memory map would read them page by page.
 
-        Its middle tells: its ends may be there only because read-ahead for a neighbour came that far.
+        The middle of a sample tells: its ends may be there only because read-ahead for a neighbour came that far.
         """
-        middle = self._address + position * self._bytes + self._bytes // 2
-        resident = ctypes.create_string_buffer(1)
-        return self._can_tell and _mincore(middle // _PAGE * _PAGE, 1, resident) == 0 and bool(resident.raw[0] & 1)
+        if not self._can_tell:
+            return False
+        pages = (self._address + positions * self._bytes + self._bytes // 2) // _PAGE * _PAGE
+        resident = bytearray(1)
+        vector = (ctypes.c_char * 1).from_buffer(resident)
+        return all(_mincore(page, 1, vector) == 0 and resident[0] & 1 for page in pages.tolist())
 
     def _pread(self, view: memoryview, offset: int) -> None:
         while view:

@@ -204,7 +204,7 @@ def test_ends_early_without_leaving_work_behind(patches):
 def test_both_ways_of_reading_agree(patches, monkeypatch, cached):
     from bigearth.learn.samples import Samples
 
-    monkeypatch.setattr(Samples, "cached", lambda self, position: cached)
+    monkeypatch.setattr(Samples, "cached", lambda self, positions: cached)
     reader = Reader(patches, patches.indices("train"), NATIVE, 8, shuffle=False)
     for batch in reader.batches(0):
         for key in NATIVE:
@@ -219,7 +219,7 @@ def test_reads_stretches_of_neighbours_ahead_and_nothing_else(patches, tmp_path)
     from bigearth.store import Store
 
     def cached():
-        return [position for position in range(len(patches)) if samples.cached(position)]
+        return [position for position in range(len(patches)) if samples.cached(np.array([position]))]
 
     path = tmp_path / "unmapped.h5"
     shutil.copyfile(patches.path, path)
