@@ -1,6 +1,7 @@
 # Each target is one readable command; `make help` lists them.
 PYTHON := .venv/bin/python
 IMAGES := cpu
+IMAGE_TESTS := test
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run cluster test-cluster report gallery test lint lock apptainer images test-images
@@ -47,8 +48,8 @@ apptainer:
 images: apptainer  ## build the container images: make images IMAGES="cpu v100 latest k80" (default: cpu)
 	for name in $(IMAGES); do containers/build.sh $$name || exit $$?; done
 
-test-images: setup apptainer  ## build the images of IMAGES and test them from inside: two ranks, training, preflight, signature
-	BIGEARTH_IMAGES="$(IMAGES)" $(PYTHON) -m pytest -m apptainer tests/containers
+test-images: setup apptainer  ## build the images of IMAGES and test them from inside: two ranks, training, preflight, signature (IMAGE_TESTS=smoke: a part)
+	BIGEARTH_IMAGES="$(IMAGES)" $(PYTHON) -m pytest -m apptainer -k "$(IMAGE_TESTS)" tests/containers
 
 UV_COMPILE := uv pip compile --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-package h5py --no-annotate --no-header
 
