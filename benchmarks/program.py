@@ -56,11 +56,29 @@ def _from_file(path: str, config_class):
         raise InputError(f"{path}: no such config file; expected a Python file that defines `config`; see benchmarks/configs/")
     try:
         config = runpy.run_path(path).get("config")
-    except (TypeError, SyntaxError, NameError) as error:
-        raise InputError(f"{path}: {error}; `--help` lists the fields that {config_class.__name__} has") from error
+    except Exception as error:  # the file is the user's program: whatever it raises is its own mistake
+        raise InputError(
+            f"{path}: {type(error).__name__}: {error}; expected a Python file that defines `config`; `--help` lists the fields that "
+            f"{config_class.__name__} has"
+        ) from error
     if not isinstance(config, config_class):
         raise InputError(f"{path}: defines no `config = {config_class.__name__}(...)`; see benchmarks/configs/")
+    for name, kind in typing.get_type_hints(config_class).items():
+        if not _fits(getattr(config, name), kind):
+            expected = getattr(kind, "__name__", None) if isinstance(kind, type) else str(kind).replace("typing.", "")
+            raise InputError(f"{path}: {name} is {getattr(config, name)!r}; expected {expected}; correct it there")
     return config
+
+
+def _fits(value, kind) -> bool:
+    """Whether a field's value is of its declared type; a whole number will do for a float."""
+    if typing.get_origin(kind) is typing.Union:
+        return any(_fits(value, k) for k in typing.get_args(kind))
+    if typing.get_origin(kind) is typing.Literal:
+        return value in typing.get_args(kind)
+    if kind is float:
+        return type(value) in (int, float)
+    return type(value) is kind or value is REQUIRED
 
 
 def parse(config_class, argv, prog: str, description: str):

@@ -137,17 +137,24 @@ def measure(config: Config, file: store.Store, scratch: Path) -> tuple:
 
 
 def bandwidth(count: int, way: Callable) -> float:
-    """GB/s of a function that brings `count` samples."""
+    """GB/s of a function that brings `count` samples, to its end or to the moment that it returns."""
     start = time.perf_counter()
-    way()
-    return count * SAMPLE_BYTES / 1e9 / (time.perf_counter() - start)
+    end = way() or time.perf_counter()
+    return count * SAMPLE_BYTES / 1e9 / (end - start)
 
 
-def drain(dataset, batch_size: int, count: int) -> None:
-    """Takes every batch, and makes sure that there were as many samples as said."""
-    batches = sum(1 for _ in dataset)
+def drain(dataset, batch_size: int, count: int) -> float:
+    """Takes every batch, and makes sure that there were as many samples as said.
+
+    Returns:
+        when the last batch came: what follows it is no reading (an iterator that ends waits for TensorFlow's tuner, which sleeps).
+    """
+    batches, last = 0, 0.0
+    for _ in dataset:
+        batches, last = batches + 1, time.perf_counter()
     if batches != count // batch_size:
         raise RuntimeError(f"{batches} batches came, expected {count // batch_size}")
+    return last
 
 
 def read(config: Config, file: store.Store, positions: np.ndarray, cold: bool) -> tuple:
@@ -227,8 +234,11 @@ def copy_memory(config: Config, count: int) -> float:
         for step in range(thread, count // config.batch_size, config.threads):
             np.copyto(target[thread], source[step % len(source)])
 
-    with ThreadPoolExecutor(config.threads) as executor:
-        return bandwidth(count, lambda: list(executor.map(copy, range(config.threads))))
+    def copy_all():
+        with ThreadPoolExecutor(config.threads) as executor:
+            executor.map(copy, range(config.threads))
+
+    return bandwidth(count, copy_all)
 
 
 def read_sequentially(file: store.Store, positions: np.ndarray) -> tuple:

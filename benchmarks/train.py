@@ -21,7 +21,8 @@ import numpy as np
 from benchmarks import program, record
 from benchmarks.configs import TrainConfig
 from bigearth import bands
-from bigearth.errors import disk_error, together
+from bigearth.errors import InputError, disk_error, together
+from bigearth.learn.signals import REQUEUE, StopRequest
 from bigearth.store import Store
 
 PICTURE_WHITE = 2500  # digital number shown as full brightness: reflectance 0.25
@@ -31,9 +32,14 @@ def run(config: TrainConfig) -> Optional[int]:
     """Trains, scores and writes everything under `config.output`; returns the exit code."""
     start, began = record.now(), time.perf_counter()
     config.check()
+    with StopRequest().listening() as request:
+        return _run(config, start, began, request)
+
+
+def _run(config: TrainConfig, start: str, began: float, request: StopRequest) -> Optional[int]:
     import tensorflow as tf  # slow to load: not before the command line is known to be right
 
-    from bigearth.learn import collective, guards, trainer
+    from bigearth.learn import collective, trainer
     from bigearth.learn.log import Log
 
     ranks = collective.connect(config.collective, config.groups, config.compression, config.fusion_mb)
@@ -46,15 +52,20 @@ def run(config: TrainConfig) -> Optional[int]:
     with together(ranks.gather):
         log = Log(output, config.epochs, config.mlperf) if ranks.rank == 0 else Log()
     started = time.perf_counter() - began
-    result = trainer.train(config, store, ranks, log)
+    try:
+        result = trainer.train(config, store, ranks, log, request)
+    except InputError:  # on all ranks
+        log.stop("aborted")
+        raise
     if result.stopped:
-        return guards.REQUEUE
+        return REQUEUE
     result.phases["start"] = started
     rows = ranks.gather(rank_row(ranks, device, result))
     with together(ranks.gather):
         if ranks.rank == 0:
             save_samples(output / "samples.npz", config.samples, store, result)
             write_record(output / "result.json", config, start, store, ranks, rows, result)
+            log.stop("success")
 
 
 def use_device(tf, ranks, config: TrainConfig) -> str:
@@ -154,7 +165,7 @@ def write_record(path: Path, config: TrainConfig, start: str, store: Store, rank
             store.digest,
             timing=timing,
             collective=ranks.backend,
-            patches={split: len(store.indices(split)) for split in ("train", "val", "test")},
+            patches=result.patches,
             test_patches_scored=len(result.positions),
         ),
     )

@@ -1,5 +1,6 @@
 """The options of `python -m benchmarks.train`, and beside this file one recipe a file (`--config benchmarks/configs/local.py`)."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal, Optional
 
@@ -89,7 +90,7 @@ class TrainConfig:
         """
         for name, (low, high) in LIMITS.items():
             value = getattr(self, name)
-            if value is not None and not low <= value <= high:
+            if value is not None and not (low <= value <= high and math.isfinite(value)):
                 expected = f"{low} to {high}" if high < INFINITE else f"at least {low}"
                 raise InputError(f"command line: {_flag(name)} is {value}; expected {expected}; correct the option or the config file")
         try:

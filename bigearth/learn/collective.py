@@ -130,11 +130,19 @@ def connect(backend: str = "auto", groups: int = 4, compression: str = "none", f
         fusion_mb: small tensors are sent together in buffers of this many MB; 0 sends each on its own.
 
     Raises:
-        InputError: Horovod is asked for and not installed.
+        InputError: Horovod is asked for and not installed, or "single" and several processes were launched.
     """
     launched = max((int(os.environ[v]) for v in SIZE_VARIABLES if os.environ.get(v, "").isdigit()), default=1)
+    if backend == "single" and launched > 1:
+        raise InputError(
+            f"command line: --collective is single and {launched} processes were launched; expected one, as each would train alone and "
+            "write the same files; use auto, or start one process"
+        )
     if backend == "single" or (backend == "auto" and launched == 1):
         return Single()
+    if not tf.config.list_physical_devices("GPU"):
+        # Open MPI's ranks poll while they wait; on CPUs that takes the cores from the ranks that still compute
+        os.environ.setdefault("OMPI_MCA_mpi_yield_when_idle", "1")
     os.environ.setdefault("HOROVOD_FUSION_THRESHOLD", str(fusion_mb * 2**20))
     os.environ.setdefault("HOROVOD_TIMELINE", "DYNAMIC")  # lets `trace` start one
     try:

@@ -1,16 +1,11 @@
-"""Checks that stop a run, on every rank together, before it wastes machine time; and the signals that end a job early."""
+"""Checks that stop a run, on every rank together, before it wastes machine time."""
 
 import hashlib
 import math
-import signal
 import socket
-from contextlib import contextmanager
 
 from bigearth.errors import InputError
 from bigearth.learn.collective import Single
-
-REQUEUE = 75  # exit code of a run that was told to stop and saved a checkpoint: submit the same job again (EX_TEMPFAIL)
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1)  # what batch systems send before they kill
 
 
 def check_loss(loss: float, own_loss: float, gradient_norm: float, step: int, rate: float, limit: float, collective: Single) -> None:
@@ -61,24 +56,3 @@ def check_equal_weights(variables: list, collective: Single, when: str) -> None:
             f"{when}: the weights of {', '.join(bad)} differ from the other ranks'; expected the same on all; check memory and network "
             "of those nodes, then resume from the last checkpoint"
         )
-
-
-class StopRequest:
-    """Whether this process was told to stop."""
-
-    def __init__(self):
-        self.received = False
-
-    @contextmanager
-    def listening(self):
-        """Catches `SIGNALS` while the block runs; after one came they stay ignored, as launchers send some of them twice."""
-
-        def receive(*_):
-            self.received = True
-
-        previous = {number: signal.signal(number, receive) for number in SIGNALS}
-        try:
-            yield self
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, signal.SIG_IGN if self.received else handler)

@@ -46,7 +46,7 @@ class Samples:
         positions = np.sort(positions)
         for stretch in np.split(positions, np.flatnonzero(np.diff(positions) > 1) + 1):
             size = len(stretch) * self._bytes
-            if size >= _LARGE and not self.cached(stretch):
+            if size >= _LARGE and not self.cached(stretch[[0, len(stretch) // 2, -1]]):  # it came, and goes, as a whole
                 _advise(self._address + int(stretch[0]) * self._bytes, size, _POPULATE_READ)
 
     def read(self, positions: np.ndarray, out: np.ndarray) -> None:

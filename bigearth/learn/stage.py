@@ -17,9 +17,8 @@ import numpy as np
 from bigearth.errors import InputError, disk_error, together
 from bigearth.learn.samples import Samples
 from bigearth.progress import Progress
-from bigearth.store import ARRAYS, SPLITS, Store
+from bigearth.store import ARRAYS, Store
 
-USED = tuple(split for split in SPLITS if split != "none")
 BLOCK = 16  # neighbours in the file that go to the same node, so that the copy reads stretches of it
 CHUNK = 32  # samples copied at a time: 11 MB of data_super
 
@@ -40,16 +39,16 @@ class Staged:
         node, nodes, local_rank, local_size: which rank of which node this is.
     """
 
-    def __init__(self, store: Store, directory, keys: tuple, node: int, nodes: int, local_rank: int, local_size: int):
+    def __init__(self, store: Store, directory, keys: tuple, splits: list, node: int, nodes: int, local_rank: int, local_size: int):
         """Plans the copy; `stage` makes it."""
         self.node, self.nodes, self.local_rank, self.local_size = node, nodes, local_rank, local_size
-        self.positions = np.sort(np.concatenate([part(store.indices(split), node, nodes) for split in USED]))
+        self.positions = np.sort(np.concatenate([part(positions, node, nodes) for positions in splits]))
         self.keys = keys
         self.offsets, self.bytes = {}, 0
         for key in keys:
             self.offsets[key] = self.bytes
             self.bytes += len(self.positions) * int(np.prod(ARRAYS[key].shape)) * ARRAYS[key].dtype.itemsize
-        plan = hashlib.sha256(f"{store.digest} {keys} {node} {nodes}".encode()).hexdigest()[:16]
+        plan = hashlib.sha256(f"{store.digest} {keys} {node} {nodes}".encode() + self.positions.tobytes()).hexdigest()[:16]
         self.path = str(Path(directory) / f"bigearth-{plan}.samples")
         self.partial = self.path + ".partial"
 
@@ -70,13 +69,14 @@ class Staged:
         return np.array_split(np.arange(len(self.positions)), self.local_size)[self.local_rank]
 
 
-def stage(store: Store, directory, keys: tuple, collective) -> Staged:
+def stage(store: Store, directory, keys: tuple, splits: list, collective) -> Staged:
     """Copies, or verifies an earlier copy; every rank of the node does its share, and all ranks of the run call it.
 
     Args:
         store: the file.
         directory: on the node's own disk; the same name on all nodes.
         keys: the arrays to copy.
+        splits: of each split that the run uses, the (n,) int64 positions of its samples.
         collective: this rank's connection to the others, a `bigearth.learn.collective.Single`: `rank` and `gather` are used.
 
     Raises:
@@ -91,7 +91,7 @@ def stage(store: Store, directory, keys: tuple, collective) -> Staged:
             "on every node or leave --stage out"
         )
     team = [rank for rank, host in enumerate(hosts) if host == hosts[collective.rank]]
-    staged = Staged(store, directory, keys, nodes.index(hosts[collective.rank]), len(nodes), team.index(collective.rank), len(team))
+    staged = Staged(store, directory, keys, splits, nodes.index(hosts[collective.rank]), len(nodes), team.index(collective.rank), len(team))
     show = collective.rank == 0
 
     intact = collective.gather(_intact(staged, show))

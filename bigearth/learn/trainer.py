@@ -17,11 +17,12 @@ from bigearth import nomenclature
 from bigearth.errors import InputError, together
 from bigearth.learn import augment, checkpoint, losses, metrics, optimizer, resnet, thresholds
 from bigearth.learn.collective import Single
-from bigearth.learn.guards import StopRequest, check_equal_weights, check_loss
+from bigearth.learn.guards import check_equal_weights, check_loss
 from bigearth.learn.inputs import Preprocess
 from bigearth.learn.log import Log
 from bigearth.learn.reader import Reader
 from bigearth.learn.schedule import Schedule, peak_rate
+from bigearth.learn.signals import StopRequest
 from bigearth.learn.stage import stage
 from bigearth.progress import Progress
 
@@ -34,6 +35,7 @@ class Result:
 
     Attributes:
         tables: "metrics": a row an epoch; "steps": a row a step {step, epoch, learning_rate, loss, gradient_norm}.
+        patches: how many patches of each split were used.
         scores: of the test split, as `metrics.scores` and `metrics.average_precision` give them.
         test_loss: mean over test patches and classes.
         positions: (N,) int64 positions of the test patches in the file, ascending.
@@ -46,6 +48,7 @@ class Result:
     """
 
     tables: dict = field(default_factory=lambda: {"metrics": [], "steps": []})
+    patches: dict = field(default_factory=dict)
     scores: dict = field(default_factory=dict)
     test_loss: float = math.nan
     positions: Optional[np.ndarray] = None
@@ -58,14 +61,18 @@ class Result:
     stopped: bool = False
 
 
-def train(config, store, collective: Single, log: Log) -> Result:
+def train(config, store, collective: Single, log: Log, request: StopRequest) -> Result:
     """Trains on the train split, validates after every epoch, and scores the test split with the best weights of the validation.
+
+    A rank that is told to stop ends the run on all ranks at the next step, or at once where scores are taken: with a checkpoint to
+    go on from.
 
     Args:
         config: a `benchmarks.configs.TrainConfig` that has passed its `check()`.
         store: the open `bigearth.store.Store`.
         collective: this rank's connection to the others.
         log: where rank 0 writes while the run goes on.
+        request: whether this rank has been told to stop.
 
     Raises:
         InputError: on every rank: a split too small for the batch and the ranks, a checkpoint of another run, a sample that cannot
@@ -76,15 +83,17 @@ def train(config, store, collective: Single, log: Log) -> Result:
     global_batch = config.batch_size * collective.size
 
     # data
-    check_splits(config, store, collective)
+    samples = {split: samples_of(store, split, classes) for split in SPLITS}
+    check_splits(config, store.path, samples, collective)
+    result.patches = {split: len(positions) for split, positions in samples.items()}
     preprocess = Preprocess(config.bands, config.upsample)
     preprocess.check(store)
     with _timed(result.phases, "stage"):
-        staged = stage(store, config.stage, preprocess.keys, collective) if config.stage else None
+        staged = stage(store, config.stage, preprocess.keys, list(samples.values()), collective) if config.stage else None
     readers = {
         split: Reader(
             store,
-            store.indices(split),
+            samples[split],
             preprocess.keys,
             config.batch_size,
             collective.rank,
@@ -103,7 +112,7 @@ def train(config, store, collective: Single, log: Log) -> Result:
         *(config.network, preprocess.channels, classes, config.dropout, config.batch_norm, config.zero_gamma),
         *(compute_dtype(config), config.seed, collective),
     )
-    train_labels = labels_of(store.classes[store.indices("train")], classes)
+    train_labels = labels_of(store.classes[samples["train"]], classes)
     if config.prior_bias:
         network.set_prior(train_labels.mean(0))
     optim = optimizer.create(config.optimizer, network.trainable, config.weight_decay, config.momentum, config.momentum_correction)
@@ -124,7 +133,13 @@ def train(config, store, collective: Single, log: Log) -> Result:
     # where to begin
     folder = os.path.join(config.output, "checkpoints")
     first_epoch, first_step, done_seconds, best_score, best = 0, 0, 0.0, -1.0, None
-    last = checkpoint.found(folder)[-1:] if config.resume else []
+    last = collective.gather(checkpoint.found(folder)[-1:])[0]  # rank 0 saves them
+    with together(collective.gather):
+        if last and not config.resume:
+            raise InputError(
+                f"{folder}: holds checkpoints of an earlier run, expected none where a new run begins; go on with it (--resume), or give "
+                "another --output"
+            )
     if last:
         with together(collective.gather):
             state = checkpoint.load(last[0])
@@ -134,21 +149,23 @@ def train(config, store, collective: Single, log: Log) -> Result:
         own = state.statistics[collective.rank] if len(state.statistics) == collective.size else state.statistics.mean(0)
         set_statistics(network, own)
         result.tables, done_seconds, best_score, best = state.tables, state.seconds, state.best_score, state.best
-        first_epoch, first_step = state.epoch, min(state.samples // global_batch, steps_per_epoch - 1)
+        first_epoch, first_step = state.epoch, min(state.samples // global_batch, steps_per_epoch)
         log.say(f"resuming from {last[0]}: epoch {first_epoch + 1}, step {first_step}")
     else:
         collective.broadcast(variables)
     check_equal_weights(network.trainable, collective, "at the start")
-    log.start(
-        {
-            "global_batch_size": global_batch,
-            "train_samples": len(store.indices("train")),
-            "eval_samples": len(store.indices("val")),
-            "seed": config.seed,
-            "opt_name": config.optimizer,
-            "opt_base_learning_rate": rate_at.peak,
-        }
-    )
+    with together(collective.gather):
+        log.start(
+            {
+                "global_batch_size": global_batch,
+                "train_samples": result.patches["train"],
+                "eval_samples": result.patches["val"],
+                "seed": config.seed,
+                "opt_name": config.optimizer,
+                "opt_base_learning_rate": rate_at.peak,
+            },
+            resumed=bool(last),
+        )
 
     def save(epoch, samples, seconds):
         statistics = np.stack(collective.gather(get_statistics(network)))
@@ -161,53 +178,66 @@ def train(config, store, collective: Single, log: Log) -> Result:
                 )
                 log.say(f"saved {checkpoint.save(folder, state, config.checkpoint_keep)}")
 
+    def stop(epoch, samples, seconds):
+        save(epoch, samples, seconds)
+        log.tables(result.tables)
+        result.stopped = True
+        return result
+
     # training
-    with StopRequest().listening() as request, collective.trace(config.timeline):
+    with collective.trace(config.timeline):
         for epoch in range(first_epoch, config.epochs):
-            log.epoch_start(epoch)
+            with together(collective.gather):
+                if first_step == 0:
+                    log.epoch_start(epoch)
             collective.barrier()
             begun = time.perf_counter()
-            with Progress(steps_per_epoch * global_batch, f"epoch {epoch + 1}", "img", collective.rank == 0) as progress:
-                stopped_at = _run_steps(
-                    *(config, epoch, range(first_step, steps_per_epoch), steps_per_epoch, readers["train"], train_step, rate_at),
-                    *(collective, request, result, progress),
-                )
+            try:
+                with Progress(steps_per_epoch * global_batch, f"epoch {epoch + 1}", "img", collective.rank == 0) as progress:
+                    stopped_at = _run_steps(
+                        *(config, epoch, range(first_step, steps_per_epoch), steps_per_epoch, readers["train"], train_step, rate_at),
+                        *(collective, request, result, progress),
+                    )
+            except InputError:
+                log.tables(result.tables)  # the steps that led there
+                raise
             collective.barrier()
             seconds = done_seconds + time.perf_counter() - begun
             result.phases["train"] = result.phases.get("train", 0.0) + seconds - done_seconds
-            if stopped_at is not None and stopped_at < steps_per_epoch:
-                save(epoch, stopped_at * global_batch, seconds)
-                result.stopped = True
-                return result
+            if stopped_at is not None:
+                return stop(epoch, stopped_at * global_batch, seconds)
             first_step, done_seconds = 0, 0.0
 
             average_statistics(network, collective)
             check_equal_weights(network.variables, collective, f"after epoch {epoch + 1}")
             with _timed(result.phases, "validate"):
-                validation = evaluate(readers["val"], score_step, config.batch_size, classes, collective)
+                validation = evaluate(readers["val"], score_step, config.batch_size, classes, collective, request)
+            if validation is None:
+                return stop(epoch, steps_per_epoch * global_batch, seconds)
             scores = metrics.scores(validation.counts, label_names(classes))
             result.tables["metrics"].append(_epoch_row(epoch, seconds, steps_per_epoch * global_batch, result, validation.loss, scores))
             if scores["f1_micro"] > best_score:
                 best_score, best = scores["f1_micro"], [v.numpy() for v in network.variables]
             with together(collective.gather):
                 log.epoch(result.tables["metrics"][-1], result.tables)
-            if stopped_at is not None or (config.checkpoint_epochs and (epoch + 1) % config.checkpoint_epochs == 0):
+            if config.checkpoint_epochs and (epoch + 1) % config.checkpoint_epochs == 0:
                 save(epoch + 1, 0, 0.0)
-            if stopped_at is not None and epoch + 1 < config.epochs:
-                result.stopped = True
-                return result
 
-    # scores, with the weights of the best validation score
+    # scores, with the weights of the best validation score: all that a run needs that is stopped from here on
     for variable, value in zip(network.variables, best or []):
         variable.assign(value)
     result.thresholds = np.full(classes, thresholds.DEFAULT)
     if config.tune_thresholds:
         with _timed(result.phases, "validate"):
-            validation = evaluate(readers["val"], score_step, config.batch_size, classes, collective)
+            validation = evaluate(readers["val"], score_step, config.batch_size, classes, collective, request)
+            if validation is None:
+                return stop(config.epochs, 0, 0.0)
             _, truth, probability = join(collective.gather(validation.rows))
             result.thresholds = thresholds.tune(truth, probability)
     with _timed(result.phases, "test"):
-        test = evaluate(readers["test"], score_step, config.batch_size, classes, collective, result.thresholds)
+        test = evaluate(readers["test"], score_step, config.batch_size, classes, collective, request, result.thresholds)
+        if test is None:
+            return stop(config.epochs, 0, 0.0)
         result.positions, result.truth, result.probability = join(collective.gather(test.rows))
     result.test_loss = test.loss
     result.scores = metrics.scores(test.counts, label_names(classes))
@@ -215,7 +245,6 @@ def train(config, store, collective: Single, log: Log) -> Result:
     result.scores.update({k: v for k, v in precision.items() if k != "per_class"})
     for row, value in zip(result.scores["per_class"], precision["per_class"]):
         row["average_precision"] = float(value)
-    log.stop("success")
     return result
 
 
@@ -234,7 +263,7 @@ def _run_steps(config, epoch, steps, steps_per_epoch, reader, train_step, rate_a
     running = collections.deque()
     ahead = 1 if tf.config.list_logical_devices("GPU") else 0
     clock = time.perf_counter()
-    failure = None
+    failure, stopping = None, False
 
     def finish():
         """Reads the oldest running step; returns whether any rank was told to stop."""
@@ -243,8 +272,8 @@ def _run_steps(config, epoch, steps, steps_per_epoch, reader, train_step, rate_a
         (loss, stop, failed), own_loss, norm = (x.numpy() for x in outcome)
         if failed:
             raise next(InputError(message) for message in collective.gather(failure) if message)
-        check_loss(float(loss), float(own_loss), float(norm), step, rate, config.loss_limit, collective)
         result.tables["steps"].append(dict(step=step, epoch=epoch + 1, learning_rate=rate, loss=float(loss), gradient_norm=float(norm)))
+        check_loss(float(loss), float(own_loss), float(norm), step, rate, config.loss_limit, collective)
         now = time.perf_counter()
         if math.isnan(result.first_step):
             result.first_step = now - clock
@@ -348,14 +377,22 @@ class Evaluation:
     rows: tuple
 
 
-def evaluate(reader: Reader, score_step, batch_size: int, classes: int, collective: Single, cut=thresholds.DEFAULT) -> Evaluation:
-    """Scores every sample of a split once, over all ranks; a class is predicted where its probability is at least `cut`."""
+def evaluate(
+    reader: Reader, score_step, batch_size: int, classes: int, collective: Single, request: StopRequest, cut=thresholds.DEFAULT
+) -> Optional[Evaluation]:
+    """Scores every sample of a split once, over all ranks; a class is predicted where its probability is at least `cut`.
+
+    Returns:
+        None if some rank was told to stop meanwhile.
+    """
     counts = metrics.Counts(classes)
     rows = []
     loss_sum = 0.0
     with together(collective.gather):
         batches = iter(reader.dataset(0))
         for batch in itertools.islice(_reading(batches, reader), reader.steps):
+            if request.received:
+                break
             n = int(batch["position"].shape[0])
             # every batch has one shape: one trace, and a sample's score does not depend on how many ranks share the split
             padded = {key: tf.pad(x, [[0, batch_size - n]] + [[0, 0]] * (len(x.shape) - 1)) for key, x in batch.items()}
@@ -364,7 +401,9 @@ def evaluate(reader: Reader, score_step, batch_size: int, classes: int, collecti
             counts.update(truth, probability >= cut)
             loss_sum += float(np.sum(loss, dtype=np.float64))
             rows.append((batch["position"].numpy(), truth, probability))
-    loss_sum, samples = collective.sum(np.array([loss_sum, sum(len(r[0]) for r in rows)], np.float64))
+    loss_sum, samples, stops = collective.sum(np.array([loss_sum, sum(len(r[0]) for r in rows), request.received], np.float64))
+    if stops:
+        return None
     counts = metrics.Counts.from_array(collective.sum(counts.as_array()), classes)
     return Evaluation(float(loss_sum / samples), counts, tuple(np.concatenate(parts) for parts in zip(*rows)))
 
@@ -386,25 +425,34 @@ def join(ranks: list):
     return positions[order], truth[order], probability[order]
 
 
-def check_splits(config, store, collective: Single) -> None:
+def samples_of(store, split: str, classes: int) -> np.ndarray:
+    """Positions of the patches of a split that have a label in the nomenclature of the run: some have none among the 19 classes."""
+    positions = store.indices(split)
+    return positions if classes == len(nomenclature.LABELS) else positions[labels_of(store.classes[positions], classes).any(1)]
+
+
+def check_splits(config, path: str, samples: dict, collective: Single) -> None:
     """Refuses a file whose splits are too small for this run.
+
+    Args:
+        path: of the file.
+        samples: split -> positions of the patches to be used.
 
     Raises:
         InputError: an empty split, more ranks than samples, or fewer training samples than one global batch.
     """
     for split in SPLITS:
-        count = len(store.indices(split))
+        count = len(samples[split])
         if count == 0:
             raise InputError(
-                f"{store.path}: no patch is in the {split} split; expected at least one; prepare the file with a list of {split} patches"
+                f"{path}: no patch with a label of the {config.classes} classes is in the {split} split; expected at least one; prepare the "
+                f"file with a list of {split} patches"
             )
         if count < collective.size:
-            raise InputError(
-                f"{store.path}: the {split} split has {count} patches for {collective.size} ranks; start at most {count} ranks"
-            )
+            raise InputError(f"{path}: the {split} split has {count} patches for {collective.size} ranks; start at most {count} ranks")
         if split == "train" and config.epochs and config.batch_size * collective.size > count:
             raise InputError(
-                f"{store.path}: the train split has {count} patches, fewer than one global batch of {collective.size} ranks x "
+                f"{path}: the train split has {count} patches, fewer than one global batch of {collective.size} ranks x "
                 f"{config.batch_size}; lower --batch-size to at most {count // collective.size}"
             )
 

@@ -73,6 +73,29 @@ def test_config_file_without_config_is_an_error(config_file):
         read("--config", config_file("epochs = 3"))
 
 
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("import nowhere", "ModuleNotFoundError: No module named 'nowhere'"),
+        ("1 / 0", "ZeroDivisionError"),
+        ("config = Config(epochs='ten')", "epochs is 'ten'; expected int"),
+        ("config = Config(epochs=2.5)", "epochs is 2.5; expected int"),
+        ("config = Config(epochs=True)", "epochs is True; expected int"),
+        ("config = Config(bands='sar')", "bands is 'sar'; expected Literal"),
+        ("config = Config(rate='fast')", "rate is 'fast'; expected Optional"),
+        ("config = Config(mixup=1)", "mixup is 1; expected bool"),
+    ],
+)
+def test_odd_config_file_is_one_sentence(config_file, text, sentence):
+    with pytest.raises(InputError, match=sentence) as caught:
+        read("--data", "x", "--config", config_file(text))
+    assert "\n" not in str(caught.value)
+
+
+def test_config_file_may_give_a_whole_number_for_a_float(config_file):
+    assert read("--config", config_file("config = Config(data='a.h5', rate=1)")).rate == 1
+
+
 PROGRAM = textwrap.dedent("""
     import dataclasses, sys
     from benchmarks.program import main, option

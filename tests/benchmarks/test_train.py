@@ -3,6 +3,11 @@
 import csv
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -97,6 +102,26 @@ def test_scores_are_the_same_at_one_two_and_three_ranks(train):
         rows.append(json.loads((output / "result.json").read_text())["tables"]["per_class"])
     assert rows[0] == rows[1] == rows[2]
     assert 0 < sum(row["recall"] for row in rows[0]) < 43
+
+
+def test_told_to_stop_before_training_begins(data, tmp_path):
+    command = [sys.executable, "-m", "benchmarks.train", "--data", data, "--output", tmp_path, "--threads", 1, "--network", "resnet5"]
+    command += ["--batch-size", 4, "--epochs", 1, "--window", 32]
+    with subprocess.Popen([str(word) for word in command], stderr=subprocess.PIPE, text=True) as process:
+        while "SigCgt" in (status := Path(f"/proc/{process.pid}/status").read_text()):
+            if int(status.split("SigCgt:")[1].split()[0], 16) >> (signal.SIGUSR1 - 1) & 1:  # it listens
+                break
+            time.sleep(0.01)
+        process.send_signal(signal.SIGUSR1)
+        stderr = process.communicate()[1]
+    assert process.returncode == 75 and "saved" in stderr, stderr
+    assert list((tmp_path / "checkpoints").glob("*.npz")) and not (tmp_path / "result.json").exists()
+
+
+def test_several_ranks_that_would_train_alone_are_refused(train):
+    done, output = train(2, "--collective", "single")
+    assert done.returncode == 2 and "--collective is single and 2 processes were launched" in done.stderr
+    assert not output.exists() or not list(output.iterdir())
 
 
 def test_a_mistake_is_one_sentence_and_exit_code_2(train):

@@ -1,5 +1,6 @@
 import csv
 import errno
+import json
 
 import pytest
 
@@ -66,3 +67,35 @@ def test_mlperf_events_pass_its_own_parser(tmp_path):
     assert keys[:2] == ["cache_clear", "init_start"] and keys[-1] == "run_stop" and "eval_accuracy" in keys
     assert keys.index("init_stop") < keys.index("run_start") < keys.index("epoch_start") < keys.index("epoch_stop")
     assert next(line for line in lines if line.key == "global_batch_size").value["value"] == 128
+
+
+def test_mlperf_log_of_a_chain_of_jobs_is_that_of_one_long_job(tmp_path):
+    pytest.importorskip("mlperf_logging")
+
+    def keys(folder, jobs):
+        folder.mkdir()
+        for number, job in enumerate(jobs):
+            run = log.Log(folder, epochs=3, mlperf=True)
+            run.start({"seed": 1}, resumed=number > 0)
+            for epoch in job:
+                run.epoch_start(epoch)
+                run.epoch(dict(ROW, epoch=epoch + 1), {"metrics": [ROW]})
+        run.stop("success")
+        return [json.loads(line.split(":::MLLOG", 1)[1])["key"] for line in (folder / "mlperf.log").read_text().splitlines()]
+
+    assert keys(tmp_path / "chain", [[0], [1, 2]]) == keys(tmp_path / "long", [[0, 1, 2]])
+
+
+def test_new_run_leaves_nothing_that_looks_like_its_result(tmp_path):
+    for name in ("result.json", "samples.npz"):
+        (tmp_path / name).write_text("of yesterday")
+    log.Log(tmp_path, epochs=1).start({})
+    assert not {"result.json", "samples.npz"} & {p.name for p in tmp_path.iterdir()}
+
+
+def test_log_on_a_full_disk_fails_in_one_sentence(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("mlperf_logging")
+    (tmp_path / "mlperf.log").symlink_to("/dev/full")
+    with pytest.raises(InputError, match="cannot write the log: No space left on device"):
+        log.Log(tmp_path, epochs=1, mlperf=True).start({"seed": 1})
+    assert "Traceback" not in capsys.readouterr().err

@@ -56,7 +56,11 @@ class Ranks:
 
 
 def stage_on(ranks, patches, directory, keys=("data_20m", "data_60m")):
-    return ranks.run(lambda rank: stage(patches, directory, keys, rank))
+    return ranks.run(lambda rank: stage(patches, directory, keys, splits_of(patches), rank))
+
+
+def splits_of(patches):
+    return [patches.indices(split) for split in ("train", "val", "test")]
 
 
 @pytest.mark.parametrize("size", [1, 15, 16, 17, 100, 1000])
@@ -163,7 +167,8 @@ class Ranks:
     rank, gather = MPI.COMM_WORLD.rank, staticmethod(MPI.COMM_WORLD.allgather)
 
 file = Store(sys.argv[1])
-staged = stage(file, sys.argv[2], ("data_60m",), Ranks)
+splits = [file.indices(split) for split in ("train", "val", "test")]
+staged = stage(file, sys.argv[2], ("data_60m",), splits, Ranks)
 reader = Reader(file, file.indices("val"), ("data_60m",), 4, shuffle=False, staged=staged)
 seen = [(p, x.tobytes() == file.array("data_60m")[p].tobytes()) for b in reader.batches(0) for p, x in zip(b["position"], b["data_60m"])]
 seen = sorted(sum(MPI.COMM_WORLD.allgather(seen), []))

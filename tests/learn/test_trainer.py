@@ -1,5 +1,7 @@
 """One process, the real network, a few steps: what a run gives, and that it can be stopped and resumed."""
 
+import copy
+import csv
 import dataclasses
 import os
 import shutil
@@ -16,6 +18,7 @@ from bigearth.errors import InputError
 from bigearth.learn import checkpoint, trainer
 from bigearth.learn.collective import Single
 from bigearth.learn.log import Log
+from bigearth.learn.signals import StopRequest
 
 OPTIONS = dict(
     window=32,
@@ -40,7 +43,7 @@ def config_for(store, output, **options):
 def whole(patches, tmp_path_factory):
     """An undisturbed run: its folder and result."""
     folder = tmp_path_factory.mktemp("whole")
-    return folder, trainer.train(config_for(patches, folder), patches, Single(), Log(folder, 2))
+    return folder, trainer.train(config_for(patches, folder), patches, Single(), Log(folder, 2), StopRequest())
 
 
 def losses(result):
@@ -80,13 +83,14 @@ def test_stopped_by_a_signal_and_resumed_is_the_undisturbed_run(whole, patches, 
                 os.kill(os.getpid(), signal.SIGUSR1)
 
     previous = signal.getsignal(signal.SIGUSR1)
-    first = trainer.train(config_for(patches, tmp_path, resume=True), patches, Single(), Warned())
+    with StopRequest().listening() as request:
+        first = trainer.train(config_for(patches, tmp_path, resume=True), patches, Single(), Warned(), request)
     signal.signal(signal.SIGUSR1, previous)
     assert first.stopped and len(first.tables["steps"]) == 4 and not first.scores
     last = checkpoint.found(tmp_path / "checkpoints")[-1]
     assert checkpoint.load(last).epoch == 1 and checkpoint.load(last).samples == 8
 
-    second = trainer.train(config_for(patches, tmp_path, resume=True), patches, Single(), Log())
+    second = trainer.train(config_for(patches, tmp_path, resume=True), patches, Single(), Log(), StopRequest())
     _, undisturbed = whole
     np.testing.assert_allclose(losses(second), losses(undisturbed), rtol=0, atol=1e-6)
     np.testing.assert_allclose(second.probability, undisturbed.probability, atol=1e-5)
@@ -96,13 +100,55 @@ def test_stopped_by_a_signal_and_resumed_is_the_undisturbed_run(whole, patches, 
 def test_checkpoint_of_another_recipe_is_refused(whole, patches, tmp_path):
     shutil.copytree(whole[0] / "checkpoints", tmp_path / "checkpoints")
     with pytest.raises(InputError, match=r"another recipe \(momentum 0.9, now 0.8\)"):
-        trainer.train(config_for(patches, tmp_path, resume=True, momentum=0.8), patches, Single(), Log())
+        trainer.train(config_for(patches, tmp_path, resume=True, momentum=0.8), patches, Single(), Log(), StopRequest())
 
 
 def test_exploding_loss_stops_and_the_last_checkpoint_stays(patches, tmp_path):
     with pytest.raises(InputError, match=r"step \d: the loss is .*rank 0 on .*--learning-rate"):
-        trainer.train(config_for(patches, tmp_path, learning_rate=1e12, warmup_epochs=0), patches, Single(), Log())
+        trainer.train(config_for(patches, tmp_path, learning_rate=1e12, warmup_epochs=0), patches, Single(), Log(tmp_path), StopRequest())
     assert not (tmp_path / "checkpoints").exists()
+    rows = list(csv.DictReader((tmp_path / "steps.csv").read_text().splitlines()))
+    assert not float(rows[-1]["loss"]) <= 10 and float(rows[0]["loss"]) < 1  # the step that exploded is the last
+
+
+@pytest.mark.parametrize("told_in", [1, 2, 3], ids=["first validation", "last validation", "test"])
+def test_told_to_stop_while_scores_are_taken_and_resumed_is_the_undisturbed_run(patches, tmp_path, monkeypatch, told_in):
+    undisturbed = trainer.train(
+        config_for(patches, tmp_path / "whole", network="resnet5", tune_thresholds=True), patches, Single(), Log(), StopRequest()
+    )
+    request, calls, evaluate = StopRequest(), [], trainer.evaluate
+
+    def told(*arguments):
+        calls.append(1)
+        request.received = len(calls) == told_in
+        return evaluate(*arguments)
+
+    monkeypatch.setattr(trainer, "evaluate", told)
+    config = config_for(patches, tmp_path, network="resnet5", tune_thresholds=True, resume=True)
+    first = trainer.train(config, patches, Single(), Log(tmp_path), request)
+    assert first.stopped and not first.scores
+    second = trainer.train(config, patches, Single(), Log(tmp_path), StopRequest())
+    assert not second.stopped and losses(second) == losses(undisturbed) and second.scores == undisturbed.scores
+
+
+def test_new_run_is_not_mixed_with_the_checkpoints_of_another(whole, patches, tmp_path):
+    shutil.copytree(whole[0] / "checkpoints", tmp_path / "checkpoints")
+    with pytest.raises(InputError, match=r"checkpoints: holds checkpoints of an earlier run.*--resume"):
+        trainer.train(config_for(patches, tmp_path), patches, Single(), Log(), StopRequest())
+
+
+def test_patches_without_one_of_the_19_classes_are_left_out(patches, tmp_path):
+    patches = copy.copy(patches)
+    patches.classes = patches.classes.copy()
+    targetless = ~nomenclature.to_19(np.eye(43, dtype=np.uint8)).any(1)
+    patches.classes[::3] = targetless
+    config = config_for(patches, tmp_path, network="resnet5", classes="19", batch_size=4, epochs=1, stage=os.fspath(tmp_path / "scratch"))
+    result = trainer.train(config, patches, Single(), Log(), StopRequest())
+    labelled = nomenclature.to_19(patches.classes).any(1)
+    assert not labelled[::3].any() and labelled.any()
+    assert result.positions.tolist() == [p for p in patches.indices("test") if labelled[p]]
+    assert result.truth.any(1).all() and result.truth.shape[1] == 19
+    assert result.patches == {split: int(labelled[patches.indices(split)].sum()) for split in ("train", "val", "test")}
 
 
 class Many(Single):
@@ -118,13 +164,14 @@ class Many(Single):
 )
 def test_too_little_data_is_refused(patches, tmp_path, options, ranks, expected):
     with pytest.raises(InputError, match=expected):
-        trainer.check_splits(config_for(patches, tmp_path, **options), patches, ranks)
+        samples = {split: patches.indices(split) for split in trainer.SPLITS}
+        trainer.check_splits(config_for(patches, tmp_path, **options), patches.path, samples, ranks)
 
 
 def test_empty_split_is_refused(patches, tmp_path):
-    empty = type("Store", (), {"path": "f.h5", "indices": lambda self, split: np.arange(9 if split != "val" else 0)})()
-    with pytest.raises(InputError, match="f.h5: no patch is in the val split"):
-        trainer.check_splits(config_for(patches, tmp_path), empty, Single())
+    samples = {split: np.arange(9 if split != "val" else 0) for split in trainer.SPLITS}
+    with pytest.raises(InputError, match="f.h5: no patch with a label of the 43 classes is in the val split"):
+        trainer.check_splits(config_for(patches, tmp_path), "f.h5", samples, Single())
 
 
 def test_a_sample_that_cannot_be_read_becomes_a_blank_batch_and_a_reason():
@@ -158,7 +205,7 @@ def test_impossible_options_are_refused(name, value):
 
 def test_eager_steps_are_the_compiled_ones(patches, tmp_path):
     runs = [
-        trainer.train(config_for(patches, tmp_path / str(eager), network="resnet5", eager=eager), patches, Single(), Log())
+        trainer.train(config_for(patches, tmp_path / str(eager), network="resnet5", eager=eager), patches, Single(), Log(), StopRequest())
         for eager in (False, True)
     ]
     compiled, eager = runs
