@@ -22,6 +22,7 @@ from benchmarks import program, record
 from benchmarks.configs import TrainConfig
 from bigearth import bands
 from bigearth.errors import InputError, disk_error, together
+from bigearth.files import save_arrays
 from bigearth.learn.signals import REQUEUE, StopRequest
 from bigearth.store import Store
 
@@ -95,19 +96,13 @@ def save_samples(path: Path, count: int, store: Store, result) -> None:
     chosen = np.unique(np.linspace(0, len(result.positions) - 1, min(count, len(result.positions))).round().astype(int))
     positions = result.positions[chosen]
     pixels = store.array("data_super")[positions][..., list(bands.RGB)]
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with open(partial, "wb") as file:
-            np.savez_compressed(
-                file,
-                rgb=np.clip(pixels * (255 / PICTURE_WHITE), 0, 255).astype(np.uint8),
-                truth=result.truth[chosen],
-                score=result.probability[chosen],
-                names=store.names[positions],
-            )
-        partial.replace(path)
-    except OSError as error:
-        raise disk_error(path, "write it", error) from error
+    arrays = {
+        "rgb": np.clip(pixels * (255 / PICTURE_WHITE), 0, 255).astype(np.uint8),
+        "truth": result.truth[chosen],
+        "score": result.probability[chosen],
+        "names": store.names[positions],
+    }
+    save_arrays(path, "write it", arrays, compress=True)
 
 
 def rank_row(ranks, device: str, result) -> dict:

@@ -1,7 +1,11 @@
 """Files that have their name only when they are complete."""
 
 import contextlib
+import io
+import os
 from pathlib import Path
+
+import numpy as np
 
 from bigearth.errors import disk_error
 
@@ -31,3 +35,18 @@ def new_file(path, action: str):
     finally:
         with contextlib.suppress(OSError):
             partial.unlink()
+
+
+def save_arrays(path, action: str, arrays: dict, compress: bool = False) -> None:
+    """Writes an .npz file that is on the disk as a whole when it has its name; arguments and errors as in `new_file`.
+
+    Args:
+        arrays: name -> array.
+        compress: with deflate.
+    """
+    memory = io.BytesIO()  # not straight to the disk: a ZipFile that found it full complains again when it is collected
+    (np.savez_compressed if compress else np.savez)(memory, **arrays)
+    with new_file(path, action) as partial, open(partial, "wb") as file:
+        file.write(memory.getbuffer())
+        file.flush()
+        os.fsync(file.fileno())

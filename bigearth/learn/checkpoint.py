@@ -11,7 +11,6 @@ are the samples of every step still to come. With another global batch the epoch
 
 import contextlib
 import json
-import os
 import re
 import zipfile
 from dataclasses import dataclass
@@ -20,7 +19,8 @@ from typing import Optional
 
 import numpy as np
 
-from bigearth.errors import InputError, disk_error
+from bigearth.errors import InputError
+from bigearth.files import save_arrays
 
 FORMAT = 1
 # options that may change between the jobs of one run: where and how it runs, not what it computes
@@ -68,26 +68,16 @@ def save(folder, state: State, keep: int) -> Path:
         InputError: the disk is full or not writable; the checkpoints before it are untouched.
     """
     path = Path(folder) / f"checkpoint-{state.epoch:04d}-{state.samples:08d}.npz"
-    partial = path.with_name(path.name + ".partial")
     about = {
         "format": FORMAT,
         **{k: getattr(state, k) for k in ("config", "digest", "epoch", "samples", "global_batch", "seconds", "tables", "best_score")},
     }
     arrays = {f"variable_{i:04d}": value for i, value in enumerate(state.variables)}
     arrays.update({f"best_{i:04d}": value for i, value in enumerate(state.best or [])})
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(partial, "wb") as file:
-            np.savez(file, about=np.array(json.dumps(about)), statistics=state.statistics, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-        for old in found(folder)[:-keep]:
+    save_arrays(path, "save the checkpoint", {"about": np.array(json.dumps(about)), "statistics": state.statistics, **arrays})
+    for old in found(folder)[:-keep]:
+        with contextlib.suppress(OSError):  # one too many does no harm
             old.unlink()
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink()
-        raise disk_error(path, "save the checkpoint", error) from error
     return path
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from bigearth.errors import InputError, disk_error
+from bigearth.files import new_file
 
 RESULTS = ("result.json", "samples.npz")  # of an earlier run in the same folder: they must not look like this one's
 
@@ -92,7 +93,9 @@ class Log:
         try:
             yield
         except (OSError, tf.errors.OpError) as error:
-            raise disk_error(self._folder, "write the log", error if isinstance(error, OSError) else OSError(error.message)) from error
+            raise disk_error(
+                self._folder, "write the log", error if isinstance(error, OSError) else OSError(" ".join(error.message.split()))
+            ) from error
 
 
 def epoch_line(row: dict, epochs: int) -> str:
@@ -104,20 +107,15 @@ def epoch_line(row: dict, epochs: int) -> str:
 
 
 def write_table(path: Path, rows: list) -> None:
-    """Writes rows of one set of columns as CSV, under a temporary name first.
+    """Writes rows of one set of columns as CSV.
 
     Raises:
         InputError: the disk is full or not writable.
     """
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with open(partial, "w", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]) if rows else [], lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-        partial.replace(path)
-    except OSError as error:
-        raise disk_error(path, "write it", error) from error
+    with new_file(path, "write it") as partial, open(partial, "w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]) if rows else [], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 class _MLPerf:
