@@ -97,7 +97,7 @@ def command(config: Config, run: Run) -> list:
     if rate is not None:
         options["learning-rate"] = rate
     words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-    return [*shlex.split(config.launcher), sys.executable, "-m", "benchmarks.train", *words]
+    return [*shlex.split(config.launcher), sys.executable, "-m", "benchmarks.train", *words, "--resume"]
 
 
 def run(config: Config) -> None:

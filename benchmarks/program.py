@@ -24,8 +24,8 @@ def option(default, help: str):
 
 
 def launcher_rank() -> int:
-    """This process's rank as the launcher (mpirun, srun) set it; 0 without one. Needs no MPI."""
-    for name in ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"):
+    """This process's rank as the launcher (mpirun, srun, horovodrun) set it; 0 without one. Needs no MPI."""
+    for name in ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID", "HOROVOD_RANK"):
         if os.environ.get(name, "").isdigit():
             return int(os.environ[name])
     return 0
