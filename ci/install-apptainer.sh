@@ -7,7 +7,7 @@ lib=/usr/lib/x86_64-linux-gnu
 tools=(squashfs-tools squashfuse fuse-overlayfs fuse2fs gocryptfs uidmap debootstrap)   # mount, build and map users without root
 
 die() { printf 'apptainer: %s\n' "$*" >&2; exit 2; }
-apt() { DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 "$@" >/dev/null; }
+apt() { DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 "$@" >/dev/null; }
 
 from_unstable() {
     local work mirror codename deb program

@@ -12,8 +12,12 @@
 #
 # Each layer is kept in ~/.cache/bigearth-bench under the digest of its inputs: a second build takes seconds.
 set -euo pipefail
+caller=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/bigearth-bench
+ticker='' builder=''   # processes that end with this one
+certificates=${PIP_CERT:-/etc/ssl/certs/ca-certificates.crt}   # the host's: a site's proxy may have an authority of its own
+export PIP_INDEX_URL=${PIP_INDEX_URL:-$(python3 -m pip config get global.index-url 2>/dev/null || python3 -c 'from pip._internal.models.index import PyPI; print(PyPI.simple_url)')}
 squashfs=(--mksquashfs-args "-comp zstd -Xcompression-level 3")   # 8 times faster than gzip and 3 % larger
 
 say() { printf 'build: %s\n' "$*" >&2; }
@@ -22,14 +26,16 @@ digest() { sha256sum | cut -c1-64; }
 
 read_options() {
     name=${1:-}; shift || true
+    [[ $name != -h && $name != --help ]] || { sed -n '2,/^set/s/^# \{0,1\}//p' containers/build.sh; exit; }
     output=containers bootstrap=debootstrap from='' mirror='' wheel='' sign='' verify='' force=''
     while [ $# -gt 0 ]; do
         case $1 in
             --force) force=1; shift ;;
             --output|--bootstrap|--from|--mirror|--wheel|--sign|--verify)
-                [ $# -gt 1 ] || die "command line: $1 needs a value; \`head -13 containers/build.sh\` explains the options"
+                [ $# -gt 1 ] || die "command line: $1 needs a value; \`containers/build.sh --help\` explains the options"
+                [[ $1 =~ ^--(bootstrap|from|mirror)$ || $2 == /* ]] || set -- "$1" "$caller/$2" "${@:3}"   # the others are paths
                 printf -v "${1#--}" %s "$2"; shift 2 ;;
-            *) die "command line: unknown option $1; \`head -13 containers/build.sh\` lists the options" ;;
+            *) die "command line: unknown option $1; \`containers/build.sh --help\` lists the options" ;;
         esac
     done
     local known; known=$(basename -s .conf -a containers/*.conf | xargs)
@@ -41,8 +47,10 @@ read_options() {
 
 # Everything that would stop the build half-way, said before it starts.
 check_host() {
-    [ "$(id -u)" = 0 ] || unshare --user true 2>/dev/null ||
-        die "this host allows no user namespaces; build as root, on another host, or set user.max_user_namespaces above 0"
+    if [ "$(id -u)" != 0 ] || ! apptainer --version >/dev/null 2>&1; then   # as root, too, where Apptainer starts in one
+        ! command -v apptainer >/dev/null || unshare --user true 2>/dev/null ||
+            die "this host allows no user namespaces; build as root, on another host, or set user.max_user_namespaces above 0"
+    fi
     apptainer --version >/dev/null 2>&1 || die "apptainer is not installed; run ci/install-apptainer.sh as root, or load the site's module"
     [ "$(uname -m)" = x86_64 ] || die "this machine is $(uname -m) and the locks hold x86-64 packages; build on an x86-64 machine"
     case $bootstrap in
@@ -67,9 +75,13 @@ debian_mirror() {
     apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' "Codename: $codename" | sed 1q
 }
 
-reach_mirror() {
-    wget -q --timeout=20 --tries=2 -O /dev/null "$mirror/dists/$SUITE/Release" ||
+reach_sources() {
+    local get=(wget -q --timeout=20 --tries=2 -O /dev/null)
+    [ ! -f "$certificates" ] || get+=("--ca-certificate=$certificates")
+    "${get[@]}" "$mirror/dists/$SUITE/Release" ||
         die "$mirror: no Debian $SUITE can be had there; check the network and the proxy, or give another --mirror"
+    "${get[@]}" "${PIP_INDEX_URL%/}/pip/" ||
+        die "pip's package index does not answer; check the network and the proxy, or name another in PIP_INDEX_URL"
 }
 
 # The image's own lock: its lock files one after another, without the packages it leaves out.
@@ -83,7 +95,8 @@ version_of() { awk -F'[= ]+' -v name="^($1)\$" '$1 ~ name { print $2; exit }' "$
 gather_inputs() {
     work=$(mktemp -d); inputs=$work/inputs
     ready=$output/.$name-$$
-    trap 'rm -rf "$work" "$cache/images/.partial-$$.sif" "$ready".*' EXIT
+    trap 'kill $ticker $builder 2>/dev/null || true; wait; rm -rf "$work" "$cache/images/.partial-$$.sif" "$ready".*' EXIT
+    trap 'say "interrupted"; exit 130' INT TERM
     mkdir "$inputs"
     merged_lock >"$inputs/requirements.txt"
     cp containers/{apt-packages.txt,horovod-cuda.sed,selftest.py,materials.py} "$inputs/"
@@ -104,24 +117,26 @@ gather_inputs() {
 
 # layer NAME FILE DEFINITION ARGUMENT...: builds FILE unless it is there; shows the log's last line now and then.
 layer() {
-    local what=$1 file=$2 definition=$3 start=$SECONDS log=$cache/build/$name.log ticker; shift 3
+    local what=$1 file=$2 definition=$3 start=$SECONDS log=$cache/build/$name.log; shift 3
     [ -z "$force" ] && [ -f "$file" ] && { say "$what: kept from before ($(basename "$file"))"; return; }
-    reach_mirror
+    reach_sources
     say "$what: building (log: $log)"
     (trap 'kill $! 2>/dev/null; exit' TERM   # the sleep, too
      while sleep 30 & wait $!; do say "$what: $((SECONDS - start)) s, $(tail -n1 "$log" | tr -cd ' -~' | cut -c1-100)"; done) & ticker=$!
     local status=0 fakeroot=()
     [ "$(id -u)" = 0 ] || fakeroot=(--fakeroot)
     apptainer build --force "${fakeroot[@]}" "${squashfs[@]}" --bind "$cache/build:/mnt" "$@" \
-        "$cache/images/.partial-$$.sif" "$definition" >"$log" 2>&1 || status=$?
+        "$cache/images/.partial-$$.sif" "$definition" >"$log" 2>&1 & builder=$!
+    wait $builder || status=$?
     kill $ticker; wait $ticker 2>/dev/null || true
+    ticker='' builder=''
     if [ $status != 0 ]; then
         ! grep -q 'No space left on device' "$log" || die "the disk became full while building $what; make room in $cache and ${APPTAINER_TMPDIR:-/tmp} and run it again"
         tail -n 15 "$log" >&2
         die "building $what failed; the reason is above and the whole log in $log; correct it and run the same command again"
     fi
-    mv "$cache/images/.partial-$$.sif" "$file"
     echo $((SECONDS - start)) >"${file%.sif}.seconds"
+    mv "$cache/images/.partial-$$.sif" "$file"
     say "$what: done in $((SECONDS - start)) s"
 }
 
@@ -130,14 +145,13 @@ build() {
         --build-arg BOOTSTRAP="$bootstrap" --build-arg FROM="$from" --build-arg SUITE="$SUITE" --build-arg MIRROR="$mirror" --build-arg INPUTS="$inputs"
     mkdir -p "$cache/build/$wheel_folder"
     [ -z "$wheel" ] || cp "$wheel" "$cache/build/$wheel_folder/"
-    local certificates=${PIP_CERT:-/etc/ssl/certs/ca-certificates.crt}   # the host's: a site's proxy may have an authority of its own
     [ ! -f "$certificates" ] || cp "$certificates" "$cache/build/certificates.pem"
     # Apptainer splits arguments at commas, unless they are quoted once more.
     layer "image $name" "$image" containers/image.def \
         --build-arg BASE="$base" --build-arg INPUTS="$inputs" --build-arg NAME="$name" --build-arg SUITE="$SUITE" --build-arg MIRROR="$mirror" \
         --build-arg CXX="$CXX" --build-arg "\"CUDA_ARCHS=$CUDA_ARCHS\"" --build-arg WHEEL="$wheel_folder" \
         --build-arg TENSORFLOW="$(version_of 'tensorflow|tensorflow-cpu')" --build-arg HOROVOD="$(version_of horovod)" \
-        --build-arg COMMIT="$(git rev-parse HEAD 2>/dev/null || echo unknown)" --build-arg LOCK_DIGEST="sha256:$(digest <"$inputs/requirements.txt")" \
+        --build-arg COMMIT="$(git describe --always --abbrev=40 --exclude '*' --dirty 2>/dev/null || echo unknown)" --build-arg LOCK_DIGEST="sha256:$(digest <"$inputs/requirements.txt")" \
         --build-arg INPUTS_DIGEST="sha256:$key"
     find "$cache/images" -name "$name-*" ! -name "$(basename "$image" .sif).*" -delete   # what older inputs gave
 }

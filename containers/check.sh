@@ -19,7 +19,7 @@ known=$(basename -s .conf -a "$here"/*.conf | xargs)
     image=$here/$image.sif
 }
 may_map_users() {
-    [ "$(id -u)" = 0 ] || unshare --user true 2>/dev/null ||
+    unshare --user true 2>/dev/null ||
         die "this host allows no user namespaces; ask for set-uid Apptainer or for user.max_user_namespaces above 0"
 }
 apptainer --version >/dev/null 2>&1 || {
@@ -40,7 +40,7 @@ if [ -n "$key" ]; then
 fi
 
 start=$(apptainer exec "$image" sh -c 'echo "$BIGEARTH_IMAGE_DIGEST|$(mpirun --version | sed 1q)"' 2>&1) || {
-    may_map_users
+    [ "$(id -u)" = 0 ] || may_map_users
     die "$image: Apptainer cannot start it: $(tail -n1 <<<"$start")"
 }
 start=$(tail -n1 <<<"$start")
