@@ -15,7 +15,7 @@ set -euo pipefail
 caller=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/bigearth-bench
-ticker='' builder=''   # processes that end with this one
+ticker='' builder=''   # a process and a group of processes that end with this one
 certificates=${PIP_CERT:-/etc/ssl/certs/ca-certificates.crt}   # the host's: a site's proxy may have an authority of its own
 export PIP_INDEX_URL=${PIP_INDEX_URL:-$(python3 -m pip config get global.index-url 2>/dev/null || python3 -c 'from pip._internal.models.index import PyPI; print(PyPI.simple_url)')}
 squashfs=(--mksquashfs-args "-comp zstd -Xcompression-level 3")   # 8 times faster than gzip and 3 % larger
@@ -91,11 +91,18 @@ merged_lock() {
 }
 version_of() { awk -F'[= ]+' -v name="^($1)\$" '$1 ~ name { print $2; exit }' "$inputs/requirements.txt"; }
 
+clean_up() {
+    kill -- ${ticker:+$ticker "-$builder"} 2>/dev/null || true
+    wait
+    rm -rf "$cache/images/.partial-$$.sif" "$ready".*
+    rm -rf "$work" 2>/dev/null || unshare --map-root-user --map-auto rm -rf "$work"   # an ordinary user's build has files of subordinate ids
+}
+
 # What each layer is made of, as a digest: the key that it is kept under.
 gather_inputs() {
-    work=$(mktemp -d); inputs=$work/inputs
+    work=$(mktemp -d -p "${APPTAINER_TMPDIR:-/tmp}"); inputs=$work/inputs
     ready=$output/.$name-$$
-    trap 'kill $ticker $builder 2>/dev/null || true; wait; rm -rf "$work" "$cache/images/.partial-$$.sif" "$ready".*' EXIT
+    trap clean_up EXIT
     trap 'say "interrupted"; exit 130' INT TERM
     mkdir "$inputs"
     merged_lock >"$inputs/requirements.txt"
@@ -125,7 +132,7 @@ layer() {
      while sleep 30 & wait $!; do say "$what: $((SECONDS - start)) s, $(tail -n1 "$log" | tr -cd ' -~' | cut -c1-100)"; done) & ticker=$!
     local status=0 fakeroot=()
     [ "$(id -u)" = 0 ] || fakeroot=(--fakeroot)
-    apptainer build --force "${fakeroot[@]}" "${squashfs[@]}" --bind "$cache/build:/mnt" "$@" \
+    APPTAINER_TMPDIR=$work setsid apptainer build --force "${fakeroot[@]}" "${squashfs[@]}" --bind "$cache/build:/mnt" "$@" \
         "$cache/images/.partial-$$.sif" "$definition" >"$log" 2>&1 & builder=$!
     wait $builder || status=$?
     kill $ticker; wait $ticker 2>/dev/null || true
