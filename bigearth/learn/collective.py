@@ -177,5 +177,6 @@ def split_by_bytes(tensors: list, groups: int) -> list:
 
 
 def raw(variables) -> list:
-    """The tf.Variables behind Keras variables (Keras 3 wraps them; Horovod and gradient tapes want them bare)."""
-    return [v if isinstance(v, tf.Variable) else v.value for v in variables]
+    """The tf.Variables behind Keras' variables, bare as Horovod wants them: Keras 3 wraps all, Keras 2 those of mixed precision."""
+    inner = [v if isinstance(v, tf.Variable) else v.value for v in variables]
+    return [getattr(v, "_variable", v) for v in inner]  # Keras 2's AutoCastVariable

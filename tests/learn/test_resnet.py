@@ -26,6 +26,12 @@ def test_parameter_count(network):
     assert count(network.statistics) == 2 * 26_560  # a mean and a variance for each channel that is normalised
 
 
+def test_variables_are_bare_in_mixed_precision():
+    """Horovod on TensorFlow 2.11 cannot trace the casting variables of Keras 2."""
+    mixed = resnet.ResNet("resnet5", precision="bfloat16")
+    assert {type(v) for v in mixed.variables + mixed.trainable + mixed.statistics} == {type(tf.Variable(0.0))}
+
+
 def test_what_is_decayed_and_scaled_by_trust(network):
     """53 convolution kernels and the last dense kernel; no gamma, no beta, no bias."""
     covered = [v.name for v in network.trainable if is_decayed(v)]
