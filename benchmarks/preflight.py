@@ -19,7 +19,18 @@ from pathlib import Path
 
 from benchmarks import preflight_facts as look
 from benchmarks import program, record
-from benchmarks.preflight_judgement import FAIL, PASS, WARN, PreflightConfig, judge, judge_launch, judge_world, row, table
+from benchmarks.preflight_judgement import (
+    FAIL,
+    PASS,
+    WARN,
+    PreflightConfig,
+    judge,
+    judge_launch,
+    judge_software,
+    judge_world,
+    row,
+    table,
+)
 from bigearth.errors import InputError, disk_error, together
 
 ENVIRONMENT = dict(os.environ)  # as the launcher made it: MPI_Init adds variables of its own
@@ -82,12 +93,27 @@ def finish(config: PreflightConfig, start: str, rows: list, facts: list) -> int:
     return 1 if counts[FAIL] else 0
 
 
+def load(communicator) -> list:
+    """Loads TensorFlow and, with more than one rank, Horovod: a row for each node."""
+    error = None
+    try:
+        import tensorflow  # noqa: F401
+
+        if communicator.size > 1:
+            import horovod.tensorflow  # noqa: F401
+    except Exception as problem:  # a broken installation fails in many ways
+        error = f"{type(problem).__name__}: {problem}".splitlines()[0]
+    errors = {}
+    for host, found in communicator.allgather((socket.gethostname(), error)):
+        errors[host] = errors.get(host) or found
+    return [judge_software(host, found) for host, found in errors.items()]
+
+
 def probe(config: PreflightConfig, communicator, step: Step) -> dict:
     """Everything this rank can find out; the same collective calls on every rank."""
     os.environ.setdefault("NCCL_DEBUG", "INFO")
     log = tempfile.NamedTemporaryFile(prefix="nccl.", suffix=".log")  # noqa: SIM115  open until the end of this function
     os.environ.setdefault("NCCL_DEBUG_FILE", log.name)
-    step.name = "loading TensorFlow"
     import tensorflow as tf
 
     from bigearth.learn import collective
@@ -165,9 +191,13 @@ def run(config: PreflightConfig) -> int:
                 Path(config.output).mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise disk_error(config.output, "make the output folder", error) from error
-    facts = communicator.gather(probe(config, communicator, step))
+    step.name = "loading TensorFlow"
+    rows, facts = [verdict, world, *load(communicator)], []
+    if all(line["status"] == PASS for line in rows):
+        facts = communicator.gather(probe(config, communicator, step))
+        rows += judge(facts, config) if first else []
     step.done()
-    code = finish(config, start, [verdict, world, *judge(facts, config)], facts) if communicator.rank == 0 else None
+    code = finish(config, start, rows, facts) if first else None
     return communicator.bcast(code)
 
 

@@ -100,14 +100,22 @@ def network_used(log: str) -> Optional[str]:
 
 
 def probe_room(scratch: str) -> dict:
-    """Free space (GB) on scratch and /dev/shm, the memory (GB) and the cores this process may use."""
+    """Free space (GB) on scratch and /dev/shm, the memory (GB) and the cores this process may use, and the node's own cores."""
     installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return {
         "scratch": free_gb(scratch),
         "shm": free_gb("/dev/shm"),
         "memory": min(installed, memory_limit()) / 1e9,
         "cores": sorted(os.sched_getaffinity(0)),
+        "node_cores": node_cores(),
     }
+
+
+def node_cores(tree=Path("/sys/devices/system/cpu")) -> dict:
+    """How many cores and threads of the node are switched on, whoever may use them."""
+    threads = os.sysconf("SC_NPROCESSORS_ONLN")
+    cores = {file.read_text() for file in tree.glob("cpu[0-9]*/topology/thread_siblings_list")}
+    return {"cores": len(cores) or threads, "threads": threads}
 
 
 def memory_limit(groups=Path("/proc/self/cgroup"), tree=Path("/sys/fs/cgroup")) -> float:

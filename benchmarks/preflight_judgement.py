@@ -27,6 +27,7 @@ class PreflightConfig:
     data_digest: Optional[str] = option(None, "content digest it must have (sha256:...)")
     image_digest: Optional[str] = option(None, "digest of the image the job must run in (sha256:...)")
     cores_per_node: int = option(1, "cores each node must offer the job")
+    node_cores: Optional[int] = option(None, "cores that each node has, by the site's file")
     memory_gb: float = option(2.0, "memory each node must have, GB")
     scratch: str = option(tempfile.gettempdir(), "folder for node-local temporary files")
     scratch_gb: float = option(1.0, "free space there, GB")
@@ -101,7 +102,7 @@ def judge_devices(host: str, facts: list, config: PreflightConfig) -> list:
         rows = [row(host, "devices", FAIL if wanted else WARN, count, wanted or first["installed"], remedy)]
     for capability in sorted({c for _, c in seen}):
         rows.append(judge_kernels(host, capability, first["kernels"], config.gpu_arch))
-    if first["driver"] and first["cuda"]:
+    if first["cuda"] and count:
         rows.append(judge_driver(host, first["driver"], first["cuda"]))
     return rows
 
@@ -126,7 +127,10 @@ def judge_kernels(host: str, capability: tuple, built: list, wanted: Optional[st
     )
 
 
-def judge_driver(host: str, driver: str, cuda: str) -> dict:
+def judge_driver(host: str, driver: Optional[str], cuda: str) -> dict:
+    if driver is None:
+        remedy = "no /proc/driver/nvidia/version here: compare the driver with NVIDIA's release notes by hand"
+        return row(host, "driver", WARN, "unknown", f"one for CUDA {cuda}", remedy)
     needed = MINIMUM_DRIVER.get(int(cuda.split(".")[0]))
     found = tuple(int(part) for part in driver.split(".")[:2])
     expected = f"at least {needed[0]}.{needed[1]} for CUDA {cuda}" if needed else f"one for CUDA {cuda}"
@@ -175,7 +179,7 @@ def judge_data(host: str, found: Optional[dict], config: PreflightConfig) -> dic
 
 
 def judge_room(host: str, facts: list, config: PreflightConfig) -> list:
-    """Scratch, /dev/shm, memory and cores of one node."""
+    """Scratch, /dev/shm, memory and cores: what the job has of one node, and what the node has."""
     room = facts[0]["room"]
     cores = len({core for fact in facts for core in fact["room"]["cores"]})
     checks = (
@@ -189,7 +193,26 @@ def judge_room(host: str, facts: list, config: PreflightConfig) -> list:
         short = found is None or found < wanted
         shown = "not writable" if found is None else f"{found:.3g} {unit}"
         rows.append(row(host, name, FAIL if short else PASS, shown, f"at least {wanted:g} {unit}", remedy if short else ""))
-    return rows
+    return rows + ([judge_node_cores(host, room["node_cores"], config.node_cores)] if config.node_cores else [])
+
+
+def judge_node_cores(host: str, has: dict, wanted: int) -> dict:
+    """The node's own cores against the site's file, which may count cores or, where each runs two threads, those."""
+    found = f"{has['cores']} cores" + (f", {has['threads']} threads" if has["threads"] != has["cores"] else "")
+    if wanted in has.values():
+        return row(host, "node cores", PASS, found, wanted)
+    if wanted < has["cores"]:
+        return row(host, "node cores", WARN, found, wanted, "the job leaves cores idle: correct the number of cores in the site's settings")
+    remedy = "cores are switched off, or this is not a node of that partition: take it out of the job, or correct the site's settings"
+    return row(host, "node cores", FAIL, found, wanted, remedy)
+
+
+def judge_software(host: str, error: Optional[str]) -> dict:
+    """Could every rank of the node load TensorFlow and Horovod?"""
+    if error is None:
+        return row(host, "software", PASS, "loaded", "TensorFlow, Horovod")
+    remedy = "start the same image or environment on every node, and see that the file system it lies on is mounted here"
+    return row(host, "software", FAIL, error, "TensorFlow, Horovod", remedy)
 
 
 def judge_clock(host: str, offset: float, limit: float) -> dict:
@@ -212,7 +235,8 @@ def judge_versions(facts: list, config: PreflightConfig) -> list:
         other = {key for fact in members for key in {**reference, **fact["versions"]} if fact["versions"].get(key) != reference.get(key)}
         if other:
             status = WARN if other <= {"kernel", "processor"} else FAIL
-            found = "; ".join(f"{key} {members[0]['versions'].get(key)}" for key in sorted(other))
+            odd = next(fact["versions"] for fact in members if any(fact["versions"].get(key) != reference.get(key) for key in other))
+            found = "; ".join(f"{key} {odd.get(key)}" for key in sorted(other))
             expected = "; ".join(f"{key} {reference.get(key)}" for key in sorted(other))
             rows.append(
                 row(

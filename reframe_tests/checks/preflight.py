@@ -33,7 +33,8 @@ class preflight(NeedsData, Workload):
             self.options += ["--time-limit", "600"]  # many nodes share this machine's cores
             return
         cores = self.num_tasks_per_node * extras.get("cores_per_rank", 1)
-        self.options += ["--cores-per-node", str(min(cores, self.current_partition.processor.num_cpus or cores))]
+        has = self.current_partition.processor.num_cpus
+        self.options += ["--cores-per-node", str(min(cores, has or cores)), *(["--node-cores", str(has)] if has else [])]
         if extras.get("memory_gb"):
             self.options += ["--memory-gb", f"{USABLE * extras['memory_gb']:.3g}"]
         if extras.get("devices_per_node"):

@@ -37,7 +37,7 @@ def fact(rank=0, host="n1", **changes):
         "all_reduce": {"MPI": True},
         "nccl": None,
         "data": None,
-        "room": {"scratch": 100.0, "shm": 8.0, "memory": 96.0, "cores": [rank]},
+        "room": {"scratch": 100.0, "shm": 8.0, "memory": 96.0, "cores": [rank], "node_cores": {"cores": 40, "threads": 80}},
         "clock": 0.0,
         "versions": {"tensorflow": "2.15.1", "kernel": "6.1", "image": "sha256:a"},
     }
@@ -123,6 +123,7 @@ def test_another_architecture_than_the_partition_says():
         ("470.82.01", "11.2", PASS),
         ("450.51", "11.2", FAIL),
         ("600.1", "99.0", WARN),
+        (None, "12.2", WARN),
     ],
 )
 def test_driver_against_cuda(driver, cuda, status):
@@ -190,7 +191,7 @@ def test_a_wrong_sum_names_the_rank():
 
 
 def test_room_of_a_node():
-    room = {"scratch": None, "shm": 0.06, "memory": 15.0, "cores": [0, 1]}
+    room = {"scratch": None, "shm": 0.06, "memory": 15.0, "cores": [0, 1], "node_cores": {"cores": 4, "threads": 4}}
     facts = [fact(0, room=room), fact(1, room={**room, "cores": [2, 3]})]
     assert failures(judgement.judge_room("n1", facts, PreflightConfig(memory_gb=90))) == [
         ("n1", "scratch"),
@@ -200,6 +201,25 @@ def test_room_of_a_node():
     cores = judgement.judge_room("n1", facts, PreflightConfig(cores_per_node=4))[-1]
     assert (cores["status"], cores["found"]) == (PASS, "4 cores")
     assert judgement.judge_room("n1", facts, PreflightConfig(cores_per_node=5))[-1]["status"] == FAIL
+
+
+@pytest.mark.parametrize(
+    "cores, threads, wanted, status",
+    [(40, 40, 40, PASS), (40, 80, 40, PASS), (40, 80, 80, PASS), (38, 76, 40, FAIL), (20, 20, 40, FAIL), (48, 96, 40, WARN)],
+)
+def test_a_nodes_own_cores_against_the_sites_file(cores, threads, wanted, status):
+    room = {**fact()["room"], "node_cores": {"cores": cores, "threads": threads}}
+    verdict = judgement.judge_room("n1", [fact(room=room)], PreflightConfig(node_cores=wanted))[-1]
+    assert (verdict["check"], verdict["status"]) == ("node cores", status)
+    assert bool(verdict["remedy"]) == (status != PASS)
+
+
+def test_cores_are_counted_once_for_all_their_threads(tmp_path):
+    for cpu, siblings in enumerate(("0,2", "1,3", "0,2", "1,3")):
+        (tmp_path / f"cpu{cpu}" / "topology").mkdir(parents=True)
+        (tmp_path / f"cpu{cpu}" / "topology" / "thread_siblings_list").write_text(siblings)
+    assert look.node_cores(tmp_path)["cores"] == 2
+    assert look.node_cores(tmp_path / "none") == {"cores": os.cpu_count(), "threads": os.cpu_count()}
 
 
 @pytest.mark.parametrize(
@@ -317,6 +337,25 @@ def test_a_check_that_hangs_is_named(tmp_path):
     done = start("--output", str(tmp_path), "--time-limit", "0.2")
     assert done.returncode == 1
     assert [r["status"] for r in checks(tmp_path)] == [FAIL] and "not finished after 0.2 s" in done.stderr
+
+
+@pytest.mark.mpi
+def test_a_node_that_cannot_load_the_software_is_named(tmp_path):
+    """The second rank's Horovod is broken; nobody waits for it."""
+    broken = tmp_path / "broken" / "horovod"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").write_text("raise ImportError('libmpi.so.40: cannot open shared object file')")
+    second = f"[ $OMPI_COMM_WORLD_RANK = 0 ] || export PYTHONPATH={broken.parent}; "
+    done = start("--output", str(tmp_path), "--time-limit", "150", ranks=2, before=second)
+    assert done.returncode == 1, done.stderr
+    (failed,) = [r for r in checks(tmp_path) if r["status"] == FAIL]
+    assert failed["check"] == "software" and "libmpi.so.40" in failed["found"] and failed["host"] and failed["remedy"]
+
+
+def test_a_rank_that_is_not_its_nodes_first_is_the_odd_one():
+    facts = [fact(0), fact(1, versions={**fact()["versions"], "tensorflow": "2.11.1"})]
+    (row,) = judgement.judge_versions(facts, PreflightConfig())
+    assert row["status"] == FAIL and row["found"] == "tensorflow 2.11.1"
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -71,8 +72,11 @@ def test_no_apptainer(script, host):
         (["--wheel", "none.whl"], {}, "none.whl: not a readable wheel of Horovod"),
         ([], {"uname": "echo aarch64"}, "aarch64"),
         ([], {"id": "echo 1000", "unshare": "exit 1", "apptainer": "exit 1"}, "user namespaces"),
+        ([], {"id": "echo 1000", "unshare": "exit 1"}, "user namespaces"),
+        ([], {"id": "echo 0", "unshare": "exit 1", "apptainer": "exit 1"}, "user namespaces"),
         ([], {"df": "echo Avail; echo 3G"}, "3 GB free"),
-        ([], {"wget": "exit 4"}, "network"),
+        ([], {"wget": "exit 4"}, "http://mirror.invalid/debian: no Debian bookworm can be had there; check the network"),
+        ([], {"wget": "[[ $* != */pip/ ]]"}, "pip's package index does not answer; check the network"),
         ([], {"apptainer": '[ "$1" != build ] || { echo "write: No space left on device"; exit 255; }'}, "disk became full"),
         ([], {"apptainer": '[ "$1" != build ] || { echo "E: no such package"; exit 255; }'}, "building base layer (bookworm) failed"),
     ],
@@ -91,6 +95,40 @@ def test_build_refuses(options, commands, says, host, tmp_path):
     assert not list((tmp_path / "out").glob("*")) and not list((tmp_path / "cache").rglob("*.sif"))
 
 
+def test_paths_count_from_the_callers_folder(host, tmp_path):
+    command = [ROOT / "containers" / "build.sh", "cpu", "--output", "out", "--mirror", "http://mirror.invalid/debian", "--sign", "site.pem"]
+    done = subprocess.run(command, cwd=tmp_path, env=host(), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and f"{tmp_path}/site.pem: cannot read this signing key" in done.stderr
+    (tmp_path / "site.pem").touch()
+    subprocess.run(command, cwd=tmp_path, env=host(wget="exit 4"), capture_output=True, timeout=60)
+    assert (tmp_path / "out").is_dir()
+
+
+def test_help_is_the_scripts_own_explanation(host):
+    done = subprocess.run([ROOT / "containers" / "build.sh", "--help"], env=host(), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and all(option in done.stdout for option in ("--output DIR", "--force", "--verify KEY.pem"))
+
+
+def test_an_interrupted_build_leaves_nothing_behind(host, tmp_path):
+    child = tmp_path / "child"
+    env = host(
+        apptainer=f'[ "$1" != build ] || {{ touch $APPTAINER_TMPDIR/rootfs; sleep 600 & echo $! >{child}.new; mv {child}.new {child}; wait; }}'
+    )
+    env["APPTAINER_TMPDIR"] = str(tmp_path / "temporary")
+    Path(env["APPTAINER_TMPDIR"]).mkdir()
+    options = ["--output", tmp_path / "out", "--mirror", "http://mirror.invalid/debian"]
+    with subprocess.Popen([ROOT / "containers" / "build.sh", "cpu", *options], env=env, stderr=subprocess.PIPE, text=True) as process:
+        while not child.exists():
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.terminate()
+        _, messages = process.communicate(timeout=60)
+    assert process.returncode == 130 and "interrupted" in messages
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(child.read_text()), 0)
+    assert not list(Path(env["APPTAINER_TMPDIR"]).iterdir()) and not list((tmp_path / "out").iterdir())
+
+
 @pytest.mark.parametrize(
     "commands, says",
     [
@@ -102,6 +140,7 @@ def test_build_refuses(options, commands, says, host, tmp_path):
         ({"apptainer": stand_in(starts=255)}, "cannot start it"),
         ({"apptainer": stand_in(starts=255), "id": "echo 1000", "unshare": "exit 1"}, "user namespaces"),
         ({"apptainer": "exit 1", "id": "echo 1000", "unshare": "exit 1"}, "user namespaces"),
+        ({"apptainer": "exit 1", "id": "echo 0", "unshare": "exit 1"}, "user namespaces"),
         ({"apptainer": "[ $1 = --version ] || exit 1"}, "not an Apptainer image"),
         ({"apptainer": stand_in().replace("sha256:abc", "")}, "not an image of this suite"),
     ],

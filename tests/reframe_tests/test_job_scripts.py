@@ -100,7 +100,7 @@ def test_accuracy_trains_on_the_input_it_names(juwels, input, option):
 
 def test_preflight_knows_what_the_partition_promises(juwels):
     script = juwels["preflight %nodes=2"]
-    assert "--cores-per-node 40 --memory-gb 173 --devices-per-node 4 --gpu-arch sm_70 --network infiniband" in script
+    assert "--cores-per-node 40 --node-cores 40 --memory-gb 173 --devices-per-node 4 --gpu-arch sm_70 --network infiniband" in script
 
 
 def test_one_partition_of_a_site_can_be_chosen(tmp_path):
