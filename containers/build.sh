@@ -17,7 +17,6 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/bigearth-bench
 ticker='' builder=''   # a process and a group of processes that end with this one
 certificates=${PIP_CERT:-/etc/ssl/certs/ca-certificates.crt}   # the host's: a site's proxy may have an authority of its own
-export PIP_INDEX_URL=${PIP_INDEX_URL:-$(python3 -m pip config get global.index-url 2>/dev/null || python3 -c 'from pip._internal.models.index import PyPI; print(PyPI.simple_url)')}
 squashfs=(--mksquashfs-args "-comp zstd -Xcompression-level 3")   # 8 times faster than gzip and 3 % larger
 
 say() { printf 'build: %s\n' "$*" >&2; }
@@ -62,6 +61,7 @@ check_host() {
     mkdir -p "$cache/images" "$cache/build" "$output" || die "$cache, $output: cannot make these folders; check their permissions"
     mirror=${mirror:-$(debian_mirror)}; mirror=${mirror%/}
     [ -n "$mirror" ] || die "apt here knows no Debian mirror; give one with --mirror URL"
+    export PIP_INDEX_URL=${PIP_INDEX_URL:-$(python3 -m pip config get global.index-url 2>/dev/null || python3 -c 'from pip._internal.models.index import PyPI; print(PyPI.simple_url)')}
     local folder free
     for folder in "$cache" "${APPTAINER_TMPDIR:-/tmp}"; do
         free=$(df --output=avail -BG "$folder" | tail -n1 | tr -dc 0-9)
