@@ -40,7 +40,7 @@ if [ -n "$key" ]; then
 fi
 
 start=$(apptainer exec "$image" sh -c 'echo "$BIGEARTH_IMAGE_DIGEST|$(mpirun --version | sed 1q)"' 2>&1) || {
-    [ "$(id -u)" = 0 ] || may_map_users
+    may_map_users
     die "$image: Apptainer cannot start it: $(tail -n1 <<<"$start")"
 }
 start=$(tail -n1 <<<"$start")
