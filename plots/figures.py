@@ -1,7 +1,5 @@
 """`python -m plots figures`: draws every picture from the results, each with its data table beside it, and the paper's tables."""
 
-import multiprocessing
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +7,7 @@ from pathlib import Path
 from benchmarks.program import REQUIRED, option
 from bigearth.progress import Progress
 from plots import figure, nodes, results, samples, scaling, study, tables, training
+from plots.parallel import on_all_cores
 
 PANELS = training.PANELS + samples.PANELS + scaling.PANELS + nodes.PANELS + study.PANELS  # what takes longest first: two cores end together
 
@@ -27,15 +26,11 @@ def draw(runs: list, out: Path) -> dict:
     Returns:
         panel name -> its notes, in the order of PANELS.
     """
-    figure.use_style()
     notes = {}
-    context = multiprocessing.get_context("fork")  # the runs are inherited, not copied through a pipe
-    with Progress(len(PANELS), "figures", "figures") as progress, context.Pool(os.cpu_count(), _inherit, (runs, out)) as pool:
-        for name, found in pool.imap(_save, range(len(PANELS))):
+    with Progress(len(PANELS), "figures", "figures") as progress:
+        for name, found in on_all_cores(_save, range(len(PANELS)), 1, _inherit, (runs, out)):
             notes[name] = found
             progress.update(1)
-        pool.close()  # let the processes end by themselves: terminating waits for ever where SIGTERM is caught
-        pool.join()
     return notes
 
 
@@ -45,6 +40,7 @@ _task: tuple = ()
 def _inherit(runs: list, out: Path) -> None:
     global _task
     _task = (runs, out)
+    figure.use_style()
 
 
 def _save(index: int) -> tuple:

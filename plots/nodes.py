@@ -9,18 +9,14 @@ import numpy as np
 from plots.figure import Panel, legend_above, short
 from plots.series import by_size, series, shown
 from plots.training import trainings
-from plots.values import number, numbers, statistic
+from plots.values import numbers, statistic
 
 SLOW = 1.1  # a node whose median step is this much above the median of all nodes is pointed at
 MOST_NUMBERS = 32  # columns up to which the step times are written into the map
 
 
-def _step_time(rank: dict) -> float:
-    return number((rank.get("step_time") or {}).get("p50"))
-
-
 def _has_steps(run) -> bool:
-    return any(math.isfinite(_step_time(rank)) for rank in run.ranks)
+    return bool(np.isfinite(numbers(run.column("ranks", "step_time"))).any())
 
 
 def rank_rows(runs: list) -> tuple:
@@ -28,10 +24,13 @@ def rank_rows(runs: list) -> tuple:
     candidates = [run for run in trainings(runs) if _has_steps(run)]
     if not candidates:
         return [], ["No training run kept the step times of its ranks."]
-    run = max(candidates, key=lambda run: (len(run.ranks), run.time))  # the largest one has seen the most nodes
+    run = max(candidates, key=lambda run: (len(run.column("ranks", "rank")), run.time))  # the largest one has seen the most nodes
     times: dict = {}
-    for rank in run.ranks:
-        times.setdefault(str(rank.get("hostname") or "unnamed node"), []).append((number(rank.get("rank")), _step_time(rank)))
+    ranks = zip(
+        run.column("ranks", "hostname"), numbers(run.column("ranks", "rank")).tolist(), numbers(run.column("ranks", "step_time")).tolist()
+    )
+    for host, *rank in ranks:
+        times.setdefault(str(host or "unnamed node"), []).append(rank)
     medians = {node: statistics.median(t) for node, ranks in times.items() if (t := [x for _, x in ranks if math.isfinite(x)])}
     middle = statistics.median(medians.values())
     rows = [
@@ -83,26 +82,26 @@ def draw_ranks(rows: list) -> plt.Figure:
 
 
 def _disjoint(phases: dict) -> dict:
-    """Phases that do not overlap: waiting for data is a part of training, and is taken out of it."""
+    """Phases (name -> (ranks,) s) that do not overlap: waiting for data is a part of training, and is taken out of it."""
     if "wait for data" not in phases or "train" not in phases:
         return phases
-    rest = number(phases["train"]) - number(phases["wait for data"])
+    rest = phases["train"] - np.nan_to_num(phases["wait for data"])
     return {"train, less waiting" if name == "train" else name: rest if name == "train" else value for name, value in phases.items()}
 
 
 def phase_rows(runs: list) -> tuple:
     """Where the time of the ranks went: seconds of each phase, mean over ranks, for the last run of every series and size."""
-    candidates = [run for run in trainings(runs) if any(rank.get("phases") for rank in run.ranks)]
+    candidates = [run for run in trainings(runs) if run.tables.get("phases")]
     if not candidates:
         return [], ["No training run kept the phases of its ranks."]
     rows = []
     for label, group in series(candidates).items():
         for (nodes, devices), same in by_size(group).items():
-            ranks = [_disjoint(rank.get("phases") or {}) for rank in same[-1].ranks]
-            for phase in dict.fromkeys(name for rank in ranks for name in rank):
-                seconds, _, count = statistic(numbers(rank.get(phase) for rank in ranks))
+            phases = _disjoint({name: numbers(values) for name, values in same[-1].tables["phases"].items()})
+            for phase, seconds in phases.items():
+                mean, _, count = statistic(seconds)
                 if count:
-                    rows.append({"series": label, "nodes": nodes, "devices": devices, "phase": phase, "seconds": seconds, "ranks": count})
+                    rows.append({"series": label, "nodes": nodes, "devices": devices, "phase": phase, "seconds": mean, "ranks": count})
     return rows, shown(row["series"] for row in rows)[1] + ["Mean over ranks, the last run of each size."]
 
 

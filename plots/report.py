@@ -2,8 +2,6 @@
 
 import datetime
 import math
-import multiprocessing
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ import matplotlib.pyplot as plt
 
 from benchmarks.program import REQUIRED, option
 from plots import export, figure, figures, history, nodes, results, tables, timeline
+from plots.parallel import on_all_cores
 
 PAGE = Path(__file__).with_name("page")
 MOST_ROWS = 200  # of a picture's data table in the page; the whole table is among the figures
@@ -116,7 +115,7 @@ def _where(runs: list, cases: list) -> list:
     packages = [[*map(cell, key), cell(", ".join(workloads))] for key, workloads in sorted(users.items())]
     machines = [
         [cell(run.system), cell(run.workload), cell(run.provenance.get("processor")), cell(run.provenance.get("kernel"))]
-        + [cell(", ".join(sorted({str(r["device"]) for r in run.ranks if r.get("device")}))), cell(run.nodes), cell(run.devices)]
+        + [cell(", ".join(sorted({str(device) for device in run.column("ranks", "device") if device}))), cell(run.nodes), cell(run.devices)]
         for run in newest.values()
     ]
     machine_columns = ("system", "workload", "processor", "kernel", "devices", "nodes", "ranks")
@@ -228,10 +227,7 @@ SECTIONS = (  # id, title, panels
 def sections(runs: list, cases: list, series: list) -> list:
     """All sections of the page, in order; pictures are drawn on all cores."""
     names = [name for _, _, panels in SECTIONS for name in panels]
-    with multiprocessing.get_context("fork").Pool(os.cpu_count(), _inherit, (runs, series)) as pool:
-        pictures = dict(pool.imap_unordered(_draw, names))
-        pool.close()  # let the processes end by themselves: terminating waits for ever where SIGTERM is caught
-        pool.join()
+    pictures = dict(on_all_cores(_draw, names, 1, _inherit, (runs, series)))
     drawn = {key: Section(key, title, [], [], [pictures[name] for name in panels]) for key, title, panels in SECTIONS}
     drawn["scaling"].text.append(
         "The thin grey line, dashed, is the limit: a time that falls as 1 / devices from the smallest size that was run."

@@ -16,10 +16,12 @@ import numpy as np
 from benchmarks import record
 from bigearth.errors import InputError
 from plots import database
-from plots.values import columns, number
+from plots.parallel import on_all_cores
+from plots.values import columns, number, printable
 
 RECORD_NAMES = ("result.json", ".result.json")  # a name ends in one of these
 TRAINING = frozenset(("time_per_epoch", "training_time", "f1_micro"))  # metrics that only a training has
+RECORDS_AT_A_TIME = 64
 # Settings that say where or how often, not what was measured: runs that differ only in these are repetitions.
 NOT_COMPARED = frozenset(
     ("archive", "checkpoint_epochs", "checkpoint_keep", "data", "devices", "mlperf", "nodes", "out", "output", "record", "resume")
@@ -39,7 +41,9 @@ class Run:
         nodes, devices: how many took part; a device is what one rank drives (an accelerator, or a set of cores).
         time: when it began or ended, ISO 8601 (UTC).
         experiment: what makes two runs different experiments rather than repetitions: check and point, or the config.
-        metrics, config, ranks, files, provenance: as in the record; tables: name -> its columns, see `plots.values.columns`.
+        metrics, config, files, provenance: as in the record.
+        tables: name -> its columns, see `plots.values.columns`: the record's, and "ranks" (rank, hostname, device, step_time: the median
+            in s) and "phases" (a column a phase, in s), a row a rank.
         case: ReFrame's test case, if it was ReFrame that started the run.
     """
 
@@ -54,7 +58,6 @@ class Run:
     metrics: dict = field(repr=False)
     config: dict = field(default_factory=dict, repr=False)
     tables: dict = field(default_factory=dict, repr=False)
-    ranks: list = field(default_factory=list, repr=False)
     files: dict = field(default_factory=dict, repr=False)
     provenance: dict = field(default_factory=dict, repr=False)
     case: Optional[database.Case] = field(default=None, repr=False)
@@ -99,6 +102,14 @@ def _mappings(values, *inner) -> bool:
     return set(map(type, values)) <= {dict} and all({type(v.get(name)) for v in values} <= {dict, type(None)} for name in inner)
 
 
+def _rank_tables(ranks: list, median) -> dict:
+    """The tables "ranks" and "phases" of rows of ranks; `median` finds the median of a row's step time."""
+    rows = [
+        {**{name: rank.get(name) for name in ("rank", "hostname", "device")}, "step_time": median(rank.get("step_time"))} for rank in ranks
+    ]
+    return {"ranks": columns(rows), "phases": columns([rank.get("phases") or {} for rank in ranks])}
+
+
 def _misshapen(content: dict) -> str:
     """The first part of a record that is not built as a record's is, or ""."""
     for name in ("config", "metrics", "tables", "files", "provenance"):
@@ -115,16 +126,27 @@ def _misshapen(content: dict) -> str:
     return next((name for name, good in sound.items() if not good), "")
 
 
+def _content(path: Path) -> dict:
+    try:
+        return record.read(path)
+    except RecursionError:
+        raise InputError(f"{path}: not a result record (nested too deeply); expected the result.json that a workload wrote") from None
+
+
 def _run_of_record(path: Path) -> Run:
-    content = record.read(path)
+    content = _content(path)
     wrong = _misshapen(content)
     if wrong:
         raise InputError(f"{path}: not a result record: its {wrong!r} is not built as a workload writes it; run the workload again")
-    ranks, provenance = content["ranks"], content["provenance"]
-    hosts = {str(r["hostname"]) for r in ranks if r.get("hostname")} or set(map(str, provenance.get("nodelist") or ()))
-    devices = ", ".join(sorted({str(r["device"]) for r in ranks if r.get("device") not in (None, "CPU")}))
+    identity = content.get("id") or hashlib.sha256(canonical(content).encode()).hexdigest()
+    ranks, tables = content.pop("ranks"), {name: columns(rows) for name, rows in content.pop("tables").items()}
+    tables.update(_rank_tables(ranks, lambda times: number((times or {}).get("p50"))))
+    content = printable(content)
+    provenance = content["provenance"]
+    hosts = {str(host) for host in tables["ranks"].get("hostname", ()) if host} or set(map(str, provenance.get("nodelist") or ()))
+    devices = ", ".join(sorted({str(device) for device in tables["ranks"].get("device", ()) if device not in (None, "CPU")}))
     return Run(
-        id=str(content.get("id") or hashlib.sha256(canonical(content).encode()).hexdigest()),
+        id=str(identity),
         path=path,
         workload=str(content["workload"]),
         system=str(provenance.get("system") or devices or provenance.get("processor") or "unnamed system"),
@@ -134,8 +156,7 @@ def _run_of_record(path: Path) -> Run:
         experiment={k: v for k, v in content["config"].items() if k not in NOT_COMPARED},
         metrics=content["metrics"],
         config=content["config"],
-        tables={name: columns(rows) for name, rows in content["tables"].items()},
-        ranks=ranks,
+        tables=tables,
         files=content["files"],
         provenance=provenance,
     )
@@ -159,7 +180,7 @@ def _run_of_case(case: database.Case) -> Run:
         time=moment.isoformat(timespec="seconds"),
         experiment=_experiment(case),
         metrics={name: {"value": v.value, "unit": v.unit} for name, v in case.values.items()},
-        ranks=[{**row, "step_time": {"p50": row.get("step_time")}} for row in case.evidence.get("ranks") or ()],
+        tables=_rank_tables(case.evidence.get("ranks") or [], number),
         provenance={"dataset_digest": case.evidence.get("dataset"), "image_digest": case.evidence.get("image"), "nodelist": case.nodelist},
         case=case,
     )
@@ -216,22 +237,16 @@ def load(path) -> Results:
     """
     records, databases, reports = _find(Path(path))
     runs: dict = {}
-    for file in records:
-        run = _run_of_record(file)
-        other = runs.get(run.id)
-        if other and canonical(_content(other)) != canonical(_content(run)):
+    for run in on_all_cores(_run_of_record, records, RECORDS_AT_A_TIME):
+        other = runs.setdefault(run.id, run)
+        if other is not run and canonical(_content(other.path)) != canonical(_content(run.path)):
             raise InputError(
-                f"{file}: has the same id ({run.id}) as {other.path} but other content; an id names one run; remove one of the two"
+                f"{run.path}: has the same id ({run.id}) as {other.path} but other content; an id names one run; remove one of the two"
             )
-        runs.setdefault(run.id, run)
     cases = database.load(databases, reports)
     if not runs and not cases:
         raise InputError(f"{path}: the results database holds no test case; run `make run` first")
     return Results(sorted(_join(runs, cases), key=lambda run: (run.time, run.id)), cases)
-
-
-def _content(run: Run) -> tuple:
-    return run.workload, run.metrics, [(name, run.table(name)) for name in run.tables], run.ranks, run.provenance
 
 
 def describe(runs: list) -> str:

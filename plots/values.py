@@ -1,22 +1,32 @@
-"""Numbers out of JSON, and their mean and deviation: whatever is no finite number counts as missing."""
+"""Numbers and words out of JSON, whoever wrote it: what is no finite number counts as missing, what cannot be printed is replaced."""
 
 import itertools
 import math
-import sys
 
 import numpy as np
 
+LARGEST = 1e100  # what lies beyond is no measurement (and its square no number)
+
 
 def number(value) -> float:
-    """A JSON value as a float; NaN if it is null, infinite, or no number at all."""
-    return float(value) if type(value) in (float, int) and abs(value) <= sys.float_info.max else math.nan
+    """A JSON value as a float; NaN if it is null, infinite or beyond LARGEST, or no number at all."""
+    return float(value) if type(value) in (float, int) and abs(value) <= LARGEST else math.nan
+
+
+def printable(value):
+    """A JSON value whose texts (names too) are one line of characters that fonts, XML and UTF-8 have; others become a space or a `\ufffd`."""
+    if isinstance(value, str):
+        return value if value.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in " ".join(value.split()))
+    if isinstance(value, dict):
+        return {printable(key): printable(item) for key, item in value.items()}
+    return [printable(item) for item in value] if isinstance(value, list) else value
 
 
 def numbers(values) -> np.ndarray:
     """JSON values (or a column of `columns`) as an array of float64, each as `number` has it."""
     if isinstance(values, np.ndarray):
-        return np.where(np.isfinite(values), values, math.nan)
-    return np.array([value if type(value) is float and math.isfinite(value) else number(value) for value in values], float)
+        return np.where(np.abs(values) <= LARGEST, values, math.nan)
+    return np.array([value if type(value) is float and -LARGEST <= value <= LARGEST else number(value) for value in values], float)
 
 
 def columns(rows: list) -> dict:
@@ -24,7 +34,7 @@ def columns(rows: list) -> dict:
     found = {}
     for name in dict.fromkeys(itertools.chain.from_iterable(rows)):
         values = [row.get(name) for row in rows]
-        found[name] = np.array(values) if set(map(type, values)) == {float} else values
+        found[printable(name)] = np.array(values) if set(map(type, values)) == {float} else printable(values)
     return found
 
 

@@ -30,14 +30,11 @@ def runs(draw):
         tables["per_class"] = per_class()[: draw(st.sampled_from([0, 1, 43]))]
         for row in tables["per_class"][:3]:
             row[draw(st.sampled_from(sorted(row)))] = draw(VALUES)
-    ranks = [
-        {
-            "rank": r,
-            "hostname": f"n{r // per_node}",
-            "step_time": draw(st.sampled_from([None, {}, {"p50": 0.5}, {"p50": math.nan}, {"p50": 0.0}])),
-        }
-        for r in range(draw(st.sampled_from([0, nodes * per_node])))
-    ]
+    count = draw(st.sampled_from([0, nodes * per_node]))
+    steps = [draw(st.sampled_from([None, 0.5, math.nan, 0.0])) for _ in range(count)]
+    hosts = [f"n{r // per_node}" for r in range(count)]
+    tables["ranks"] = [{"rank": r, "hostname": host, "step_time": step} for r, (host, step) in enumerate(zip(hosts, steps))]
+    tables["phases"] = [{"train": draw(VALUES), "wait for data": 0.1} for _ in range(draw(st.sampled_from([0, count])))]
     return Run(
         id=str(draw(st.integers())),
         path=Path("result.json"),
@@ -49,7 +46,6 @@ def runs(draw):
         experiment={"bands": draw(st.sampled_from(["rgb", "multispectral"]))},
         metrics=metrics,
         tables={name: columns(rows) for name, rows in tables.items()},
-        ranks=ranks,
         files={"samples": "samples.npz"} if draw(st.booleans()) else {},
     )
 
