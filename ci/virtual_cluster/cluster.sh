@@ -4,8 +4,8 @@
 #
 #   ci/virtual_cluster/cluster.sh start | status | stop | run COMMAND...
 #
-# `run` starts it, runs the command on it and stops it, whatever happens. Everything lives in build/virtual_cluster
-# ($VIRTUAL_CLUSTER); other commands reach it with SLURM_CONF=build/virtual_cluster/etc/slurm.conf.
+# `run` starts it, runs the command on it (without input) and stops it, whatever happens; a Ctrl-C ends all of it. Everything lives in
+# build/virtual_cluster ($VIRTUAL_CLUSTER); other commands reach it with SLURM_CONF=build/virtual_cluster/etc/slurm.conf.
 set -euo pipefail
 here=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
 dir=$(realpath -m "${VIRTUAL_CLUSTER:-$here/../../build/virtual_cluster}")
@@ -135,11 +135,11 @@ start_database() {
 }
 
 # Ranks come from a Python that has TensorFlow loaded (preloaded.py); only root may give a rank its node's host name.
+preloads() { [ "$(id -u)" = 0 ] && [ -x "$python" ]; }
+
 start_python() {
-    [ "$(id -u)" = 0 ] && [ -x "$python" ] || return 0
-    OPENBLAS_NUM_THREADS=1 setsid nice -n 5 "$python" "$here/preloaded.py" serve "$dir/run/python.sock" \
-        >"$dir/log/python.log" 2>&1 </dev/null &
-    echo $! >"$dir/run/python.pid"
+    LD_PRELOAD=$dir/run/sched_yield.so OPENBLAS_NUM_THREADS=1 setsid nice -n 5 "$python" "$here/preloaded.py" \
+        serve "$dir/run/python.sock" >"$dir/log/python.log" 2>&1 </dev/null &
 }
 
 start_node() {
@@ -159,9 +159,11 @@ start() {
     install_packages
     stop    # what an earlier run may have left behind
     write_configuration
+    export PART_OF_VIRTUAL_CLUSTER=$dir    # marks every process that is started from here on
     munged --force --key-file="$dir/munge/key" --socket="$dir/munge/socket" --pid-file="$dir/run/munged.pid" \
         --log-file="$dir/log/munged.log" --seed-file="$dir/munge/seed" 2>>"$dir/log/munged.log"
-    start_python
+    cc -O2 -shared -fPIC -o "$dir/run/sched_yield.so" "$here/sched_yield.c"
+    ! preloads || start_python
     start_database
     slurmdbd
     until_works 60 slurmdbd sacctmgr -nP show cluster
@@ -169,7 +171,8 @@ start() {
     slurmctld -i
     for node in $(scontrol show hostnames "jw[01-$last],jr[01-$last]"); do start_node "$node"; done
     until_works 120 "every node" all_idle
-    [ ! -e "$dir/run/python.pid" ] || until_works 60 "the Python with TensorFlow" test -S "$dir/run/python.sock"
+    ! preloads || until_works 300 "the Python with TensorFlow" test -S "$dir/run/python.sock"
+    unset PART_OF_VIRTUAL_CLUSTER
     say "$nodes + $nodes nodes are idle after $SECONDS s; export SLURM_CONF=$SLURM_CONF"
 }
 
@@ -178,22 +181,17 @@ status() {
     sinfo && squeue
 }
 
-# Stops the processes whose ids are in these files, and waits for them.
+# Ends every process of the cluster, also those that have not written a pid file yet.
 stop_processes() {
-    local file pids=() alive pid
-    for file in "$@"; do [ ! -e "$file" ] || pids+=("$(cat "$file")"); done
-    [ ${#pids[@]} -gt 0 ] || return 0
-    kill "${pids[@]}" 2>/dev/null || true
-    for _ in $(seq 50); do
-        alive=
-        for pid in "${pids[@]}"; do
-            if [ -d "/proc/$pid" ] && ! grep -q '^State:.Z' "/proc/$pid/status"; then alive=1; fi
-        done
-        [ -n "$alive" ] || break
+    local turn pids signal=TERM
+    unset PART_OF_VIRTUAL_CLUSTER
+    for turn in $(seq 100); do
+        mapfile -t pids < <(grep -lzsxF "PART_OF_VIRTUAL_CLUSTER=$dir" /proc/[0-9]*/environ | cut -d/ -f3)
+        [ ${#pids[@]} -gt 0 ] || return 0
+        [ "$turn" -lt 50 ] || signal=KILL
+        kill -s $signal "${pids[@]}" 2>/dev/null || true
         sleep 0.2
     done
-    [ -z "$alive" ] || kill -9 "${pids[@]}" 2>/dev/null || true
-    rm -f "$@"
 }
 
 stop() {
@@ -201,18 +199,33 @@ stop() {
         timeout 10 scancel -p v100,k80 2>/dev/null || true
         for _ in $(seq 20); do [ -n "$(timeout 5 squeue -h 2>/dev/null)" ] || break; sleep 0.5; done
     fi
-    stop_processes "$dir"/run/slurmd.*.pid
-    stop_processes "$dir/run/python.pid"
-    stop_processes "$dir/run/slurmctld.pid"
-    stop_processes "$dir/run/slurmdbd.pid"
-    stop_processes "$dir/run/mariadbd.pid"
-    stop_processes "$dir/run/munged.pid"
+    stop_processes
     rm -rf "$dir"/{state,spool,tmp,mysql,run}
+}
+
+# Ends the command of `run` and what it started: srun, for one, goes on at a first Ctrl-C, and ends at SIGTERM.
+stop_command() {
+    local signal
+    for signal in INT TERM; do
+        kill -s $signal -- "-$1" 2>/dev/null || return 0
+        for _ in $(seq 25); do kill -s 0 -- "-$1" 2>/dev/null || return 0; sleep 0.2; done
+    done
+    kill -s KILL -- "-$1" 2>/dev/null || true
+}
+
+# on_end CLEANING...: runs it when this script ends, at a signal too; bash by itself forgets a Ctrl-C that came while a program ran
+# which did not die of it.
+on_end() {
+    # shellcheck disable=SC2064  # what is to be run is known now
+    trap "trap '' INT TERM HUP; $*" EXIT
+    trap 'exit 129' HUP
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
 }
 
 case ${1:-} in
     start)
-        trap stop EXIT    # nothing half-started stays behind
+        on_end stop    # nothing half-started stays behind
         start
         trap - EXIT
         ;;
@@ -221,9 +234,13 @@ case ${1:-} in
     run)
         shift
         [ $# -gt 0 ] || die "run needs a command, e.g. run python -m reframe_tests --site virtual"
-        trap stop EXIT
+        on_end stop
         start
-        "$@"
+        set -m    # a process group of its own
+        "$@" </dev/null &
+        set +m
+        on_end "stop_command $!; stop"
+        wait $!
         ;;
     *) die "expected start, status, stop or run COMMAND, found '${1:-nothing}'" ;;
 esac

@@ -92,16 +92,19 @@ def test_chain_of_jobs_equals_one_long_job(accuracy, slurm):
     assert long["metrics"]["f1_micro"]["value"] == pytest.approx(chained["metrics"]["f1_micro"]["value"], rel=1e-5)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("command, begun", [(["start"], "run/mariadbd.pid"), (["run", "srun", "-N2", "sleep", "300"], "tmp/jr02")])
-def test_interrupted_cluster_leaves_no_process(tmp_path, number, command, begun):
+SRUN = ["run", "srun", "-N2", "sh", "-c", "touch $VIRTUAL_CLUSTER/task_$SLURM_PROCID; sleep 300"]
+
+
+@pytest.mark.parametrize("send, number", [(os.killpg, signal.SIGINT), (os.kill, signal.SIGTERM)], ids=["Ctrl-C", "kill"])
+@pytest.mark.parametrize("command, begun", [(["start"], "run/mariadbd.pid"), (SRUN, "tmp/jr02"), (SRUN, "task_1")])
+def test_interrupted_cluster_leaves_no_process(tmp_path, send, number, command, begun):
     environment = {**os.environ, "VIRTUAL_CLUSTER": str(tmp_path), "VIRTUAL_PORT": "37000", "VIRTUAL_NODES": "2"}
     with subprocess.Popen([CLUSTER, *command], env=environment, start_new_session=True) as process:
         while not (tmp_path / begun).exists():
             assert process.poll() is None
             time.sleep(0.1)
-        os.killpg(process.pid, number)
-        assert process.wait(timeout=120) != 0
+        send(process.pid, number)
+        assert process.wait(timeout=120) == 128 + number
     left = [path for path in Path("/proc").glob("[0-9]*") if str(tmp_path).encode() in environment_of(path)]
     assert not left, [(path / "cmdline").read_text() for path in left]
 
