@@ -45,6 +45,30 @@ def test_every_check_at_every_node_count_on_both_partitions(slurm, tmp_path):
             assert any("rfm_scaling" in line and line.endswith(f"|COMPLETED|{nodes}") for line in accounting(slurm, "-r", partition))
 
 
+WAITING = """
+import resource, time
+from mpi4py import MPI
+
+def naps():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
+
+MPI.COMM_WORLD.Barrier()
+if MPI.COMM_WORLD.rank == 0:
+    time.sleep(5)
+before = naps()
+MPI.COMM_WORLD.Barrier()
+print(naps() - before)
+"""
+
+
+def test_ranks_that_wait_sleep(slurm):
+    environment = {**os.environ, **slurm, **dict(sites.system_of("virtual")["partitions"][1]["env_vars"])}
+    command = ["srun", "-N3", "--mpi=pmix", sys.executable, "-c", WAITING]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=120)
+    first, *waiting = sorted(map(int, done.stdout.split()))
+    assert len(waiting) == 2 and min(waiting) > 100
+
+
 @pytest.fixture
 def accuracy(slurm, tmp_path):
     """accuracy(folder, training_time, meanwhile) -> (output of the suite, record and standard error of a training of 30 epochs)."""
