@@ -18,7 +18,7 @@ def pipeline(site: str, tag: str) -> dict:
         f"check {name}": {
             "stage": "measure",
             "resource_group": f"bigearth-{site}",  # measurements must not share the machine
-            "cache": {"key": f"bigearth-store-{site}", "paths": ["store/"]},
+            "cache": {"key": f"bigearth-store-{site}", "paths": ["store/"], "when": "always"},
             "script": [f"ci/track.sh --site {site} --tag {tag} --store store --out artefacts/{name} -n '^{name}$'"],
             "artifacts": {"when": "always", "paths": [f"artefacts/{name}"], "expire_in": "1 year"},
         }

@@ -118,7 +118,7 @@ def main(argv) -> int:
         return 1
     print(f"the step of {options.step:+.1%} came in night {options.at}; first red: night {red[0]}")
     said = [finding.sentence for finding in told[red[0]][2]]
-    right = any(options.metric in sentence and "(worse)" in sentence and "image changed" in sentence for sentence in said)
+    right = any(options.metric in sentence and sentence.endswith("image changed (worse)") for sentence in said)
     return 0 if options.at <= red[0] < options.at + WITHIN and right else 1
 
 

@@ -20,6 +20,7 @@ from benchmarks.program import main, option
 MIN_RUNS = 3  # a level rests on at least this many runs: one odd night is an outlier, not a change
 ALPHA = 1e-4  # of the t-test; small, for every night asks again and PELT picks the best place to split
 ALPHA_SERIES = 0.006  # and shared out over the places of a long series (from 60 runs on)
+ROUNDING = 1e-9  # relative differences that are no more than that of an arithmetic
 PENALTY = 8.0  # in units of the noise variance
 
 
@@ -70,13 +71,14 @@ def find(values) -> list:
         list of Change, in order.
     """
     values = np.asarray(values, float)
-    if len(values) < 2 * MIN_RUNS or not np.ptp(values):
+    if len(values) < 2 * MIN_RUNS or np.ptp(values) <= ROUNDING * np.abs(values).max():
         return []
-    scaled = ((values - np.median(values)) / _noise(values)).reshape(-1, 1)
+    relative = values / np.abs(values).max()  # no square of it under- or overflows
+    scaled = ((relative - np.median(relative)) / _noise(relative)).reshape(-1, 1)
     segmentation = ruptures.KernelCPD(kernel="linear", min_size=MIN_RUNS).fit(scaled)
     edges = [0, *segmentation.predict(pen=PENALTY)]
     while len(edges) > 2:
-        parts = [values[a:b] for a, b in zip(edges, edges[1:])]
+        parts = [relative[a:b] for a, b in zip(edges, edges[1:])]
         p_values = [_p_value(left, right) for left, right in zip(parts, parts[1:])]
         worst = int(np.argmax(p_values))
         if p_values[worst] < min(ALPHA, ALPHA_SERIES / len(values)):
@@ -90,13 +92,13 @@ def _describe(values: np.ndarray, edges: list) -> list:
     spread = math.sqrt(sum(part.var() * len(part) for part in parts) / max(1, len(values) - len(parts)))
     found = []
     for i in range(1, len(parts)):
-        before, after = parts[i - 1].mean(), parts[i].mean()
+        before, after = float(parts[i - 1].mean()), float(parts[i].mean())
         found.append(
             Change(
                 index=edges[i],
-                before=float(before),
-                after=float(after),
-                effect=float(after / before - 1) if before else math.inf,
+                before=before,
+                after=after,
+                effect=after / before - 1 if before else math.inf,
                 strength=float(abs(after - before) / spread) if spread else math.inf,
                 runs=len(parts[i]),
                 lasting=i == len(parts) - 1,

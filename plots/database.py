@@ -4,6 +4,7 @@ The layout is that of ReFrame 4.9 and 4.10: tables `metadata`, `sessions` (whose
 `testcases`. A performance value is stored as [value, reference, lower, upper, unit, result], the limits relative to the reference.
 """
 
+import datetime
 import json
 import math
 import re
@@ -13,11 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bigearth.errors import InputError
-from plots.values import number
+from plots.values import canonical, number, printable
 
 SCHEMA_VERSION = "1.0"  # of the database
 DATA_VERSION = "4"  # of the reports in it, the part before the dot
 REPORT_NAME = re.compile(r"run-.*\.json|report.*\.json")
+TEXTS = ("image", "driver", "commit", "dataset", "kernel", "record")  # of a case's evidence
+LAST_MOMENT = datetime.datetime(9999, 12, 31, tzinfo=datetime.timezone.utc).timestamp()  # that a date can be written of
+MOST = 10_000_000  # nodes or tasks of one case
 
 
 @dataclass(frozen=True)
@@ -84,50 +88,77 @@ def _value(entry: list, cell: dict) -> Value:
         reference = math.nan
     return Value(
         value=value,
-        unit=str(unit or ""),
+        unit=_text(unit),
         reference=reference,
-        low=reference + abs(reference) * lower,
-        high=reference + abs(reference) * upper,
-        verdict=(entry[5] if len(entry) > 5 else None) or "",
-        origin=str(cell.get("origin") or ""),
-        source=str(cell.get("source") or ""),
+        low=number(reference + abs(reference) * lower),
+        high=number(reference + abs(reference) * upper),
+        verdict=_text(entry[5] if len(entry) > 5 else None),
+        origin=_text(cell.get("origin")),
+        source=_text(cell.get("source")),
     )
 
 
 def _text(value) -> str:
-    return "" if value in (None, "None") else str(value)
+    return "" if value in (None, "None") else printable(str(value))
+
+
+def _moment(value) -> float:
+    """A Unix time in s, NaN if it is none."""
+    time = number(value)
+    return time if 0 <= time <= LAST_MOMENT else math.nan
+
+
+def _count(*values) -> int:
+    """The first that is a number of nodes or tasks, else 1."""
+    return int(next((value for value in map(number, values) if 1 <= value <= MOST), 1))
 
 
 def _nodelist(value) -> tuple:
-    if isinstance(value, str):
-        return tuple(value.split(",")) if value else ()
-    return tuple(map(str, value or ()))
+    names = value.split(",") if isinstance(value, str) else value or ()
+    return tuple(name for name in map(_text, names) if name)
+
+
+def _evidence(kept: dict) -> dict:
+    """What a check kept of a record, if it is built as one that keeps it.
+
+    Raises:
+        TypeError: it is not.
+    """
+    for name, kind in (("ranks", list), ("packages", dict)):
+        if not isinstance(kept.get(name) or kind(), kind):
+            raise TypeError(f"evidence: {name} is not a {kind.__name__}")
+    ranks = kept.get("ranks") or []
+    if not all(isinstance(row, dict) and isinstance(row.get("phases") or {}, dict) for row in ranks):
+        raise TypeError("evidence: a rank is not a dict of its name, step time and phases")
+    texts = {name: _text(kept[name]) or None for name in TEXTS if name in kept}
+    return {**kept, **texts, "packages": printable(kept.get("packages") or {}), "ranks": ranks}
 
 
 def _case(tc: dict, session: dict) -> Case:
     cells = tc.get("cells") if isinstance(tc.get("cells"), dict) else {}
     evidence = tc.get("evidence") if isinstance(tc.get("evidence"), dict) else {}
-    name, _, parameters = str(tc["name"]).partition(" ")
+    evidence = _evidence({**{name: session[name] for name in ("commit", "image", "driver") if name in session}, **evidence})
+    name, _, parameters = _text(tc["name"]).partition(" ")
     values = {}
     for key, entry in (tc.get("perfvalues") or {}).items():
         metric = key.rsplit(":", 1)[-1]
-        values[metric] = _value(entry, cells.get(metric) or {})
+        values[_text(metric)] = _value(entry, cells.get(metric) or {})
     nodelist = _nodelist(tc.get("job_nodelist"))
-    hosts = {row.get("hostname") for row in evidence.get("ranks") or ()} - {None}
+    hosts = {_text(row.get("hostname")) for row in evidence["ranks"]} - {""}
     return Case(
-        session=str(session["uuid"]),
-        time=number(tc.get("job_completion_time_unix") or session.get("time_end_unix")),
-        system=f"{tc['system']}:{tc['partition']}",
+        session=_text(session["uuid"]),
+        time=_moment(tc.get("job_completion_time_unix") or session.get("time_end_unix")),
+        system=_text(f"{tc['system']}:{tc['partition']}"),
         check=_text(tc.get("check")) or name,
         point=_text(tc.get("point")) or parameters.replace("%", ""),
-        result=str(tc["result"]),
+        result=_text(tc["result"]),
         phase=_text(tc.get("fail_phase")),
         reason=_text(tc.get("fail_reason")),
         values=values,
-        evidence={**{k: session[k] for k in ("commit", "image", "driver") if k in session}, **evidence},
+        evidence=evidence,
         nodelist=tuple(sorted(hosts)) or nodelist,
-        nodes=int(evidence.get("nodes") or tc.get("num_nodes") or len(nodelist) or 1),
-        tasks=int(tc.get("num_tasks") or 1),
+        nodes=_count(evidence.get("nodes"), tc.get("num_nodes"), len(nodelist)),
+        tasks=_count(tc.get("num_tasks")),
         output=_text(tc.get("outputdir")),
     )
 
@@ -151,9 +182,9 @@ def cases_of(report: dict, where) -> list:
                 if not tc.get("fixture"):
                     last[tc.get("unique_name") or tc["name"], tc["system"], tc["partition"], tc["environ"]] = tc
         return [_case(tc, session) for tc in last.values()]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise InputError(
-            f"{where}: not a ReFrame run report ({error!r}); expected what `reframe --report-file` or its database holds"
+            f"{where}: not a ReFrame run report ({printable(repr(error))}); expected what `reframe --report-file` or its database holds"
         ) from error
 
 
@@ -180,6 +211,8 @@ def connect(path, writable: bool = False) -> sqlite3.Connection:
             )
     except sqlite3.DatabaseError as error:
         connection.close()
+        if "locked" in str(error):
+            raise InputError(f"{path}: another program writes to the results database; wait until it has ended") from error
         raise InputError(f"{path}: not a results database ({error}); expected the SQLite file that ReFrame keeps (results.db)") from error
     except InputError:
         connection.close()
@@ -195,17 +228,22 @@ def read_database(path) -> dict:
     """
     with closing(connect(path)) as connection:
         try:
-            return dict(connection.execute("SELECT uuid, json_blob FROM sessions ORDER BY session_start_unix"))
+            found = dict(connection.execute("SELECT uuid, json_blob FROM sessions ORDER BY session_start_unix"))
         except sqlite3.DatabaseError as error:
+            if "no such column" in str(error):
+                raise InputError(f"{path}: database of another ReFrame ({error}); use the suite's ReFrame") from error
             raise InputError(f"{path}: the results database is damaged ({error}); restore its last backup") from error
+    for uuid, text in found.items():
+        if not isinstance(uuid, str) or not isinstance(text, str):
+            raise InputError(f"{path}: the results database is damaged (session {uuid} has no id or no report); restore its last backup")
+    return found
 
 
 def _parse(text: str, where) -> dict:
     try:
-        report = json.loads(text)
-    except ValueError as error:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: not a ReFrame run report ({error}); expected JSON as ReFrame writes it") from error
-    return report
 
 
 def _session_id(text: str) -> str:
@@ -218,19 +256,16 @@ def load(databases: list, reports: list) -> list:
     """All test cases of databases and run reports, each session once, in order of time.
 
     Raises:
-        InputError: a file is not what it should be, or two databases hold different sessions of one id.
+        InputError: a file is not what it should be, or two files hold different sessions of one id.
     """
     texts: dict = {}
-    for path in databases:
-        for uuid, text in read_database(path).items():
-            other = texts.get(uuid)
-            if other and _parse(other[0], other[1]) != _parse(text, path):
-                raise InputError(
-                    f"{path}: session {uuid} differs from the one of that id in {other[1]}; an id names one session; remove one"
-                )
-            texts.setdefault(uuid, (text, path))
+    found = [(uuid, text, path) for path in databases for uuid, text in read_database(path).items()]
     for path in reports:
         text = Path(path).read_text(errors="replace")
-        texts.setdefault(_session_id(text) or str(path), (text, path))
+        found.append((_session_id(text) or str(path), text, path))
+    for uuid, text, path in found:
+        first, where = texts.setdefault(uuid, (text, path))
+        if first != text and canonical(_parse(first, where)) != canonical(_parse(text, path)):
+            raise InputError(f"{path}: session {uuid} differs from the one of that id in {where}; an id names one session; remove one")
     cases = [case for text, where in texts.values() for case in cases_of(_parse(text, where), where)]
     return sorted(cases, key=lambda case: (math.isnan(case.time), case.time))

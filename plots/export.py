@@ -1,6 +1,7 @@
 """The history in other programs' formats: CSV, Parquet, OpenMetrics, JUnit."""
 
 import datetime
+import io
 import math
 import re
 from pathlib import Path
@@ -8,7 +9,7 @@ from xml.sax.saxutils import quoteattr
 
 import polars
 
-from bigearth.errors import disk_error
+from bigearth.files import new_file
 
 VALUES = {  # column -> Parquet type
     "system": polars.String,
@@ -99,15 +100,15 @@ def openmetrics(series: list) -> str:
     """The newest value of every series as OpenMetrics text, base units, with its time."""
     families: dict = {}
     for one in series:
-        families.setdefault((one.key[3], one.unit), []).append(one)
+        suffix, factor = UNITS.get(one.unit, ("", 1.0))
+        name = re.sub(r"[^a-zA-Z0-9_]", "_", f"bigearth_{one.key[3]}" + (f"_{suffix}" if suffix else ""))
+        families.setdefault(name, (suffix, factor, []))[2].append(one)
     lines = []
-    for (metric, unit), members in sorted(families.items()):
-        suffix, factor = UNITS.get(unit, ("", 1.0))
-        name = re.sub(r"[^a-zA-Z0-9_]", "_", f"bigearth_{metric}" + (f"_{suffix}" if suffix else ""))
+    for name, (suffix, factor, members) in sorted(families.items()):
         lines += [f"# TYPE {name} gauge"] + ([f"# UNIT {name} {suffix}"] if suffix else [])
-        lines.append(f"# HELP {name} Newest value of {metric} in {unit or 'no unit'}, see docs/methodology.md")
+        lines.append(f"# HELP {name} Newest value of {_escape(members[0].key[3])} in {suffix or 'its own unit'}, see docs/methodology.md")
         for one in members:
-            labels = ",".join(f'{label}="{_escape(value)}"' for label, value in zip(("system", "check", "point"), one.key))
+            labels = ",".join(f'{label}="{_escape(value)}"' for label, value in zip(("system", "check", "point", "metric"), one.key))
             lines.append(f"{name}{{{labels}}} {float(one.values[-1]) * factor!r} {one.cases[-1].time!r}")
     return "\n".join([*lines, "# EOF", ""])
 
@@ -135,17 +136,13 @@ def junit(series: list, findings: list) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text file under a temporary name first.
+    """Writes a text file; a file with the final name is complete.
 
     Raises:
         InputError: the folder is not writable or the disk is full.
     """
-    partial = path.with_name(path.name + ".partial")
-    try:
+    with new_file(path, "write it") as partial:
         partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        raise disk_error(path, "write it", error) from error
 
 
 def write_all(out: Path, series: list, findings: list) -> None:
@@ -159,11 +156,11 @@ def write_all(out: Path, series: list, findings: list) -> None:
     columns.update({name: [None if math.isnan(v) else v for v in columns[name]] for name in numbers})
     frame = polars.DataFrame(columns, schema=VALUES)
     changes = polars.DataFrame(change_rows(series), schema=CHANGES if not any(one.events for one in series) else None)
-    try:
-        frame.write_csv(out / "history.csv")
-        frame.write_parquet(out / "history.parquet")
-        changes.write_csv(out / "changes.csv")
-    except OSError as error:
-        raise disk_error(out, "write the exports", error) from error
+    parquet = io.BytesIO()  # polars' own words on a full disk are no sentence
+    frame.write_parquet(parquet)
+    with new_file(out / "history.parquet", "write it") as partial:
+        partial.write_bytes(parquet.getbuffer())
+    write_text(out / "history.csv", frame.write_csv())
+    write_text(out / "changes.csv", changes.write_csv())
     write_text(out / "metrics.openmetrics", openmetrics(series))
     write_text(out / "junit.xml", junit(series, findings))

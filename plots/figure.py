@@ -11,6 +11,7 @@ import math
 import os
 import re
 import textwrap
+import warnings
 from pathlib import Path
 from typing import Callable, NamedTuple
 from xml.etree import ElementTree
@@ -21,6 +22,7 @@ import numpy as np
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from bigearth.errors import InputError, disk_error
+from bigearth.files import new_file
 
 STYLE = Path(__file__).with_name("style.mplstyle")
 SVG = "{http://www.w3.org/2000/svg}"
@@ -29,6 +31,7 @@ ElementTree.register_namespace("xlink", "http://www.w3.org/1999/xlink")
 HOVER = "hover:"  # begins the id of a line whose points have names
 HOLLOW = {"linestyle": "none", "marker": "o", "markerfacecolor": "none", "markeredgecolor": "0.25", "color": "0.25"}  # not measured here
 MISSING = {"color": "0.35"}
+MOST_LETTERS = 400  # of one note under a picture; it is whole in the data table
 
 
 class Panel(NamedTuple):
@@ -50,8 +53,9 @@ class Panel(NamedTuple):
 
 
 def use_style() -> None:
-    """Draws without a screen, in the style of style.mplstyle."""
+    """Draws without a screen, in the style of style.mplstyle; letters that its font lacks become boxes (not in an SVG), without a word."""
     matplotlib.use("Agg")
+    warnings.filterwarnings("ignore", r"Glyph .* missing from")
     plt.style.use(str(STYLE))
 
 
@@ -62,7 +66,7 @@ def plain_log(axis) -> None:
     name = axis.axis_name
     getattr(axis.axes, f"set_{name}scale")("log")
     low, high = axis.get_view_interval()
-    wide = low > 0 and high / low > 300
+    wide = low > 0 and math.log10(high) - math.log10(low) > 2.5
     axis.set_major_locator(LogLocator(subs=(1,) if wide else (1, 2, 5)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
     axis.set_minor_formatter(NullFormatter())
@@ -76,8 +80,32 @@ def legend_above(axes, columns: int = 1) -> None:
 
 
 def short(label: str, width: int = 44) -> str:
-    """A label cut to `width` characters."""
-    return textwrap.shorten(label, width, placeholder=" …") if len(label) > width else label
+    """A label of at most `width` characters: of a longer one the beginning and the end, where names differ."""
+    if len(label) <= width:
+        return label
+    head = 2 * width // 3
+    return f"{label[: head - 3].rstrip()} … {label[head - width :].lstrip()}"
+
+
+def entry(label: str, width: int = 64) -> str:
+    """A label as an entry of a legend; matplotlib leaves out those that begin with an underscore."""
+    return short(f" {label}" if label.startswith("_") else label, width)
+
+
+def cover(axis, low: float, high: float) -> None:
+    """Limits of an axis: `low` to `high`, and further where the data are."""
+    first, last = axis.get_data_interval()
+    getattr(axis.axes, f"set_{axis.axis_name}lim")(min(low, first), max(high, last))
+
+
+def size_ticks(axis, sizes) -> None:
+    """Ticks of a base-2 log axis at the sizes that were run, as many of their numbers as have room."""
+    sizes = sorted(set(sizes))
+    shown, room = [sizes[0]], max(math.log2(sizes[-1] / sizes[0]), 1) / 22
+    for size in sizes[1:]:
+        if math.log2(size / shown[-1]) >= room * max(1, len(str(size)) - 1):
+            shown.append(size)
+    axis.set_ticks(shown, [str(size) for size in shown])
 
 
 def write_table(path: Path, columns, rows, notes=()) -> None:
@@ -100,7 +128,7 @@ def _empty() -> plt.Figure:
 def _say(figure, notes) -> None:
     """Writes the notes under the picture, wrapped to its width."""
     width = int(figure.get_figwidth() * 17)
-    text = "\n".join(textwrap.fill(note, width) for note in notes)
+    text = "\n".join(textwrap.fill(short(note, MOST_LETTERS), width) for note in notes)
     figure.supxlabel(text, x=0.01, ha="left", fontsize=7.5, **MISSING)
 
 
@@ -131,15 +159,16 @@ def save(panel: Panel, data, out: Path) -> list:
         InputError: the folder is not writable or the disk is full.
     """
     figure, rows, notes = build(panel, data)
-    try:
-        write_table(out / f"{panel.name}.csv", panel.columns, rows, notes)
-        (out / f"{panel.name}.svg").write_text(svg(figure, panel.name), encoding="utf-8")
-        figure.savefig(out / f"{panel.name}.pdf", metadata={"CreationDate": None})
-        figure.savefig(out / f"{panel.name}.png")
-    except OSError as error:
-        raise disk_error(out / panel.name, "write the figure", error) from error
-    finally:
-        plt.close(figure)
+    formats = {
+        "csv": lambda path: write_table(path, panel.columns, rows, notes),
+        "svg": lambda path: path.write_text(svg(figure, panel.name), encoding="utf-8"),
+        "pdf": lambda path: figure.savefig(path, format="pdf", metadata={"CreationDate": None}),
+        "png": lambda path: figure.savefig(path, format="png"),
+    }
+    for ending, write in formats.items():
+        with new_file(out / f"{panel.name}.{ending}", "write the figure") as path:
+            write(path)
+    plt.close(figure)
     return notes
 
 
@@ -169,7 +198,7 @@ def hover(line, texts) -> None:
         line: a drawn Line2D with a marker at every finite point.
         texts: one a point.
     """
-    finite = np.isfinite(np.asarray(line.get_xdata(), float)) & np.isfinite(np.asarray(line.get_ydata(), float))
+    finite = np.isfinite(line.get_xydata()).all(axis=1)
     line.set_gid(HOVER + json.dumps([text for text, shown in zip(texts, finite) if shown]))
 
 

@@ -56,5 +56,5 @@ def run(config: Config) -> None:
         tables.save(table, out)
     for name, notes in draw(runs, out).items():
         for note in notes:
-            print(f"{name}: {note}", file=sys.stderr)
+            print(f"{name}: {figure.short(note, figure.MOST_LETTERS)}", file=sys.stderr)
     print(out)

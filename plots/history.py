@@ -15,10 +15,13 @@ from scipy import stats
 from benchmarks.program import REQUIRED, option
 from benchmarks.record import METRICS
 from bigearth.errors import InputError
-from plots import changes, export, figure, results, timeline
+from plots import changes, export, figure, results, tables, timeline
 
 REGRESSION, UNMEASURED = 1, 2
 COMPARED = ("image", "driver", "commit", "dataset", "patches", "kernel")  # of a case's evidence, in the order they are told
+GOOD = ("pass", "skip", "xfail", "xpass")  # results of a case that was measured, or was not to be
+MOST_LETTERS = 400  # of a reason
+MOST_FINDINGS = 20  # that a summary tells
 TREND_RUNS = 200  # a trend is fitted to at most this many runs, the newest ones
 
 
@@ -49,11 +52,12 @@ class Event:
     with_it: tuple
 
     def sentence(self, metric: str) -> str:
-        """E.g. "time_per_epoch +4.8 % (worse) since 2026-11-03, 7 runs, image changed"."""
+        """E.g. "time_per_epoch +4.8 % since 2026-11-03, 7 runs, image changed (worse)"."""
         ended = "" if self.change.lasting else ", over since"
         what = f"{' and '.join(self.with_it)} changed" if self.with_it else "nothing recorded changed with it"
         runs = f"{self.change.runs} run{'s' * (self.change.runs != 1)}"
-        return f"{metric} {100 * self.change.effect:+.1f} % ({self.direction}) since {day(self.since)}, {runs}{ended}, {what}"
+        verdict = f" ({self.direction})" if self.direction in ("worse", "better") else ""
+        return f"{metric} {percent(self.change.effect)} since {day(self.since)}, {runs}{ended}, {what}{verdict}"
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,13 @@ def day(time: float) -> str:
 def quantity(value: float, unit: str) -> str:
     """A value with its unit, four digits; the unit 1 is left out."""
     return f"{value:.4g}" if unit in ("", "1") else f"{value:.4g} {unit}"
+
+
+def percent(effect: float) -> str:
+    """A relative change in words."""
+    if not math.isfinite(effect):
+        return "from 0"
+    return f"{100 * effect:+.1f} %" if abs(effect) < 1e4 else f"{100 * effect:+.3g} %"
 
 
 def _with_it(before, after) -> tuple:
@@ -155,7 +166,8 @@ def histories(cases: list) -> list:
 
 def newest(cases: list) -> list:
     """The cases of each system's newest session."""
-    last = {case.system: case.session for case in cases if math.isfinite(case.time)}  # cases are in order of time
+    last = {case.system: case.session for case in cases}  # cases are in order of time, those without one at the end
+    last.update({case.system: case.session for case in cases if math.isfinite(case.time)})
     return [case for case in cases if last.get(case.system) == case.session]
 
 
@@ -175,13 +187,16 @@ def judge(cases: list, series: list, recent: int, min_effect: float) -> list:
             found.append(Finding(REGRESSION, one.key, f"{' '.join(one.key[:3])}: {last.sentence(one.key[3])}"))
     for case in now:
         where = " ".join(case.key)
-        for metric, value in case.values.items():
-            if value.verdict == "fail" and math.isfinite(value.value):
-                away = f"{100 * (value.value / value.reference - 1):+.1f} % from its reference" if value.reference else "outside its band"
-                found.append(Finding(REGRESSION, (*case.key, metric), f"{where}: {metric} is {quantity(value.value, value.unit)}, {away}"))
-        if case.result in ("fail", "abort") and case.phase != "performance":
-            reason = " ".join(case.reason.split()) or "no reason recorded"
+        outside = {metric: v for metric, v in case.values.items() if v.verdict == "fail" and math.isfinite(v.value)}
+        for metric, v in outside.items():
+            away = f"{percent(v.value / v.reference - 1)} from its reference" if math.isfinite(v.reference) else "outside its band"
+            found.append(Finding(REGRESSION, (*case.key, metric), f"{where}: {metric} is {quantity(v.value, v.unit)}, {away}"))
+        if case.result not in GOOD and not (case.phase == "performance" and outside):
+            reason = figure.short(case.reason, MOST_LETTERS) or "no reason recorded"
             found.append(Finding(UNMEASURED, case.key, f"{where}: could not be measured ({case.phase or case.result}): {reason}"))
+    for system in {case.system for case in now}:
+        if all(case.result == "skip" for case in now if case.system == system):
+            found.append(Finding(UNMEASURED, (system,), f"{system}: could not be measured: every check of the newest session was skipped"))
     return sorted(found, key=lambda finding: finding.code)
 
 
@@ -196,17 +211,17 @@ def summary(cases: list, series: list, findings: list) -> str:
     last = max((case.time for case in cases if math.isfinite(case.time)), default=math.nan)
     when = f", newest {day(last)}" if math.isfinite(last) else ""
     lines = [f"### Performance: {verdict}", "", f"{len({case.session for case in cases})} sessions, {len(series)} series{when}", ""]
-    lines += [f"- {finding.sentence}" for finding in findings[:20]]
-    lines += [f"- and {len(findings) - 20} more"] if len(findings) > 20 else []
+    lines += [f"- {finding.sentence}" for finding in findings[:MOST_FINDINGS]]
+    lines += [f"- and {len(findings) - MOST_FINDINGS} more in junit.xml"] if len(findings) > MOST_FINDINGS else []
     told = {finding.series for finding in findings}
     others = [(one, one.events[-1]) for one in series if one.events and one.key not in told]
     lines += [f"- (known) {' '.join(one.key[:3])}: {event.sentence(one.key[3])}" for one, event in others[:10]]
     lines += ["", "| where | metric | last | level | change | trend a month | runs |", "|:--|:--|--:|--:|--:|--:|--:|"]
     for one in sorted(series, key=lambda one: (one.key not in told, one.key))[:30]:
-        change = f"{100 * one.events[-1].change.effect:+.1f} %" if one.events else "none"
-        trend = f"{100 * one.trend:+.1f} %" if one.trend else "none"
+        change = percent(one.events[-1].change.effect) if one.events else "none"
+        trend = percent(one.trend) if one.trend else "none"
         cells = (" ".join(one.key[:3]), one.key[3], quantity(one.values[-1], one.unit), quantity(one.levels()[-1], one.unit), change, trend)
-        lines.append(f"| {' | '.join(cells)} | {len(one.values)} |")
+        lines.append(tables.pipes((*cells, len(one.values))))
     lines += [f"| … | {len(series) - 30} more series in history.csv | | | | | |"] if len(series) > 30 else []
     return "\n".join(lines) + "\n"
 

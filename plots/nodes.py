@@ -5,13 +5,16 @@ import statistics
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
-from plots.figure import Panel, legend_above, short
+from plots.figure import Panel, entry, legend_above, short
 from plots.series import by_size, series, shown
 from plots.training import trainings
 from plots.values import numbers, statistic
 
 SLOW = 1.1  # a node whose median step is this much above the median of all nodes is pointed at
+MOST_NAMES = 48  # of nodes beside the map; slow ones have theirs always
+MOST_BARS = 48  # sizes of all series in the picture of phases
 MOST_NUMBERS = 32  # columns up to which the step times are written into the map
 
 
@@ -29,8 +32,8 @@ def rank_rows(runs: list) -> tuple:
     ranks = zip(
         run.column("ranks", "hostname"), numbers(run.column("ranks", "rank")).tolist(), numbers(run.column("ranks", "step_time")).tolist()
     )
-    for host, *rank in ranks:
-        times.setdefault(str(host or "unnamed node"), []).append(rank)
+    for place, (host, rank, step) in enumerate(ranks):
+        times.setdefault(str(host or "unnamed node"), []).append((place if math.isnan(rank) else rank, step))
     medians = {node: statistics.median(t) for node, ranks in times.items() if (t := [x for _, x in ranks if math.isfinite(x)])}
     middle = statistics.median(medians.values())
     rows = [
@@ -44,7 +47,7 @@ def rank_rows(runs: list) -> tuple:
             "node_excess_percent": round(100 * (medians[node] / middle - 1), 2) if node in medians and middle > 0 else math.nan,
         }
         for node, ranks in sorted(times.items())
-        for place, (rank, value) in enumerate(sorted(r for r in ranks if math.isfinite(r[0])))
+        for place, (rank, value) in enumerate(sorted(ranks))
     ]
     lost = [row for row in rows if math.isnan(row["step_time"])]
     notes = [f"The largest training run, the last of that size: {run.system}, {run.time}."]
@@ -68,8 +71,9 @@ def draw_ranks(rows: list) -> plt.Figure:
     axes.grid(False)
     slow = slow_nodes(rows)
     labels = [f"{short(node, 24)} ◀ slow, +{slow[node]:.0f} %" if node in slow else short(node, 24) for node in nodes]
-    axes.set_yticks(range(len(nodes)), labels)
-    axes.set_xticks(range(columns))
+    named = [y for y, node in enumerate(nodes) if node in slow or y % math.ceil(len(nodes) / MOST_NAMES) == 0]
+    axes.set_yticks(named, [labels[y] for y in named])
+    axes.xaxis.set_major_locator(MaxNLocator(20, integer=True))
     axes.set_xlabel("rank within the node")
     axes.set_ylabel("node")
     if columns <= MOST_NUMBERS / 4 and len(nodes) <= MOST_NUMBERS:
@@ -102,13 +106,21 @@ def phase_rows(runs: list) -> tuple:
                 mean, _, count = statistic(seconds)
                 if count:
                     rows.append({"series": label, "nodes": nodes, "devices": devices, "phase": phase, "seconds": mean, "ranks": count})
-    return rows, shown(row["series"] for row in rows)[1] + ["Mean over ranks, the last run of each size."]
+    notes = shown(row["series"] for row in rows)[1]
+    bars = len(_bars(rows))
+    notes += [f"{bars} sizes: the first {MOST_BARS} are drawn, all are in the data table."] if bars > MOST_BARS else []
+    return rows, notes + ["Mean over ranks, the last run of each size."]
+
+
+def _bars(rows: list) -> list:
+    """(series, nodes, devices) of every bar, of the series that are drawn."""
+    names, _ = shown(row["series"] for row in rows)
+    return list(dict.fromkeys((row["series"], row["nodes"], row["devices"]) for row in rows if row["series"] in names))
 
 
 def draw_phases(rows: list) -> plt.Figure:
     """A bar a size of each series, stacked from the phases."""
-    names, _ = shown(row["series"] for row in rows)
-    bars = list(dict.fromkeys((row["series"], row["nodes"], row["devices"]) for row in rows if row["series"] in names))
+    bars = _bars(rows)[:MOST_BARS]
     phases = list(dict.fromkeys(row["phase"] for row in rows))
     figure, axes = plt.subplots(figsize=(6.4, 1.9 + 0.3 * len(bars) + 0.1 * len(phases)))
     left = np.zeros(len(bars))
@@ -117,7 +129,9 @@ def draw_phases(rows: list) -> plt.Figure:
         seconds = {(r["series"], r["nodes"], r["devices"]): r["seconds"] for r in rows if r["phase"] == phase}
         width = np.array([seconds.get(bar, 0.0) for bar in bars])
         color = f"C{i % 8}"
-        axes.barh(range(len(bars)), width, left=left, label=phase, color=color, hatch=hatches[i // 8 % 8], edgecolor="white", linewidth=0.5)
+        axes.barh(
+            range(len(bars)), width, left=left, label=entry(phase), color=color, hatch=hatches[i // 8 % 8], edgecolor="white", linewidth=0.5
+        )
         left += width
     labels = [
         f"{short(name, 40)}, {devices} device{'s' * (devices > 1)} on {nodes} node{'s' * (nodes > 1)}" for name, nodes, devices in bars

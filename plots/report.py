@@ -17,6 +17,7 @@ from plots.parallel import on_all_cores
 
 PAGE = Path(__file__).with_name("page")
 MOST_ROWS = 200  # of a picture's data table in the page; the whole table is among the figures
+MOST_FINDINGS = 50  # that the verdict lists
 PHOTOGRAPHIC = ("samples",)  # not to be inverted on a dark screen
 
 
@@ -83,7 +84,8 @@ def judge(cases: list, findings: list) -> Verdict:
     values = [value for case in now for value in case.values.values() if math.isfinite(value.value)]
     judged = [value for value in values if value.verdict and not math.isnan(value.reference)]
     counts = f"{len(judged)} of {len(values)} metrics of the newest sessions were compared with a reference"
-    told = [finding.sentence for finding in findings]
+    told = [finding.sentence for finding in findings[:MOST_FINDINGS]]
+    told += [f"and {len(findings) - MOST_FINDINGS} more"] if len(findings) > MOST_FINDINGS else []
     code = history.exit_code(findings)
     if code == history.REGRESSION:
         return Verdict("Not accepted: something regressed", "bad", f"{counts}.", told)
@@ -93,6 +95,16 @@ def judge(cases: list, findings: list) -> Verdict:
         detail = "No reference says what these numbers should be, so none of them passed or failed."
         return Verdict("Measured, not judged", "open", f"{counts}. {detail}" if values else f"No ReFrame session was found. {detail}", [])
     return Verdict("Accepted: every judged metric is within its band", "good", f"{counts}; the others are recorded only.", [])
+
+
+def _commit(provenance: dict) -> str:
+    changed = ", with changes" if provenance.get("git_dirty") else ""
+    return f"{provenance['git_commit']}{changed}" if provenance.get("git_commit") else ""
+
+
+def _hosts(run) -> str:
+    hosts = dict.fromkeys(host for host in run.column("ranks", "hostname") if host)
+    return ", ".join(map(str, hosts or run.provenance.get("nodelist") or ()))
 
 
 def _where(runs: list, cases: list) -> list:
@@ -113,15 +125,23 @@ def _where(runs: list, cases: list) -> list:
         for name, version in {**(run.provenance.get("packages") or {}), **(run.provenance.get("libraries") or {})}.items():
             users.setdefault((run.system, name, str(version)), []).append(run.workload)
     packages = [[*map(cell, key), cell(", ".join(workloads))] for key, workloads in sorted(users.items())]
+    origins = [
+        [cell(v) for v in (run.system, run.workload, run.time, p.get("image_digest") or "native, no image", _commit(p), _hosts(run))]
+        + [cell(p.get("dataset_digest"))]
+        for run in newest.values()
+        for p in [run.provenance]
+    ]
     machines = [
         [cell(run.system), cell(run.workload), cell(run.provenance.get("processor")), cell(run.provenance.get("kernel"))]
         + [cell(", ".join(sorted({str(device) for device in run.column("ranks", "device") if device}))), cell(run.nodes), cell(run.devices)]
         for run in newest.values()
     ]
+    origin_columns = ("system", "workload", "began (UTC)", "image", "commit", "nodes", "data")
     machine_columns = ("system", "workload", "processor", "kernel", "devices", "nodes", "ranks")
     software_columns = ("system", "package", "version", "workloads")
     return [
         Table("Newest sessions", columns, rows, [] if rows else ["No ReFrame session was found."]),
+        Table("Newest records", origin_columns, origins, [] if origins else ["No record was found."]),
         Table("Machines of the newest records", machine_columns, machines, [] if machines else ["No record was found."]),
         Table(
             "Software of the newest records",
@@ -167,11 +187,17 @@ def _changes(series: list) -> Table:
         for event in one.events:
             c = event.change
             mark = {"worse": "bad", "better": "good"}.get(event.direction, "open")
-            effect = Cell(f"{100 * c.effect:+.1f} %", 100 * c.effect, mark)
+            effect = Cell(history.percent(c.effect), 100 * c.effect if math.isfinite(c.effect) else None, mark)
             cells = (cell(" ".join(one.key[:3])), cell(one.key[3]), cell(history.day(event.since)), effect, cell(c.strength), cell(c.runs))
-            rows.append([*cells, cell("yes" if c.lasting else "over"), cell(", ".join(event.with_it) or "nothing recorded")])
+            more = (cell("yes" if c.lasting else "over"), cell(", ".join(event.with_it) or "nothing recorded"))
+            rows.append((event.since, [*cells, *more]))
     columns = ("where", "metric", "since", "change", "strength (noise deviations)", "runs", "lasting", "changed with it")
-    return Table("Lasting changes", columns, rows[-MOST_ROWS:], [] if rows else ["No lasting change was found."])
+    rows.sort(key=lambda row: row[0], reverse=True)
+    notes = (
+        [f"The newest {MOST_ROWS} of {len(rows)}; all are in changes.csv of `python -m plots history`."] if len(rows) > MOST_ROWS else []
+    )
+    notes += [] if rows else ["No lasting change was found."]
+    return Table("Lasting changes", columns, [row for _, row in rows[:MOST_ROWS]], notes)
 
 
 def _scores(table: tables.Table) -> Table:
@@ -184,12 +210,13 @@ def _scores(table: tables.Table) -> Table:
 
 
 def _picture(panel: figure.Panel, data) -> Picture:
+    command = "history" if panel is timeline.PANEL else "figures"
     drawn, rows, notes = figure.build(panel, data)
     text = figure.svg(drawn, panel.name)
     plt.close(drawn)
     kept = [[cell(row.get(column)) for column in panel.columns] for row in rows[:MOST_ROWS]]
     cut = (
-        [f"The first {MOST_ROWS} of {len(rows)} rows; all are in {panel.name}.csv of `python -m plots figures`."]
+        [f"The first {MOST_ROWS} of {len(rows)} rows; all are in {panel.name}.csv of `python -m plots {command}`."]
         if len(rows) > MOST_ROWS
         else []
     )

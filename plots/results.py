@@ -3,7 +3,6 @@
 import datetime
 import gc
 import hashlib
-import json
 import math
 import os
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from benchmarks import record
 from bigearth.errors import InputError
 from plots import database
 from plots.parallel import on_all_cores
-from plots.values import columns, number, printable
+from plots.values import canonical, columns, number, printable
 
 RECORD_NAMES = ("result.json", ".result.json")  # a name ends in one of these
 TRAINING = frozenset(("time_per_epoch", "training_time", "f1_micro"))  # metrics that only a training has
@@ -90,11 +89,6 @@ class Results:
 
     runs: list
     cases: list
-
-
-def canonical(value) -> str:
-    """A JSON value as text that is equal exactly for equal values."""
-    return json.dumps(value, sort_keys=True, default=str)
 
 
 def _mappings(values, *inner) -> bool:

@@ -9,10 +9,10 @@ import math
 import matplotlib.pyplot as plt
 
 from plots import published
-from plots.figure import HOLLOW, Panel, hover, legend_above, plain_log
+from plots.figure import HOLLOW, Panel, cover, entry, hover, legend_above, plain_log, size_ticks
 from plots.series import by_size, series, shown
 from plots.training import trainings
-from plots.values import numbers, statistic
+from plots.values import number, numbers, statistic
 
 COLUMNS = ("series", "origin", "nodes", "devices", "mean", "deviation", "runs", "bound", "where")
 IDEAL = {"color": "0.55", "linewidth": 1, "linestyle": (0, (5, 3)), "marker": "", "zorder": 1}
@@ -70,6 +70,7 @@ def metric_rows(name: str, choose, x: str, with_ideal: bool = False):
             points = [_row(label, "measured", size, [metric(r, name) for r in same]) for size, same in by_size(choose(group)).items()]
             points = [p for p in points if p["runs"]]
             measured += points
+            points = [p for p in points if p["mean"] > 0]
             if with_ideal and len({p[x] for p in points}) > 1:
                 first = points[0]
                 ideal += [
@@ -78,10 +79,18 @@ def metric_rows(name: str, choose, x: str, with_ideal: bool = False):
         printed = [p for p in published.points(name) if x == "nodes" or p["nodes"] == 1]
         if not measured:
             notes.append("Nothing measured: only published numbers are shown." if printed else "Nothing measured.")
+        low = sum(row["mean"] <= 0 for row in measured)
+        if with_ideal and low:
+            notes.append(f"Not on the log axis: {low} values that are not above 0; they are in the data table.")
         notes += shown(row["series"] for row in measured)[1] + ([published.note(name)] if printed else [])
         return measured + ideal + printed, notes
 
     return rows
+
+
+def _efficiency(least: float, cost: float) -> float:
+    """Node seconds at the smallest size over those at another; NaN if either is not above 0."""
+    return number(least / cost) if least > 0 and cost > 0 else math.nan
 
 
 def efficiency_rows(runs: list) -> tuple:
@@ -97,7 +106,8 @@ def efficiency_rows(runs: list) -> tuple:
             continue
         (first, _), base = next(iter(times.items()))
         base = statistic(base)[0]
-        rows += [_row(label, "measured", size, [first * base / (size[0] * t) if t else math.nan for t in ts]) for size, ts in times.items()]
+        points = [_row(label, "measured", size, [_efficiency(first * base, size[0] * t) for t in ts]) for size, ts in times.items()]
+        rows += [point for point in points if point["runs"]]
         if first > 1:
             notes.append(f"{label}: relative to {first} nodes, the smallest size that was run.")
     printed = published.points("time_per_epoch")
@@ -123,7 +133,9 @@ def draw_over(rows: list, x: str, x_label: str, y_label: str, log_y: bool) -> pl
     for name, style in zip(names, cycle):
         points = sorted((r for r in rows if r["series"] == name and r["origin"] == "measured"), key=lambda r: r[x])
         deviation = [p["deviation"] for p in points]  # NaN for a single run: no bar
-        bars = axes.errorbar([p[x] for p in points], [p["mean"] for p in points], yerr=deviation, label=name + _runs_text(points), **style)
+        bars = axes.errorbar(
+            [p[x] for p in points], [p["mean"] for p in points], yerr=deviation, label=entry(name) + _runs_text(points), **style
+        )
         hover(bars.lines[0], [f"{name}, {p[x]} {x}: {p['mean']:.4g} (runs: {p['runs']})" for p in points])
         ideal = sorted((r for r in rows if r["series"] == name and r["origin"] == "ideal"), key=lambda r: r[x])
         if ideal:
@@ -143,7 +155,7 @@ def draw_over(rows: list, x: str, x_label: str, y_label: str, log_y: bool) -> pl
                 )
     sizes = sorted({r[x] for r in rows})
     axes.set_xscale("log", base=2)
-    axes.set_xticks(sizes, [str(s) for s in sizes])
+    size_ticks(axes.xaxis, sizes)
     axes.minorticks_off()
     axes.set_xlim(min(sizes) / 1.3, max(sizes) * 1.3)
     axes.set_xlabel(x_label)
@@ -158,7 +170,7 @@ def _drawing(x: str, x_label: str, y_label: str, log_y: bool, limits=None):
     def draw(rows: list) -> plt.Figure:
         figure = draw_over(rows, x, x_label, y_label, log_y)
         if limits:
-            figure.axes[0].set_ylim(limits[0], max(limits[1], 1.05 * max(r["mean"] for r in rows)) or 1)
+            cover(figure.axes[0].yaxis, limits[0], max(limits[1], 1.05 * max(r["mean"] for r in rows)) or 1)
         return figure
 
     return draw

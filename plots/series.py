@@ -4,8 +4,7 @@ import itertools
 
 import numpy as np
 
-from plots.results import canonical
-from plots.values import numbers
+from plots.values import canonical, number, numbers
 
 MOST_SERIES = 8  # what the palette can tell apart
 
@@ -56,15 +55,20 @@ def by_size(group: list) -> dict:
     return dict(sorted(sizes.items()))
 
 
+def _whole(value):
+    """1 of 1.0, as other programs write it; what is no whole number as text."""
+    return int(value) if isinstance(value, float) and number(float(value)).is_integer() else str(value)
+
+
 def grouped(runs: list, table: str, by: str, wanted) -> dict:
     """The rows of one table of all runs, put together where column `by` agrees.
 
     Returns:
-        value of `by` (what is neither whole number nor text: as text) -> column of `wanted` -> its values over the runs, (n,) floats.
+        value of `by` (what is neither a whole number nor text: as text) -> column of `wanted` -> its values over the runs, (n,) floats.
     """
     places: dict = {}
     for place, value in enumerate(itertools.chain.from_iterable(run.column(table, by) for run in runs)):
-        places.setdefault(value if type(value) in (int, str) else str(value), []).append(place)
+        places.setdefault(value if type(value) in (int, str) else _whole(value), []).append(place)
     whole = {}
     for name in wanted:
         parts = (run.column(table, name) for run in runs)

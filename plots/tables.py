@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 from typing import NamedTuple
 
-from bigearth.errors import disk_error
+from bigearth.files import new_file
 from plots import published
 from plots.figure import write_table
 from plots.series import grouped, series
@@ -91,12 +91,13 @@ def numeric(table: Table) -> list:
 def markdown(table: Table) -> str:
     """The table as Markdown (GitHub's), numbers aligned right."""
     right = numeric(table)
-    lines = [f"**{table.title}**", "", _pipes(table.columns), _pipes("--:" if r else ":--" for r in right)]
-    lines += [_pipes(map(text, row)) for row in table.rows]
+    lines = [f"**{table.title}**", "", pipes(table.columns), pipes("--:" if r else ":--" for r in right)]
+    lines += [pipes(map(text, row)) for row in table.rows]
     return "\n".join([*lines, "", *(f"{note}" for note in table.notes), ""])
 
 
-def _pipes(cells) -> str:
+def pipes(cells) -> str:
+    """A row of a Markdown table."""
     return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
 
 
@@ -123,10 +124,12 @@ def save(table: Table, out: Path) -> None:
     Raises:
         InputError: the folder is not writable or the disk is full.
     """
-    try:
-        (out / f"{table.name}.md").write_text(markdown(table), encoding="utf-8")
-        (out / f"{table.name}.tex").write_text(latex(table), encoding="utf-8")
-        rows = [{c: "" if v != v or v == NONE else v for c, v in zip(table.columns, row)} for row in table.rows]
-        write_table(out / f"{table.name}.csv", table.columns, rows)
-    except OSError as error:
-        raise disk_error(out / table.name, "write the table", error) from error
+    rows = [{c: "" if v != v or v == NONE else v for c, v in zip(table.columns, row)} for row in table.rows]
+    formats = {
+        "md": lambda path: path.write_text(markdown(table), encoding="utf-8"),
+        "tex": lambda path: path.write_text(latex(table), encoding="utf-8"),
+        "csv": lambda path: write_table(path, table.columns, rows),
+    }
+    for ending, write in formats.items():
+        with new_file(out / f"{table.name}.{ending}", "write the table") as path:
+            write(path)

@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
 from plots.export import iso
-from plots.figure import Panel, short
+from plots.figure import Panel, hover, short
 
 DAY = datetime.timedelta(days=1)
 MOST_SERIES = 12  # small plots in one picture
@@ -43,7 +43,9 @@ def draw(table: list) -> plt.Figure:
         axes.set_axis_off()
     for axes, (name, points) in zip(grid.flat, by_series.items()):
         times = [datetime.datetime.fromisoformat(p["time"]) for p in points]
-        axes.plot(times, [p["value"] for p in points], ".", color="C0", markersize=3, rasterized=len(points) > MOST_DOTS)
+        (dots,) = axes.plot(times, [p["value"] for p in points], ".", color="C0", markersize=3, rasterized=len(points) > MOST_DOTS)
+        if len(points) <= MOST_DOTS:
+            hover(dots, [f"{p['time']}: {p['value']:.4g} {p['unit']}" for p in points])
         axes.plot(times, [p["level"] for p in points], color="C1", linestyle="-", marker="", linewidth=1.2, drawstyle="steps-mid")
         if any(math.isfinite(p["low"]) and math.isfinite(p["high"]) for p in points):
             axes.fill_between(times, [p["low"] for p in points], [p["high"] for p in points], color="0.9", linewidth=0, zorder=0)
@@ -55,7 +57,7 @@ def draw(table: list) -> plt.Figure:
         locator = AutoDateLocator(maxticks=6)
         axes.xaxis.set_major_locator(locator)
         axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
-        axes.set_ylabel(f"{points[0]['metric']} ({points[0]['unit']})", fontsize=7)
+        axes.set_ylabel(short(f"{points[0]['metric']} ({points[0]['unit'] or 'unit not recorded'})", 36), fontsize=7)
         last = next((p["change"] for p in reversed(points) if p["change"]), "")
         axes.set_title(short(name, 70) + (f"\n{short(last, 72)}" if last else ""), fontsize=7)
     return figure

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.lines import Line2D
 
 from plots import published
-from plots.figure import HOLLOW, MISSING, Panel, hover, legend_above, plain_log, short
+from plots.figure import HOLLOW, MISSING, Panel, cover, entry, hover, legend_above, plain_log, short
 from plots.series import by_size, grouped, series, shown
 from plots.values import statistic
 
@@ -20,7 +20,9 @@ CURVES = {  # column of tables.epochs -> (axes, label)
     "learning_rate": ("learning rate", "learning rate"),
 }
 AXES = {"time": "time per epoch (s)", "loss": "loss (1)", "F1": "F1 score (1)", "learning rate": "learning rate (1)"}
+MOST_EPOCHS = 10**9  # a larger number is none of an epoch
 MOST_CURVES = 4  # series in one picture of learning curves; more would hide each other
+MOST_CLASSES = 60  # lines of the list of classes
 SCORES = ("f1", "precision", "recall")
 PUBLISHED = "JUWELS, 1 node, published (Table 3, multispectral)"
 
@@ -30,32 +32,41 @@ def trainings(runs: list) -> list:
     return [run for run in runs if run.workload == "train"]
 
 
-def _curve_points(group: list) -> list:
-    """Mean and deviation of every quantity of CURVES in every epoch, over the runs of a group."""
+def _is_epoch(value) -> bool:
+    return isinstance(value, int) and abs(value) <= MOST_EPOCHS
+
+
+def _curve_points(group: list) -> tuple:
+    """Mean and deviation of every quantity of CURVES in every epoch, over the runs of a group; and how many rows have no epoch's number."""
     epochs = grouped(group, "epochs", "epoch", CURVES)
+    unnumbered = sum(len(values["time"]) for epoch, values in epochs.items() if not _is_epoch(epoch))
     points = []
     for column in CURVES:
-        for epoch in sorted(e for e in epochs if isinstance(e, int)):
+        for epoch in sorted(filter(_is_epoch, epochs)):
             values = epochs[epoch][column]
             mean, deviation, count = statistic(values)
             point = {"quantity": column, "epoch": epoch, "mean": mean, "deviation": deviation, "runs": count}
             points.append({**point, "missing": len(values) - count})
-    return points
+    return points, unnumbered
 
 
 def curve_rows(runs: list) -> tuple:
     """Mean and deviation of every per-epoch quantity, a series."""
     runs = trainings(runs)
-    notes, rows = [], []
+    notes, rows, unnumbered = [], [], 0
     without = [run for run in runs if not run.tables.get("epochs")]
     for label, group in series([run for run in runs if run.tables.get("epochs")]).items():
         for (nodes, devices), same in by_size(group).items():
             name = f"{label}, {devices} device{'s' * (devices > 1)} on {nodes} node{'s' * (nodes > 1)}"
-            rows += [{"series": name, **point} for point in _curve_points(same)]
+            points, more = _curve_points(same)
+            rows += [{"series": name, **point} for point in points]
+            unnumbered += more
     if not runs:
         notes.append("No training run was found.")
     if without:
         notes.append(f"Without a table of epochs: {len(without)} of {len(runs)} training runs.")
+    if unnumbered:
+        notes.append(f"Rows of epochs without the epoch's number: {unnumbered}.")
     names = list(dict.fromkeys(row["series"] for row in rows))
     if len(names) > MOST_CURVES:
         notes.append(f"Of {len(names)} series the first {MOST_CURVES} are drawn; all are in the data table.")
@@ -87,7 +98,7 @@ def draw_curves(rows: list) -> plt.Figure:
             for column, line in zip(columns, ("-", "--")):
                 points = [r for r in rows if r["series"] == name and r["quantity"] == column]
                 if any(math.isfinite(p["mean"]) for p in points):
-                    label = name if column == columns[0] else "_"
+                    label = entry(name, 100) if column == columns[0] else "_"
                     _draw_curve(axes, points, label=label, color=style["color"], marker=style["marker"], linestyle=line)
         axes.set_ylabel(y_label)
         axes.xaxis.get_major_locator().set_params(integer=True)
@@ -97,7 +108,7 @@ def draw_curves(rows: list) -> plt.Figure:
             grey = [Line2D([], [], color="0.3", linestyle=line) for line in ("-", "--")]
             axes.legend(grey, [CURVES[column][1] for column in columns])
         if kind == "F1" and axes.lines:
-            axes.set_ylim(0, 1)
+            cover(axes.yaxis, 0, 1)
     for axes in grid[-1]:
         axes.set_xlabel("epoch")
     legend_above(grid[0, 0])
@@ -120,6 +131,9 @@ def class_rows(runs: list) -> tuple:
                 row.update({score: mean, f"{score}_deviation": deviation, "runs": max(count, row.get("runs", 0))})
             rows.append(row)
     names, note = shown(row["series"] for row in rows)
+    classes = {row["class"] for row in rows}
+    if len(classes) > MOST_CLASSES:
+        notes.append(f"{len(classes)} classes: the list shows the {MOST_CLASSES} most frequent, the data table all.")
     absent = [row for row in rows if row["series"] in names and not _drawable(row)]
     if absent:
         notes.append(f"Not drawn: {len(absent)} of {len(rows)} rows, without a test patch of the class (support 0) or without F1.")
@@ -151,20 +165,21 @@ def draw_classes(rows: list) -> plt.Figure:
     for _, points, _ in marked if not marked[0][1] else marked[:1]:  # the order is the first series' own
         for row in points:
             support[row["class"]] = row["support"]
-    order = sorted(support, key=lambda c: (support[c], c))
+    order = sorted(support, key=lambda c: (support[c], c))[-MOST_CLASSES:]
+    place = {name: i for i, name in enumerate(order)}
     height = max(2.6, 1.5 + 0.2 * len(order))
     figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, height), sharey=True, width_ratios=(3, 1))
     for name, points, style in marked:
-        points = [p for p in points if p["class"] in support]
-        at = [order.index(p["class"]) for p in points]
+        points = [p for p in points if p["class"] in place]
+        at = [place[p["class"]] for p in points]
         deviation = [p.get("f1_deviation", math.nan) for p in points]
         if points:
-            bars = left.errorbar([p["f1"] for p in points], at, xerr=deviation, label=name, markersize=5, capsize=2, **style)
+            bars = left.errorbar([p["f1"] for p in points], at, xerr=deviation, label=entry(name), markersize=5, capsize=2, **style)
             hover(bars.lines[0], [f"{p['class']}: F1 {p['f1']:.3f}" for p in points])
             right.plot([p["support"] for p in points], at, markersize=5, **style)
     left.set_yticks(range(len(order)), [short(c) for c in order])
     left.set_ylim(-0.7, len(order) - 0.3)
-    left.set_xlim(-0.02, 1.02)
+    cover(left.xaxis, -0.02, 1.02)
     left.set_xlabel("F1 score (1)")
     plain_log(right.xaxis)
     right.set_xlabel("support (patches)")
@@ -177,10 +192,10 @@ def draw_support(rows: list) -> plt.Figure:
     figure, axes = plt.subplots(figsize=(6.4, 4.6))
     for name, points, style in _marked(rows):
         if points:
-            (line,) = axes.plot([p["support"] for p in points], [p["f1"] for p in points], label=name, **style)
+            (line,) = axes.plot([p["support"] for p in points], [p["f1"] for p in points], label=entry(name), **style)
             hover(line, [f"{p['class']}: F1 {p['f1']:.3f}, support {p['support']:,.0f}" for p in points])
     plain_log(axes.xaxis)
-    axes.set_ylim(-0.03, 1.03)
+    cover(axes.yaxis, -0.03, 1.03)
     axes.set_xlabel("support (test patches that carry the class)")
     axes.set_ylabel("F1 score (1)")
     legend_above(axes)

@@ -1,6 +1,7 @@
 """Numbers and words out of JSON, whoever wrote it: what is no finite number counts as missing, what cannot be printed is replaced."""
 
 import itertools
+import json
 import math
 
 import numpy as np
@@ -11,6 +12,11 @@ LARGEST = 1e100  # what lies beyond is no measurement (and its square no number)
 def number(value) -> float:
     """A JSON value as a float; NaN if it is null, infinite or beyond LARGEST, or no number at all."""
     return float(value) if type(value) in (float, int) and abs(value) <= LARGEST else math.nan
+
+
+def canonical(value) -> str:
+    """A JSON value as text that is equal exactly for equal values."""
+    return json.dumps(value, sort_keys=True, default=str)
 
 
 def printable(value):

@@ -1,6 +1,7 @@
 """Performance tracking in CI: exit codes of the script, the pipelines, and nights played on a history."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -106,6 +107,19 @@ def test_played_nights_go_red_when_they_should(tmp_path, capsys, step, at, red):
     said = capsys.readouterr().out
     assert code == (0 if red else 1)
     if red:
-        assert "time_per_epoch +" in said and "(worse)" in said and "image changed" in said
+        assert re.search(r"time_per_epoch \+\d\.\d % since 20\d\d-\d\d-\d\d, [3-5] runs, image changed \(worse\)", said)
     else:
         assert said.startswith("the step was not found")
+
+
+def test_the_history_is_kept_on_red_nights_too():
+    gitlab = yaml.safe_load((ROOT / "ci/gitlab.yml").read_text())
+    jobs = [gitlab[".measure"], *child_pipeline.pipeline("juwels", "acceptance").values()]
+    caches = [job["cache"] for job in jobs if isinstance(job, dict) and "cache" in job]
+    assert len(caches) == 1 + len(CHECKS) and all(cache["when"] == "always" for cache in caches)
+    steps = yaml.safe_load((ROOT / "ci/github.yml").read_text())["jobs"]["measure"]["steps"]
+    uses = {step["uses"].split("@")[0]: step for step in steps if "uses" in step}
+    assert "actions/cache" not in uses, "it saves only what a green job leaves"
+    save, restore = uses["actions/cache/save"], uses["actions/cache/restore"]
+    assert save["if"] == "always()" and save["with"]["path"] == restore["with"]["path"]
+    assert save["with"]["key"].startswith(restore["with"]["restore-keys"])

@@ -37,7 +37,7 @@ def test_a_slower_level_is_a_regression_and_says_what_changed_with_it(tmp_path, 
     assert run(tmp_path, nights(1.048)[: REGRESSION_NIGHT + 7]) == 1
     said = capsys.readouterr().err
     assert re.search(
-        r"local:default training nodes=1: time_per_epoch \+[45]\.\d % \(worse\) since 2026-11-05, 7 runs, image changed", said
+        r"local:default training nodes=1: time_per_epoch \+[45]\.\d % since 2026-11-05, 7 runs, image changed \(worse\)", said
     ), said
 
 
