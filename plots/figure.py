@@ -76,7 +76,7 @@ def legend_above(axes, columns: int = 1) -> None:
     """The legend above the axes, where it cannot hide data."""
     handles, _ = axes.get_legend_handles_labels()
     if handles:
-        axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=columns or 1)
+        axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=columns)
 
 
 def short(label: str, width: int = 44) -> str:
@@ -99,11 +99,12 @@ def cover(axis, low: float, high: float) -> None:
 
 
 def size_ticks(axis, sizes) -> None:
-    """Ticks of a base-2 log axis at the sizes that were run, as many of their numbers as have room."""
+    """Ticks of a base-2 log axis at the sizes that were run: the ends, then powers of two, then as many others as have room."""
     sizes = sorted(set(sizes))
-    shown, room = [sizes[0]], max(math.log2(sizes[-1] / sizes[0]), 1) / 22
-    for size in sizes[1:]:
-        if math.log2(size / shown[-1]) >= room * max(1, len(str(size)) - 1):
+    room = math.log2(sizes[-1] / sizes[0]) / 18
+    shown: list = []
+    for size in sorted(sizes, key=lambda size: (size not in (sizes[0], sizes[-1]), not math.log2(size).is_integer(), size)):
+        if all(abs(math.log2(size / other)) >= room * max(len(str(size)), len(str(other)), 2) / 2 for other in shown):
             shown.append(size)
     axis.set_ticks(shown, [str(size) for size in shown])
 
@@ -126,9 +127,10 @@ def _empty() -> plt.Figure:
 
 
 def _say(figure, notes) -> None:
-    """Writes the notes under the picture, wrapped to its width."""
+    """Writes the notes under the picture, wrapped to its width; a picture with many is taller, not smaller."""
     width = int(figure.get_figwidth() * 17)
     text = "\n".join(textwrap.fill(short(note, MOST_LETTERS), width) for note in notes)
+    figure.set_figheight(figure.get_figheight() + 0.13 * max(0, text.count("\n") - 3))
     figure.supxlabel(text, x=0.01, ha="left", fontsize=7.5, **MISSING)
 
 

@@ -71,7 +71,8 @@ def draw_ranks(rows: list) -> plt.Figure:
     axes.grid(False)
     slow = slow_nodes(rows)
     labels = [f"{short(node, 24)} ◀ slow, +{slow[node]:.0f} %" if node in slow else short(node, 24) for node in nodes]
-    named = [y for y, node in enumerate(nodes) if node in slow or y % math.ceil(len(nodes) / MOST_NAMES) == 0]
+    pointed, every = [y for y, node in enumerate(nodes) if node in slow], math.ceil(len(nodes) / MOST_NAMES)
+    named = pointed + [y for y in range(0, len(nodes), every) if all(abs(y - other) >= every for other in pointed)]
     axes.set_yticks(named, [labels[y] for y in named])
     axes.xaxis.set_major_locator(MaxNLocator(20, integer=True))
     axes.set_xlabel("rank within the node")
@@ -130,7 +131,14 @@ def draw_phases(rows: list) -> plt.Figure:
         width = np.array([seconds.get(bar, 0.0) for bar in bars])
         color = f"C{i % 8}"
         axes.barh(
-            range(len(bars)), width, left=left, label=entry(phase), color=color, hatch=hatches[i // 8 % 8], edgecolor="white", linewidth=0.5
+            range(len(bars)),
+            width,
+            left=left,
+            label=entry(phase, 30),
+            color=color,
+            hatch=hatches[i // 8 % 8],
+            edgecolor="white",
+            linewidth=0.5,
         )
         left += width
     labels = [

@@ -98,7 +98,7 @@ def draw_curves(rows: list) -> plt.Figure:
             for column, line in zip(columns, ("-", "--")):
                 points = [r for r in rows if r["series"] == name and r["quantity"] == column]
                 if any(math.isfinite(p["mean"]) for p in points):
-                    label = entry(name, 100) if column == columns[0] else "_"
+                    label = entry(name, 48) if column == columns[0] else "_"
                     _draw_curve(axes, points, label=label, color=style["color"], marker=style["marker"], linestyle=line)
         axes.set_ylabel(y_label)
         axes.xaxis.get_major_locator().set_params(integer=True)
@@ -174,7 +174,7 @@ def draw_classes(rows: list) -> plt.Figure:
         at = [place[p["class"]] for p in points]
         deviation = [p.get("f1_deviation", math.nan) for p in points]
         if points:
-            bars = left.errorbar([p["f1"] for p in points], at, xerr=deviation, label=entry(name), markersize=5, capsize=2, **style)
+            bars = left.errorbar([p["f1"] for p in points], at, xerr=deviation, label=entry(name, 48), markersize=5, capsize=2, **style)
             hover(bars.lines[0], [f"{p['class']}: F1 {p['f1']:.3f}" for p in points])
             right.plot([p["support"] for p in points], at, markersize=5, **style)
     left.set_yticks(range(len(order)), [short(c) for c in order])
