@@ -25,6 +25,7 @@ from benchmarks.preflight_judgement import (
     WARN,
     PreflightConfig,
     judge,
+    judge_duration,
     judge_launch,
     judge_software,
     judge_world,
@@ -38,12 +39,20 @@ GRACE = 3.0  # seconds a rank waits before it ends with an error, so that the ot
 
 
 class Step:
-    """What this rank is doing now, and a timer that ends the job, with the reason, when it takes too long."""
+    """What this rank is doing now, and a timer that ends the job, with the reason, when that takes too long."""
 
     def __init__(self, config: PreflightConfig, start: str):
-        self.name = "starting"
         self._config, self._start, self._expired = config, start, False
-        self._timer = threading.Timer(config.time_limit, self._give_up)
+        self._began = time.monotonic()
+        self._timer = None
+        self.begin("starting")
+
+    def begin(self, name: str):
+        """The next step; the one before it has ended in time."""
+        if self._timer:
+            self.done()
+        self.name = name
+        self._timer = threading.Timer(self._config.time_limit, self._give_up)
         self._timer.daemon = True
         self._timer.start()
 
@@ -69,6 +78,10 @@ class Step:
         self._timer.cancel()
         if self._expired:
             self._timer.join()
+
+    def seconds(self) -> float:
+        """Since the first step began."""
+        return time.monotonic() - self._began
 
 
 def finish(config: PreflightConfig, start: str, rows: list, facts: list) -> int:
@@ -118,7 +131,7 @@ def probe(config: PreflightConfig, communicator, step: Step) -> dict:
 
     from bigearth.learn import collective
 
-    step.name = "devices"
+    step.begin("devices")
     host = socket.gethostname()
     hosts = communicator.allgather(host)
     devices = look.probe_devices(tf)
@@ -127,18 +140,18 @@ def probe(config: PreflightConfig, communicator, step: Step) -> dict:
         own = gpus[hosts[: communicator.rank].count(host) % len(gpus)]
         tf.config.set_visible_devices(own, "GPU")
         tf.config.experimental.set_memory_growth(own, True)
-    step.name = "all-reduce"
+    step.begin("all-reduce")
     right = look.probe_all_reduce(communicator, collective.connect("auto"))
-    step.name = "data file"
+    step.begin("data file")
     leader = hosts.index(host)  # one rank looks at what all ranks of a node share
     data = look.probe_data(config.data) if config.data and communicator.rank == leader else None
-    step.name = "clock"
+    step.begin("clock")
     offsets = {}
     for other in sorted({hosts.index(name) for name in hosts} - {0}):
         if communicator.rank in (0, other):
             offsets[hosts[other]] = look.clock_offset(communicator, other)
     offsets = communicator.bcast(offsets)
-    step.name = "versions"
+    step.begin("versions")
     found = record.provenance("", [host], None)
     versions = {**found["packages"], **found["libraries"], "image": found["image_digest"], "code": found["git_commit"]}
     versions.update({key: found[key] for key in ("python", "kernel", "processor")})
@@ -177,7 +190,7 @@ def run(config: PreflightConfig) -> int:
     verdict = judge_launch(host, launch, MPI.Get_library_version())
     if verdict["status"] == FAIL:
         return alone(config, start, [verdict], first)
-    step.name = "MPI_Init"
+    step.begin("MPI_Init")
     MPI.Init_thread()
     communicator = MPI.COMM_WORLD
     world = judge_world(host, launch, communicator.size)
@@ -191,11 +204,11 @@ def run(config: PreflightConfig) -> int:
                 Path(config.output).mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise disk_error(config.output, "make the output folder", error) from error
-    step.name = "loading TensorFlow"
+    step.begin("loading TensorFlow")
     rows, facts = [verdict, world, *load(communicator)], []
     if all(line["status"] == PASS for line in rows):
         facts = communicator.gather(probe(config, communicator, step))
-        rows += judge(facts, config) if first else []
+        rows += [*judge(facts, config), judge_duration(step.seconds())] if first else []
     step.done()
     code = finish(config, start, rows, facts) if first else None
     return communicator.bcast(code)

@@ -12,6 +12,7 @@ from benchmarks.preflight_facts import Launcher, family
 from benchmarks.program import option
 
 PASS, WARN, FAIL = "PASS", "WARN", "FAIL"
+QUICK = 30.0  # seconds that the whole preflight may take without a word
 MINIMUM_DRIVER = {11: (450, 80), 12: (525, 60), 13: (580, 65)}  # NVIDIA, "CUDA Compatibility": by CUDA major version
 
 
@@ -33,7 +34,7 @@ class PreflightConfig:
     scratch_gb: float = option(1.0, "free space there, GB")
     shm_gb: float = option(0.25, "free space in /dev/shm, GB: MPI and NCCL exchange data of one node's ranks there")
     clock_skew: float = option(0.5, "how far the nodes' clocks may differ, s")
-    time_limit: float = option(30.0, "seconds after which a check that hangs is reported and the job ends")
+    time_limit: float = option(30.0, "seconds after which one check that hangs is reported and the job ends")
 
 
 def row(host: str, check: str, status: str, found, expected="", remedy: str = "") -> dict:
@@ -254,6 +255,13 @@ def judge_versions(facts: list, config: PreflightConfig) -> list:
         if config.image_digest and image != config.image_digest:
             rows.append(row(host, "image", FAIL, image or "no image", config.image_digest, "start the job in the image with that digest"))
     return rows
+
+
+def judge_duration(seconds: float) -> dict:
+    """A preflight that is not quick tells of slow storage or a busy node: what follows will start as slowly."""
+    slow = seconds >= QUICK
+    remedy = "the software or the data lie on slow storage, or other work keeps the nodes busy" if slow else ""
+    return row("job", "duration", WARN if slow else PASS, f"{seconds:.1f} s", f"under {QUICK:g} s", remedy)
 
 
 def judge(facts: list, config: PreflightConfig) -> list:

@@ -46,10 +46,10 @@ class preflight(NeedsData, Workload):
         return next(self.faults(), None) if Path(self.stagedir, "result.json").is_file() else super().last_words()
 
     def faults(self):
-        yield from super().faults()
         for row in self.record["tables"]["checks"]:
             if row["status"] == "FAIL":
                 yield f"{row['host']}: {row['check']}: found {row['found']}, expected {row['expected']}: {row['remedy']}"
+        yield from super().faults()
 
 
 class AfterPreflight(Workload):
