@@ -2,6 +2,7 @@
 PYTHON := .venv/bin/python
 IMAGES := cpu
 IMAGE_TESTS := test
+CLUSTER_TESTS := not smoke
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run cluster test-cluster report gallery test lint lock apptainer images test-images
@@ -32,8 +33,8 @@ CHECKS := --tag acceptance
 cluster: setup  ## the whole suite on a real Slurm of 24 + 24 pretended nodes; a part of it: make cluster CHECKS="--tag nightly"
 	ci/virtual_cluster/cluster.sh run $(PYTHON) -m reframe_tests --site virtual --results results/virtual $(CHECKS)
 
-test-cluster: setup  ## what needs a real Slurm: the whole suite, alarms, a chain of jobs (installs Slurm and MariaDB)
-	$(PYTHON) -m pytest -m cluster tests/test_alarms.py tests/reframe_tests
+test-cluster: setup  ## what needs a real Slurm: the whole suite, alarms, a chain of jobs (installs Slurm and MariaDB; CLUSTER_TESTS="not whole": a shorter sweep)
+	$(PYTHON) -m pytest -m cluster -k "$(CLUSTER_TESTS)" tests/test_alarms.py tests/reframe_tests
 
 lint: setup  ## ruff: lint and format
 	.venv/bin/ruff check . && .venv/bin/ruff format --check .
