@@ -216,6 +216,8 @@ def summary(cases: list, series: list, findings: list) -> str:
     told = {finding.series for finding in findings}
     others = [(one, one.events[-1]) for one in series if one.events and one.key not in told]
     lines += [f"- (known) {' '.join(one.key[:3])}: {event.sentence(one.key[3])}" for one, event in others[:10]]
+    if not series:
+        return "\n".join([*lines, "", "No value was measured yet."]) + "\n"
     lines += ["", "| where | metric | last | level | change | trend a month | runs |", "|:--|:--|--:|--:|--:|--:|--:|"]
     for one in sorted(series, key=lambda one: (one.key not in told, one.key))[:30]:
         change = percent(one.events[-1].change.effect) if one.events else "none"

@@ -12,7 +12,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -132,7 +132,8 @@ def merge(path: Path, add: Path, backups: int = 5) -> int:
         reason = error if isinstance(error, OSError) else OSError(None, str(error))
         raise disk_error(path, "merge results databases", reason) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
     return new
 
 

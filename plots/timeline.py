@@ -49,6 +49,8 @@ def draw(table: list) -> plt.Figure:
         axes.plot(times, [p["level"] for p in points], color="C1", linestyle="-", marker="", linewidth=1.2, drawstyle="steps-mid")
         if any(math.isfinite(p["low"]) and math.isfinite(p["high"]) for p in points):
             axes.fill_between(times, [p["low"] for p in points], [p["high"] for p in points], color="0.9", linewidth=0, zorder=0)
+        for side in ("low", "high"):  # a band that is open on one side has only an edge
+            axes.plot(times, [p[side] for p in points], color="0.75", linestyle="-", marker="", linewidth=0.8, zorder=0)
         for time, point in zip(times, points):
             if point["change"]:
                 axes.plot([time], [point["level"]], marker="^", color="black", markersize=7, linestyle="none")

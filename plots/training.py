@@ -174,7 +174,7 @@ def draw_classes(rows: list) -> plt.Figure:
         at = [place[p["class"]] for p in points]
         deviation = [p.get("f1_deviation", math.nan) for p in points]
         if points:
-            bars = left.errorbar([p["f1"] for p in points], at, xerr=deviation, label=entry(name, 48), markersize=5, capsize=2, **style)
+            bars = left.errorbar([p["f1"] for p in points], at, xerr=deviation, label=entry(name, 56), markersize=5, capsize=2, **style)
             hover(bars.lines[0], [f"{p['class']}: F1 {p['f1']:.3f}" for p in points])
             right.plot([p["support"] for p in points], at, markersize=5, **style)
     left.set_yticks(range(len(order)), [short(c) for c in order])

@@ -153,6 +153,37 @@ def test_an_output_folder_that_cannot_be_made_is_said(tmp_path, capsys):
     assert capsys.readouterr().err.startswith("error: ")
 
 
+def test_a_picture_that_cannot_be_finished_leaves_nothing_under_its_name(tmp_path, monkeypatch):
+    save = plt.Figure.savefig
+
+    def full(figure, path, **options):
+        if not isinstance(path, Path):
+            return save(figure, path, **options)
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    train(tmp_path / "r/a")
+    monkeypatch.setattr(plt.Figure, "savefig", full)
+    with pytest.raises(InputError, match="No space left"):
+        figure.save(figures.PANELS[0]._replace(draw=lambda rows: plt.figure()), results.load(tmp_path / "r").runs, tmp_path)
+    assert {path.suffix for path in tmp_path.iterdir() if path.is_file()} == {".csv", ".svg"}
+
+
+@pytest.mark.parametrize("sizes", [[3], [1, 2, 4, 8, 12, 16, 24], list(range(1, 97)), [1, 10**6, 10**6 + 1]])
+def test_ticks_of_sizes_do_not_crowd(sizes):
+    _, axes = plt.subplots(figsize=(6.4, 4))
+    axes.set_xscale("log", base=2)
+    axes.minorticks_off()
+    figure.size_ticks(axes.xaxis, sizes)
+    axes.set_xlim(min(sizes) / 1.3, max(sizes) * 1.3)
+    axes.figure.canvas.draw()
+    boxes = sorted(label.get_window_extent().intervalx.tolist() for label in axes.get_xticklabels())
+    plt.close(axes.figure)
+    assert all(left[1] < right[0] for left, right in zip(boxes, boxes[1:]))
+    shown = [int(label.get_text()) for label in axes.get_xticklabels()]
+    assert min(sizes) in shown and (max(sizes) in shown) and (len(sizes) > 8 or len(shown) >= min(2, len(sizes)))
+
+
 @pytest.mark.parametrize("name", ["fig4_time_per_epoch", "learning_curves", "f1_per_class", "samples", "batch_study"])
 def test_the_gallery_is_what_its_example_results_say(name, tmp_path):
     gallery = Path(figures.__file__).with_name("gallery")

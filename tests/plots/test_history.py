@@ -101,7 +101,7 @@ def test_junit_is_valid_and_has_a_failure_for_every_finding(tmp_path):
     assert len(document.findall(".//failure")) == 1
 
 
-OPENMETRICS_LINE = re.compile(r'[a-z_]+\{system="[^"]*",check="[^"]*",point="[^"]*"\} [0-9.e+-]+ [0-9.]+')
+OPENMETRICS_LINE = re.compile(r'[a-z_]+\{system="[^"]*",check="[^"]*",point="[^"]*",metric="[^"]*"\} [0-9.e+-]+ [0-9.]+')
 
 
 def test_openmetrics_has_base_units_and_an_end(tmp_path):
@@ -111,6 +111,16 @@ def test_openmetrics_has_base_units_and_an_end(tmp_path):
     assert lines[0] == "# TYPE bigearth_write_bandwidth_bytes_per_second gauge"
     (sample,) = [line for line in lines if not line.startswith("#")]
     assert OPENMETRICS_LINE.fullmatch(sample) and float(sample.split()[-2]) == 1.6e9
+
+
+def test_metrics_whose_names_openmetrics_cannot_tell_apart_stay_one_family(tmp_path):
+    run(
+        tmp_path,
+        [sessions.session(sessions.case({"my metric": (1.0, 0, None, None, "1", None), "my_metric": (2.0, 0, None, None, "1", None)}))],
+    )
+    lines = (tmp_path / "h/metrics.openmetrics").read_text().splitlines()
+    assert len([line for line in lines if line.startswith("# TYPE")]) == 1
+    assert len({line.rsplit(" ", 2)[0] for line in lines if not line.startswith("#")}) == 2
 
 
 @pytest.mark.parametrize("options, said", [(["--recent", "0"], "--recent is 0"), (["--min-effect", "7"], "--min-effect 7")])

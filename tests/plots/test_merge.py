@@ -104,3 +104,9 @@ def test_a_file_system_whose_locks_mean_nothing_is_detected(tmp_path, monkeypatc
     monkeypatch.setattr(fcntl, "lockf", refuse)
     with pytest.raises(InputError, match="does not support locks"):
         merge.merge(store, tmp_path / "b.db")
+
+
+def test_a_place_that_cannot_be_written_is_said(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot merge"):
+        merge.merge(tmp_path / "file/store.db", make(tmp_path / "b.db", "1"))
