@@ -181,12 +181,17 @@ status() {
     sinfo && squeue
 }
 
-# Ends every process of the cluster, also those that have not written a pid file yet.
+# Ids of all processes of the cluster, also of those that have not written a pid file yet.
+processes() {
+    grep -lzsxF "PART_OF_VIRTUAL_CLUSTER=$dir" /proc/[0-9]*/environ
+    find /proc/[0-9]*/fd -lname "$dir/log/slurmd.*.log" 2>/dev/null    # slurmstepd writes its title over its environment
+}
+
 stop_processes() {
     local turn pids signal=TERM
     unset PART_OF_VIRTUAL_CLUSTER
     for turn in $(seq 100); do
-        mapfile -t pids < <(grep -lzsxF "PART_OF_VIRTUAL_CLUSTER=$dir" /proc/[0-9]*/environ | cut -d/ -f3)
+        mapfile -t pids < <(processes | cut -d/ -f3 | sort -u)
         [ ${#pids[@]} -gt 0 ] || return 0
         [ "$turn" -lt 50 ] || signal=KILL
         kill -s $signal "${pids[@]}" 2>/dev/null || true
@@ -195,8 +200,9 @@ stop_processes() {
 }
 
 stop() {
+    local partition
     if [ -e "$dir/run/slurmctld.pid" ]; then
-        timeout 10 scancel -p v100,k80 2>/dev/null || true
+        for partition in v100 k80; do timeout 10 scancel -p $partition 2>/dev/null || true; done
         for _ in $(seq 20); do [ -n "$(timeout 5 squeue -h 2>/dev/null)" ] || break; sleep 0.5; done
     fi
     stop_processes
