@@ -143,7 +143,8 @@ def build(panel: Panel, data) -> tuple:
     rows, notes = panel.rows(data)
     with plt.rc_context({"figure.constrained_layout.use": True}):
         figure = panel.draw(rows) if rows else _empty()
-    figure.suptitle(panel.title, x=0.01, ha="left", fontsize=12)  # one weight and slant everywhere: each more costs a font in every PDF
+    title = textwrap.fill(panel.title, int(figure.get_figwidth() * 10))
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12)  # one weight and slant everywhere: each more costs a font in every PDF
     if notes:
         _say(figure, notes)
     figure.get_layout_engine().execute(figure)

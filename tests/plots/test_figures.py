@@ -190,3 +190,14 @@ def test_the_gallery_is_what_its_example_results_say(name, tmp_path):
     panel = next(panel for panel in figures.PANELS if panel.name == name)
     figure.save(panel, results.load(gallery / "results").runs, tmp_path)
     assert (tmp_path / f"{name}.csv").read_text() == (gallery / f"{name}.csv").read_text()
+
+
+@pytest.mark.parametrize("width", [2.8, 5.2, 8.4])
+def test_a_title_stays_in_its_picture(width):
+    panel = next(panel for panel in figures.PANELS if panel.name == "samples")
+    drawn = panel._replace(rows=lambda _: ([{}], []), draw=lambda _: plt.subplots(figsize=(width, 3))[0])
+    picture, _, _ = figure.build(drawn, [])
+    picture.canvas.draw()
+    right = picture._suptitle.get_window_extent().x1
+    plt.close(picture)
+    assert right <= picture.bbox.x1
