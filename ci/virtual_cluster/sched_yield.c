@@ -1,7 +1,7 @@
 /* sched_yield() that sleeps, for the ranks of the virtual cluster (LD_PRELOAD).
  *
- * Ranks that wait in MPI poll, and with mpi_yield_when_idle they call sched_yield() in between. On Linux 6.18 that hardly gives
- * the processor away: of 24 ranks on two cores, 23 poll while the one that they wait for computes. A nap leaves it the cores.
+ * Ranks that wait in MPI poll, and with mpi_yield_when_idle they call sched_yield() in between. Of 24 ranks on two cores, 23 then take
+ * turns at polling while the one that they wait for computes. A nap leaves it the cores.
  */
 #include <time.h>
 
