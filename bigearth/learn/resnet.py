@@ -83,6 +83,9 @@ class ResNet:
         self._synchronised = batch_norm == "synchronised"
         self._collective = collective or Single()
         self._policy = tf.keras.mixed_precision.Policy(precision if precision == "float32" else f"mixed_{precision}")
+        # BatchNorm's own dtype: before TensorFlow 2.12, CPUs without AVX-512 (and K80) have no BatchNorm in bfloat16.
+        old = tuple(int(part) for part in tf.__version__.split(".")[:2]) < (2, 12)
+        self._normalisation_policy = "float32" if old and precision == "bfloat16" else self._policy
         self._seeds = itertools.count(seed * 1000)  # each layer its own: one seed for all would give equal shapes equal weights
         blocks, width = NETWORKS[name]
         self.features = 4 * width * 2 ** (len(blocks) - 1)
@@ -151,7 +154,7 @@ class ResNet:
 
     def _normalisation(self, x, name, zero_gamma=False):
         keywords = dict(
-            momentum=0.9, epsilon=EPSILON, gamma_initializer="zeros" if zero_gamma else "ones", name=f"{name}_bn", dtype=self._policy
+            momentum=0.9, epsilon=EPSILON, gamma_initializer="zeros" if zero_gamma else "ones", name=f"{name}_bn", dtype=self._normalisation_policy
         )
         if self._synchronised:
             return SynchronisedBatchNormalization(self._collective, **keywords)(x)
