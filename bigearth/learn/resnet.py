@@ -154,7 +154,11 @@ class ResNet:
 
     def _normalisation(self, x, name, zero_gamma=False):
         keywords = dict(
-            momentum=0.9, epsilon=EPSILON, gamma_initializer="zeros" if zero_gamma else "ones", name=f"{name}_bn", dtype=self._normalisation_policy
+            momentum=0.9,
+            epsilon=EPSILON,
+            gamma_initializer="zeros" if zero_gamma else "ones",
+            name=f"{name}_bn",
+            dtype=self._normalisation_policy,
         )
         if self._synchronised:
             return SynchronisedBatchNormalization(self._collective, **keywords)(x)
