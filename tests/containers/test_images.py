@@ -134,6 +134,17 @@ def test_preflight_of_two_ranks(image, data, tmp_path):
     assert "0 FAIL" in table and "Horovod" in table
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_two_ranks_train(image, data, tmp_path, precision):
+    """Horovod, the network and the compute dtypes agree in every TensorFlow generation."""
+    small = ["--network", "resnet5", "--window", 32, "--batch-size", 4, "--epochs", 1, "--steps-per-epoch", 2, "--warmup-epochs", 0.5]
+    options = ["--data", data, "--output", tmp_path, "--precision", precision, *small]
+    good(image.run("train", *options, ranks=2, subcommand="run"))
+    record = json.loads((tmp_path / "result.json").read_text())
+    assert record["provenance"]["image_digest"] == image.materials["digest"]
+    assert len(record["ranks"]) == 2 and 0 < record["metrics"]["loss"]["value"] < 10
+
+
 def test_preflight_catches_a_launcher_that_the_image_cannot_hear(image, tmp_path):
     hidden = "unset ${!PMIX_@} ${!OMPI_MCA_@}; exec python -m benchmarks.preflight --output " + str(tmp_path)
     done = image.run("bash", "-c", hidden, ranks=2)
