@@ -1,8 +1,9 @@
 """Where a series of measurements changed its level, and whether that is more than noise.
 
-Candidates come from the exact segmentation of `ruptures` (PELT in C, squared error: Killick et al. 2012). Each is kept only if a
-two-sample t-test between the levels on its two sides calls it significant at ALPHA; the least significant is dropped first and
-its sides joined, until all that are left pass. The penalty is low on purpose: it proposes, the test decides.
+Candidates come from the exact segmentation of `ruptures` (PELT in C, squared error: Killick et al. 2012). Each is kept only if a t-test
+calls the levels on its two sides different in the noise around all levels, and each of the two is known to half the step between
+them: three runs with an odd one among them are no level. The weakest is dropped first and its sides joined, until all that are left
+pass. The penalty is low on purpose: it proposes, the test decides.
 
 How often this finds a real step and cries wolf is measured by `python -m plots.changes` (a benchmark with known answers).
 """
@@ -18,8 +19,8 @@ from scipy import stats
 from benchmarks.program import main, option
 
 MIN_RUNS = 3  # a level rests on at least this many runs: one odd night is an outlier, not a change
-ALPHA = 1e-4  # of the t-test; small, for every night asks again and PELT picks the best place to split
-ALPHA_SERIES = 0.006  # and shared out over the places of a long series (from 60 runs on)
+ALPHA = 5e-4  # of the t-test: what counts in a short series, whose noise is badly known
+LEAST_T = 5.0  # what counts in a longer one: every night asks again, and the segmentation picks the best place to split
 ROUNDING = 1e-9  # relative differences that are no more than that of an arithmetic
 PENALTY = 8.0  # in units of the noise variance
 
@@ -51,14 +52,18 @@ def _noise(values: np.ndarray) -> float:
     return robust or float(np.std(np.diff(values))) / math.sqrt(2)
 
 
-def _p_value(left: np.ndarray, right: np.ndarray) -> float:
-    """Two-sided p of equal means, pooled variance (0 if neither side varies at all)."""
-    pooled = (left.var() * len(left) + right.var() * len(right)) / (len(left) + len(right) - 2)
-    difference = abs(left.mean() - right.mean())
-    if pooled <= (1e-12 * difference) ** 2:
-        return 0.0 if difference else 1.0
-    t = difference / math.sqrt(pooled * (1 / len(left) + 1 / len(right)))
-    return float(2 * stats.t.sf(t, len(left) + len(right) - 2))
+def _evidence(parts: list) -> list:
+    """|t| of every pair of neighbouring levels if they are a change, else 0."""
+    freedom = sum(map(len, parts)) - len(parts)
+    variance = sum(part.var() * len(part) for part in parts) / freedom
+    found = []
+    for left, right in zip(parts, parts[1:]):
+        step = abs(left.mean() - right.mean())
+        spread = math.sqrt(variance * (1 / len(left) + 1 / len(right)))
+        t = step / spread if spread > 1e-12 * step else math.inf if step else 0.0
+        vague = max(part.std(ddof=1) / math.sqrt(len(part)) for part in (left, right)) > step / 2
+        found.append(t if t >= LEAST_T and 2 * stats.t.sf(t, freedom) < ALPHA and not vague else 0.0)
+    return found
 
 
 def find(values) -> list:
@@ -79,9 +84,9 @@ def find(values) -> list:
     edges = [0, *segmentation.predict(pen=PENALTY)]
     while len(edges) > 2:
         parts = [relative[a:b] for a, b in zip(edges, edges[1:])]
-        p_values = [_p_value(left, right) for left, right in zip(parts, parts[1:])]
-        worst = int(np.argmax(p_values))
-        if p_values[worst] < min(ALPHA, ALPHA_SERIES / len(values)):
+        evidence = _evidence(parts)
+        worst = int(np.argmin(evidence))
+        if evidence[worst]:
             break
         del edges[worst + 1]
     return _describe(values, edges)
