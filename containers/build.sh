@@ -64,10 +64,13 @@ check_host() {
     export PIP_INDEX_URL=${PIP_INDEX_URL:-$(python3 -m pip config get global.index-url 2>/dev/null || python3 -c 'from pip._internal.models.index import PyPI; print(PyPI.simple_url)')}
     local folder free
     for folder in "$cache" "${APPTAINER_TMPDIR:-/tmp}"; do
-        free=$(df --output=avail -BG "$folder" | tail -n1 | tr -dc 0-9)
+        free=$(free_in G "$folder")
         [ "$free" -ge "$NEEDS_GB" ] || die "$folder has $free GB free and building $name needs $NEEDS_GB; make room, or set APPTAINER_TMPDIR or XDG_CACHE_HOME"
     done
 }
+
+# free_in UNIT FOLDER...: what the fullest of their disks has free.
+free_in() { df --output=avail -B"$1" "${@:2}" | tr -dc '0-9\n' | sort -n | sed '/./!d; q'; }
 
 debian_mirror() {
     command -v apt-get >/dev/null || return 0
@@ -128,8 +131,12 @@ layer() {
     [ -z "$force" ] && [ -f "$file" ] && { say "$what: kept from before ($(basename "$file"))"; return; }
     reach_sources
     say "$what: building (log: $log)"
+    touch "$work/has-room"   # goes when a disk is full: many programs then fail with another message, and their files are gone at the end
     (trap 'kill $! 2>/dev/null; exit' TERM   # the sleep, too
-     while sleep 30 & wait $!; do say "$what: $((SECONDS - start)) s, $(tail -n1 "$log" | tr -cd ' -~' | cut -c1-100)"; done) & ticker=$!
+     while sleep 1 & wait $!; do
+         [ "$(free_in M "$cache" "$work")" -ge 256 ] || rm -f "$work/has-room"
+         (((SECONDS - start) % 30)) || say "$what: $((SECONDS - start)) s, $(tail -n1 "$log" | tr -cd ' -~' | cut -c1-100)"
+     done) & ticker=$!
     local status=0 fakeroot=()
     [ "$(id -u)" = 0 ] || fakeroot=(--fakeroot)
     APPTAINER_TMPDIR=$work setsid apptainer build --force "${fakeroot[@]}" "${squashfs[@]}" --bind "$cache/build:/mnt" "$@" \
@@ -138,7 +145,7 @@ layer() {
     kill $ticker; wait $ticker 2>/dev/null || true
     ticker='' builder=''
     if [ $status != 0 ]; then
-        ! grep -q 'No space left on device' "$log" || die "the disk became full while building $what; make room in $cache and ${APPTAINER_TMPDIR:-/tmp} and run it again"
+        ! { [ ! -f "$work/has-room" ] || grep -q 'No space left on device' "$log"; } || die "the disk became full while building $what; make room in $cache and ${APPTAINER_TMPDIR:-/tmp} and run it again"
         tail -n 15 "$log" >&2
         die "building $what failed; the reason is above and the whole log in $log; correct it and run the same command again"
     fi

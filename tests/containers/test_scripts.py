@@ -78,6 +78,14 @@ def test_no_apptainer(script, host):
         ([], {"wget": "exit 4"}, "http://mirror.invalid/debian: no Debian bookworm can be had there; check the network"),
         ([], {"wget": "[[ $* != */pip/ ]]"}, "pip's package index does not answer; check the network"),
         ([], {"apptainer": '[ "$1" != build ] || { echo "write: No space left on device"; exit 255; }'}, "disk became full"),
+        (
+            [],
+            {
+                "df": "case $* in *-BG*) echo 99G ;; *) echo 99M ;; esac",
+                "apptainer": '[ "$1" != build ] || { sleep 4; echo "E: Tried to extract package, but file already exists"; exit 1; }',
+            },
+            "disk became full",
+        ),
         ([], {"apptainer": '[ "$1" != build ] || { echo "E: no such package"; exit 255; }'}, "building base layer (bookworm) failed"),
     ],
 )
