@@ -50,7 +50,11 @@ root_can_start_it() { (( 16#$(awk '/^CapEff/ { print $2 }' /proc/self/status) >>
 add_wrapper() {
     grep -q ^root: /etc/subuid || usermod --add-subuids 100000-165535 --add-subgids 100000-165535 root
     unshare --map-root-user --map-auto --mount true || die "this machine allows no user namespaces; set kernel.unprivileged_userns_clone=1 or give root CAP_SYS_RESOURCE"
-    printf '#!/bin/sh\nexec unshare --map-root-user --map-auto --mount /usr/bin/apptainer "$@"\n' >/usr/local/bin/apptainer
+    cat >/usr/local/bin/apptainer <<'SH'
+#!/bin/sh
+[ "$(id -u)" = 0 ] || exec /usr/bin/apptainer "$@"   # an ordinary user needs no help
+exec unshare --map-root-user --map-auto --mount /usr/bin/apptainer "$@"
+SH
     chmod 755 /usr/local/bin/apptainer
 }
 
