@@ -11,7 +11,6 @@ from benchmarks.configs import TrainConfig
 
 config = TrainConfig(
     window=60,
-    precision="bfloat16",
     zero_gamma=True,
     prior_bias=True,
     batch_size=16,
