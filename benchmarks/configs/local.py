@@ -4,7 +4,8 @@ Command:  mpirun -np 2 python -m benchmarks.train --data FILE --config benchmark
 Hardware: 2 ranks of one CPU thread each.
 
 Random windows of 60 pixels make a step about four times cheaper; validation and test see whole patches. Blocks that start as the
-identity, and a last layer that starts at the frequencies of the classes, let so short a run begin with learning.
+identity, and a last layer that starts at the frequencies of the classes, let so short a run begin with learning. float32, because a
+CPU without AVX-512 has to emulate bfloat16.
 """
 
 from benchmarks.configs import TrainConfig
