@@ -34,7 +34,7 @@ LEFT_OUT = "^(weak_scaling|accuracy)%nodes=(4|8|12|16)"  # of the smoke sweep: e
 @pytest.mark.parametrize("options", [[], ["-x", LEFT_OUT]], ids=["whole", "smoke"])
 def test_sweep_of_every_check_over_both_partitions(slurm, tmp_path, options):
     shutil.copy(references.path_of("virtual"), tmp_path)
-    code, output = suite(tmp_path, "--tag", "acceptance", *options, site="virtual", timeout=1200, **slurm)
+    code, output = suite(tmp_path, "--tag", "acceptance", *options, site="virtual", timeout=2400, **slurm)
     assert code == 0, output[-5000:]
     cases = {
         (case["partition"], case["check"], case["point"]): case
