@@ -236,7 +236,7 @@ def copy_memory(config: Config, count: int) -> float:
 
     def copy_all():
         with ThreadPoolExecutor(config.threads) as executor:
-            executor.map(copy, range(config.threads))
+            list(executor.map(copy, range(config.threads)))  # raises what a thread raised
 
     return bandwidth(count, copy_all)
 

@@ -180,7 +180,8 @@ def train(config, store, collective: Single, log: Log, request: StopRequest) -> 
 
     def stop(epoch, samples, seconds):
         save(epoch, samples, seconds)
-        log.tables(result.tables)
+        with together(collective.gather):
+            log.tables(result.tables)
         result.stopped = True
         return result
 
