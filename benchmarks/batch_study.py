@@ -11,7 +11,6 @@ The record's table "runs" has one row a run (what the figures need), "groups" th
 """
 
 import dataclasses
-import os
 import shlex
 import socket
 import subprocess
@@ -172,5 +171,4 @@ def claims(groups: list) -> list:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     main(Config, run, "benchmarks.batch_study", DESCRIPTION)

@@ -8,7 +8,6 @@ once and backward twice; the smallest time of a step is that count over the matr
 """
 
 import dataclasses
-import os
 import socket
 import sys
 import time
@@ -154,5 +153,4 @@ def copy_bandwidth(tf, config: Config) -> float:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     main(Config, run, "benchmarks.device_speed", DESCRIPTION)

@@ -6,7 +6,6 @@ FOLDER/N.request holds the N-th word (step, all_reduce, read, stop); rank 0 answ
 sleep rather than messages: a rank that waits in MPI or in a socket would keep its core busy while the other side measures.
 """
 
-import os
 import sys
 import time
 from pathlib import Path
@@ -90,5 +89,4 @@ def main(folder: Path, path: str, batch: int) -> None:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))

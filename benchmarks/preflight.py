@@ -215,5 +215,4 @@ def run(config: PreflightConfig) -> int:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     program.main(PreflightConfig, run, "benchmarks.preflight", "Look at every node of a job before anything long runs on it.")

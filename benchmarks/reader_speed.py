@@ -320,5 +320,4 @@ def write(config: Config, file: store.Store, rates: dict, cached: float, start: 
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     main(Config, run, "benchmarks.reader_speed", DESCRIPTION)

@@ -12,7 +12,6 @@ Exit code 0 whatever the ratios are: they are in the record, for a reference to 
 
 import dataclasses
 import itertools
-import os
 import socket
 import sys
 import time
@@ -95,7 +94,7 @@ def build(options: TrainConfig, store: Store, ranks) -> tuple:
     """The ways to train, each a function that takes one step, and the seconds of our first step."""
     import tensorflow as tf
 
-    from bigearth.learn import collective, trainer
+    from bigearth.learn import collective, steps
     from bigearth.learn.inputs import Preprocess
 
     ours, resident, reader = build_step(options, store, ranks)
@@ -108,7 +107,7 @@ def build(options: TrainConfig, store: Store, ranks) -> tuple:
         alone, *_ = build_step(options, store, collective.Single())
         ways["independent"] = lambda: alone(resident)
     images = Preprocess()(resident)[:, : options.window, : options.window]
-    ways["stock"] = stock(images, tf.cast(resident["classes"], tf.float32), trainer.compute_dtype(options))
+    ways["stock"] = stock(images, tf.cast(resident["classes"], tf.float32), steps.compute_dtype(options))
     return ways, first
 
 
@@ -116,17 +115,17 @@ def build_step(options: TrainConfig, store: Store, ranks) -> tuple:
     """This project's training step, as a function of a batch that waits for the result; a batch in memory; and the reader."""
     import tensorflow as tf
 
-    from bigearth.learn import losses, optimizer, resnet, trainer
+    from bigearth.learn import losses, optimizer, resnet, steps
     from bigearth.learn.inputs import Preprocess
     from bigearth.learn.reader import Reader
 
     preprocess = Preprocess()
     reader = Reader(store, store.indices("train"), preprocess.keys, options.batch_size, ranks.rank, ranks.size)
     resident = {key: tf.identity(x) for key, x in next(iter(reader.dataset(0))).items()}
-    network = resnet.ResNet(dropout=options.dropout, precision=trainer.compute_dtype(options), collective=ranks)
+    network = resnet.ResNet(dropout=options.dropout, precision=steps.compute_dtype(options), collective=ranks)
     optim = optimizer.create("sgd", network.trainable, 0.0, 0.9, True)
     scale = optimizer.LossScale() if options.precision == "float16" else None
-    step = trainer.make_train_step(options, preprocess, network, optim, scale, losses.bce, ranks)
+    step = steps.make_train_step(options, preprocess, network, optim, scale, losses.bce, ranks)
     rate, epoch, flags = tf.constant(1e-3), tf.constant(0, tf.int64), tf.constant([0.0, 0.0])
     return lambda batch: [x.numpy() for x in step(batch, rate, epoch, flags)], resident, reader
 
@@ -185,5 +184,4 @@ def write(config: Config, start: str, store: Store, rates: dict, hosts: list) ->
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     main(Config, run, "benchmarks.step_speed", DESCRIPTION)

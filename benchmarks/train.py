@@ -9,7 +9,6 @@ signal (SIGTERM, SIGUSR1) ended the job early and a checkpoint was saved; the sa
 
 import dataclasses
 import math
-import os
 import socket
 import sys
 import time
@@ -171,5 +170,4 @@ def write_record(path: Path, config: TrainConfig, start: str, store: Store, rank
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     program.main(TrainConfig, run, "benchmarks.train", "Train and score ResNet-50 data-parallel on an HDF5 file of patches.")

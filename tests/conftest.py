@@ -8,6 +8,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from benchmarks.program import TENSORFLOW_ENVIRONMENT
+
+os.environ.update({**TENSORFLOW_ENVIRONMENT, **os.environ})
+
 settings.register_profile("no deadline", deadline=None)  # a busy machine is no fault of the code
 settings.load_profile("no deadline")
 
@@ -24,7 +28,6 @@ def mpirun():
             "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
             "OMPI_MCA_mpi_yield_when_idle": "1",
             "OMPI_MCA_rmaps_base_oversubscribe": "1",
-            "TF_CPP_MIN_LOG_LEVEL": "2",
             "PYTHONPATH": str(ROOT),
         }
         return subprocess.run(

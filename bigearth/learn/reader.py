@@ -11,11 +11,11 @@ neither in NumPy nor in TensorFlow; if all are in use a new one is made, so that
 
 import collections
 import ctypes
-import itertools
 import mmap
+import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor, wait
-from typing import Iterator, Optional
+from typing import Optional
 
 import numpy as np
 import tensorflow as tf
@@ -95,7 +95,7 @@ class Reader:
         self._samples = {key: Samples(staged or store, key) for key in keys}
         self._buffers = {key: _Buffers((batch_size,) + ARRAYS[key].shape, ARRAYS[key].dtype, threads + 4) for key in keys}
         self._threads = threads
-        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="reader")
+        self._lock = threading.Lock()
         self._ahead = ThreadPoolExecutor(AHEAD, thread_name_prefix="read-ahead")
 
     def order(self, epoch: int) -> np.ndarray:
@@ -127,53 +127,63 @@ class Reader:
         rows = np.array_split(np.sort(self._rows(np.concatenate(window))), AHEAD)
         return [self._ahead.submit(samples.prefetch, part) for part in rows for samples in self._samples.values()]
 
-    def _read(self, positions: np.ndarray, ahead: list) -> dict:
-        wait(ahead)
-        batch = {"classes": self._classes[positions], "position": positions}
+    def _read(self, order: np.ndarray, step: int, ahead: dict) -> dict:
+        """This rank's batch of a step.
+
+        Args:
+            order: of the epoch.
+            ahead: window -> what has been asked for ahead of it; this and the next window are added.
+        """
+        with self._lock:
+            for first in (step, (step // WINDOW + 1) * WINDOW):
+                if first < self.steps and first // WINDOW not in ahead:
+                    ahead[first // WINDOW] = self._prefetch(order, first)
+        wait(ahead[step // WINDOW])
+        positions = self._share(order, step)
         rows = self._rows(positions)
+        batch = {}
         for key, samples in self._samples.items():
             batch[key] = self._buffers[key].take(len(positions))
             samples.read(rows, batch[key])
-        return batch
-
-    def batches(self, epoch: int, start_step: int = 0) -> Iterator[dict]:
-        """This rank's batches of an epoch, as NumPy arrays: key -> uint16 (n, ...), "classes" uint8 (n, 43), "position" int64 (n,)."""
-        order = self.order(epoch)
-        self.failure = None
-        pending, ahead = collections.deque(), {}
-        try:
-            for step in range(start_step, self.steps):
-                for first in (step, (step // WINDOW + 1) * WINDOW):  # this window and the next
-                    if first < self.steps and first // WINDOW not in ahead:
-                        ahead[first // WINDOW] = self._prefetch(order, first)
-                pending.append(self._executor.submit(self._read, self._share(order, step), ahead[step // WINDOW]))
-                if len(pending) > self._threads:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        except InputError as error:
-            self.failure = error
-            raise
-        finally:
-            for future in itertools.chain(pending, *ahead.values()):
-                future.cancel()
+        return {**batch, "classes": self._classes[positions], "position": positions}
 
     def dataset(self, epoch: int, start_step: int = 0) -> tf.data.Dataset:
-        """The same as a prefetched pipeline of one element a batch; on the GPU's memory, if there is a GPU.
+        """This rank's batches of an epoch as a prefetched pipeline, one element a batch; in the GPU's memory, if there is a GPU.
 
         Args:
             epoch: from 0.
             start_step: the first step to read, e.g. on resuming.
+
+        Returns:
+            elements key -> uint16 (n, ...), "classes" -> uint8 (n, 43), "position" -> int64 (n,).
         """
         count = self._batch_size if self._shuffle else None
         signature = {key: tf.TensorSpec((count,) + ARRAYS[key].shape, tf.uint16) for key in self._samples}
         signature["classes"] = tf.TensorSpec((count,) + ARRAYS["classes"].shape, tf.uint8)
         signature["position"] = tf.TensorSpec((count,), tf.int64)
-        data = tf.data.Dataset.from_generator(lambda: self.batches(epoch, start_step), output_signature=signature)
+        order, ahead = self.order(epoch), {}
+        self.failure = None
+
+        def read(step):
+            try:
+                batch = self._read(order, int(step), ahead)
+            except InputError as error:
+                self.failure = error
+                raise
+            return [batch[key] for key in signature]
+
+        def element(step):
+            tensors = tf.numpy_function(read, [step], [spec.dtype for spec in signature.values()])
+            for tensor, spec in zip(tensors, signature.values()):
+                tensor.set_shape(spec.shape)
+            return dict(zip(signature, tensors))
+
+        data = tf.data.Dataset.range(start_step, self.steps).map(element, num_parallel_calls=self._threads, deterministic=True)
         # There is nothing to tune, and an iterator that ends waits for the tuner, which sleeps twice as long each time (10 ms, 20 ms,
         # ... 20.48 s, 40.96 s): epochs would seem to last exactly that long.
         options = tf.data.Options()
         options.autotune.enabled = False
+        options.threading.private_threadpool_size = self._threads  # TensorFlow's own threads may all be busy with a step
         data = data.with_options(options)
         devices = tf.config.list_logical_devices("GPU")
         if devices:
@@ -182,8 +192,7 @@ class Reader:
 
     def close(self) -> None:
         """Lets the files and threads go (TensorFlow keeps what it has iterated over alive); batches that came stay valid."""
-        self._executor.shutdown()
-        self._ahead.shutdown()
+        self._ahead.shutdown(cancel_futures=True)
         self._samples.clear()
 
 

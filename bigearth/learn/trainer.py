@@ -2,7 +2,6 @@
 
 import collections
 import dataclasses
-import itertools
 import math
 import os
 import time
@@ -13,17 +12,19 @@ from typing import Optional
 import numpy as np
 import tensorflow as tf
 
-from bigearth import nomenclature
 from bigearth.errors import InputError, together
-from bigearth.learn import augment, checkpoint, losses, metrics, optimizer, resnet, thresholds
+from bigearth.learn import checkpoint, losses, metrics, optimizer, resnet, thresholds
 from bigearth.learn.collective import Single
+from bigearth.learn.evaluation import evaluate, join
 from bigearth.learn.guards import check_equal_weights, check_loss
 from bigearth.learn.inputs import Preprocess
+from bigearth.learn.labels import label_names, labels_of, samples_of
 from bigearth.learn.log import Log
 from bigearth.learn.reader import Reader
 from bigearth.learn.schedule import Schedule, peak_rate
 from bigearth.learn.signals import StopRequest
 from bigearth.learn.stage import stage
+from bigearth.learn.steps import compute_dtype, make_score_step, make_train_step
 from bigearth.progress import Progress
 
 SPLITS = ("train", "val", "test")
@@ -306,132 +307,6 @@ def _fetch(batches, data, reader):
         return {key: tf.zeros(spec.shape, spec.dtype) for key, spec in data.element_spec.items()}, str(reader.failure)
 
 
-def make_train_step(config, preprocess, network, optim, scale, loss_of, collective):
-    """The training step (batch, rate, epoch, flags), compiled unless the run is eager; see the function inside.
-
-    Args:
-        scale: an `optimizer.LossScale`, or None.
-        loss_of: labels and logits to a scalar.
-    """
-    classes = int(config.classes)
-    seed = config.seed
-
-    def train_step(batch, rate, epoch, flags):
-        """One step.
-
-        Returns:
-            (3,) the loss and the two flags averaged over ranks; this rank's own loss; the norm of the averaged gradient.
-        """
-        positions = batch["position"]
-        images = preprocess(batch)
-        truth = labels_on_device(batch["classes"], classes)
-        if config.window < images.shape[1]:
-            images = augment.random_window(images, config.window, augment.random_bits(positions, seed, epoch, 0))
-        if config.augment:
-            images = augment.rotate_and_flip(images, augment.random_bits(positions, seed, epoch, 1))
-        if config.mixup:
-            images, truth = augment.mix_up(images, truth, augment.beta(positions, seed, epoch, config.mixup))
-        truth = truth * (1 - config.label_smoothing) + config.label_smoothing / 2
-        keep = augment.random_mask(positions, seed, epoch, network.features, 1 - config.dropout) if config.dropout else None
-
-        with tf.GradientTape() as tape:
-            loss = loss_of(truth, network(images, training=True, keep=keep))
-            total = loss + config.l2 * tf.add_n([tf.reduce_sum(tf.square(k)) for k in network.kernels])
-            if scale:
-                total = scale.up(total)
-        gradients = collective.average(tape.gradient(total, network.trainable))
-        if scale:
-            gradients = scale.down(gradients)
-        averages = collective.mean(tf.concat([loss[None], flags], 0))
-        norm = tf.linalg.global_norm(gradients)
-        if config.clip_norm:
-            gradients = [g * tf.minimum(1.0, config.clip_norm / norm) for g in gradients]
-        finite = tf.math.is_finite(norm)
-        if scale:
-            scale.update(finite)
-        # a gradient that is not finite must not reach the weights: the last good ones are worth keeping
-        tf.cond(finite, lambda: optim.apply(gradients, rate), lambda: tf.constant(0, tf.int64))
-        return averages, loss, tf.where(finite, norm, 0.0) if scale else norm
-
-    return train_step if config.eager else tf.function(train_step, autograph=False)  # the steps have no Python control flow on tensors
-
-
-def make_score_step(config, preprocess, network):
-    """The scoring step of a batch, compiled unless the run is eager; see the function inside."""
-    classes = int(config.classes)
-
-    def score_step(batch):
-        """The mean loss of each sample, (n,), and probabilities (n, classes), with the weights as they stand."""
-        logits = network(preprocess(batch), training=False)
-        truth = labels_on_device(batch["classes"], classes)
-        return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(truth, logits), 1), tf.sigmoid(logits)
-
-    return score_step if config.eager else tf.function(score_step, autograph=False)
-
-
-@dataclass
-class Evaluation:
-    """Scores of a split: `loss` and `counts` of all ranks' samples, and `rows`: this rank's (positions, truth, probabilities)."""
-
-    loss: float
-    counts: metrics.Counts
-    rows: tuple
-
-
-def evaluate(
-    reader: Reader, score_step, batch_size: int, classes: int, collective: Single, request: StopRequest, cut=thresholds.DEFAULT
-) -> Optional[Evaluation]:
-    """Scores every sample of a split once, over all ranks; a class is predicted where its probability is at least `cut`.
-
-    Returns:
-        None if some rank was told to stop meanwhile.
-    """
-    counts = metrics.Counts(classes)
-    rows = []
-    loss_sum = 0.0
-    with together(collective.gather):
-        batches = iter(reader.dataset(0))
-        for batch in itertools.islice(_reading(batches, reader), reader.steps):
-            if request.received:
-                break
-            n = int(batch["position"].shape[0])
-            # every batch has one shape: one trace, and a sample's score does not depend on how many ranks share the split
-            padded = {key: tf.pad(x, [[0, batch_size - n]] + [[0, 0]] * (len(x.shape) - 1)) for key, x in batch.items()}
-            loss, probability = (x.numpy()[:n] for x in score_step(padded))
-            truth = labels_of(batch["classes"].numpy(), classes)
-            counts.update(truth, probability >= cut)
-            loss_sum += float(np.sum(loss, dtype=np.float64))
-            rows.append((batch["position"].numpy(), truth, probability))
-    loss_sum, samples, stops = collective.sum(np.array([loss_sum, sum(len(r[0]) for r in rows), request.received], np.float64))
-    if stops:
-        return None
-    counts = metrics.Counts.from_array(collective.sum(counts.as_array()), classes)
-    return Evaluation(float(loss_sum / samples), counts, tuple(np.concatenate(parts) for parts in zip(*rows)))
-
-
-def _reading(batches, reader):
-    """The batches, and the reader's own InputError instead of what TensorFlow makes of it."""
-    try:
-        yield from batches
-    except tf.errors.OpError:
-        raise reader.failure or RuntimeError("the input pipeline failed") from None
-
-
-def join(ranks: list):
-    """All ranks' (positions, truth, probabilities) in the order of the positions, each sample exactly once."""
-    positions, truth, probability = (np.concatenate(parts) for parts in zip(*ranks))
-    order = np.argsort(positions)
-    if len(np.unique(positions)) != len(positions):
-        raise RuntimeError("a patch was scored twice")
-    return positions[order], truth[order], probability[order]
-
-
-def samples_of(store, split: str, classes: int) -> np.ndarray:
-    """Positions of the patches of a split that have a label in the nomenclature of the run: some have none among the 19 classes."""
-    positions = store.indices(split)
-    return positions if classes == len(nomenclature.LABELS) else positions[labels_of(store.classes[positions], classes).any(1)]
-
-
 def check_splits(config, path: str, samples: dict, collective: Single) -> None:
     """Refuses a file whose splits are too small for this run.
 
@@ -456,30 +331,6 @@ def check_splits(config, path: str, samples: dict, collective: Single) -> None:
                 f"{path}: the train split has {count} patches, fewer than one global batch of {collective.size} ranks x "
                 f"{config.batch_size}; lower --batch-size to at most {count // collective.size}"
             )
-
-
-def compute_dtype(config) -> str:
-    """The dtype that convolutions compute in; tf32 is a way to compute float32."""
-    return "float32" if config.precision == "tf32" else config.precision
-
-
-def label_names(classes: int) -> tuple:
-    """The names of the 43 or 19 classes."""
-    return nomenclature.LABELS if classes == len(nomenclature.LABELS) else nomenclature.LABELS_19
-
-
-def labels_of(truth: np.ndarray, classes: int) -> np.ndarray:
-    """Labels in the nomenclature of the run: (n, 43) -> (n, classes)."""
-    return truth if classes == truth.shape[-1] else nomenclature.to_19(truth)
-
-
-def labels_on_device(truth, classes: int):
-    """The same inside a tf.function, as float32."""
-    truth = tf.cast(truth, tf.float32)
-    if classes == truth.shape[-1]:
-        return truth
-    sources = nomenclature.to_19(np.eye(truth.shape[-1], dtype=np.float32))
-    return tf.minimum(tf.matmul(truth, sources), 1.0)
 
 
 def get_statistics(network) -> np.ndarray:

@@ -57,7 +57,7 @@ def slurm_partition(
     """
     features = ["compute", "multinode", *(["gpu"] if device else []), *extras.pop("features", ())]
     access = [f"--partition={name}", "--no-requeue", *extras.pop("access", ())]
-    env_vars = [["TF_CPP_MIN_LOG_LEVEL", "2"], *extras.pop("env_vars", ())]
+    env_vars = list(extras.pop("env_vars", ()))
     account = os.environ.get("BIGEARTH_ACCOUNT")  # the compute-time project, where the site asks for one
     cores, ranks = sockets * cores_per_socket, device["num_devices"] if device else sockets
     partition = {

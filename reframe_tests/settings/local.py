@@ -33,7 +33,6 @@ site_configuration = configuration(
                     ["OMPI_MCA_rmaps_base_oversubscribe", "1"],
                     ["OMPI_ALLOW_RUN_AS_ROOT", "1"],
                     ["OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1"],
-                    ["TF_CPP_MIN_LOG_LEVEL", "2"],
                 ],
             }
         ],

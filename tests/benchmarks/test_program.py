@@ -1,9 +1,11 @@
 """benchmarks/program.py: options from a dataclass, a config file and the command line; errors as one sentence."""
 
 import dataclasses
+import os
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 from typing import Literal, Optional
 
 import pytest
@@ -133,3 +135,16 @@ def test_every_rank_ends_and_rank_0_alone_speaks(mpirun):
     result = mpirun(3, "-c", PROGRAM, "--fault", "input")
     assert result.returncode == 2
     assert result.stderr.count("error: a.tif: cut short") == 1
+
+
+def test_tensorflow_finds_its_environment_set_and_the_sites_own_values_win(tmp_path):
+    script = tmp_path / "show.py"
+    script.write_text(
+        f"import os, sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r})\n"
+        "import dataclasses\nfrom benchmarks import program\n"
+        "Empty = dataclasses.make_dataclass('Empty', [])\n"
+        "program.main(Empty, lambda _: print(os.environ['TF_ENABLE_ONEDNN_OPTS'], os.environ['TF_CPP_MIN_LOG_LEVEL']), 'show', '')\n"
+    )
+    environment = {"PATH": os.environ["PATH"], "TF_CPP_MIN_LOG_LEVEL": "0"}
+    done = subprocess.run([sys.executable, str(script)], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1", "0"]

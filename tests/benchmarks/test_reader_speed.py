@@ -14,7 +14,6 @@ def run(*arguments):
         [sys.executable, "-m", "benchmarks.reader_speed", *map(str, arguments)],
         capture_output=True,
         text=True,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
     )
 
 

@@ -81,7 +81,7 @@ def test_every_rank_reads_its_nodes_part_from_the_copy(patches, tmp_path):
         for split, shuffle in (("train", True), ("test", False)):
             reader = Reader(patches, patches.indices(split), staged.keys, 4, rank, 4, shuffle=shuffle, staged=staged)
             assert reader.steps == (97 // 2 // 8 if shuffle else 2)
-            for batch in reader.batches(0):
+            for batch in reader.dataset(0).as_numpy_iterator():
                 seen[split].append(batch["position"].copy())
                 for key in staged.keys:
                     np.testing.assert_array_equal(batch[key], patches.array(key)[batch["position"]])
@@ -170,7 +170,7 @@ file = Store(sys.argv[1])
 splits = [file.indices(split) for split in ("train", "val", "test")]
 staged = stage(file, sys.argv[2], ("data_60m",), splits, Ranks)
 reader = Reader(file, file.indices("val"), ("data_60m",), 4, shuffle=False, staged=staged)
-seen = [(p, x.tobytes() == file.array("data_60m")[p].tobytes()) for b in reader.batches(0) for p, x in zip(b["position"], b["data_60m"])]
+seen = [(p, x.tobytes() == file.array("data_60m")[p].tobytes()) for b in reader.dataset(0).as_numpy_iterator() for p, x in zip(b["position"], b["data_60m"])]
 seen = sorted(sum(MPI.COMM_WORLD.allgather(seen), []))
 assert [p for p, _ in seen] == file.indices("val").tolist() and all(same for _, same in seen)
 """

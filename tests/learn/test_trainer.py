@@ -189,12 +189,6 @@ def test_a_sample_that_cannot_be_read_becomes_a_blank_batch_and_a_reason():
     assert reason == "f.h5: ends at byte 7" and batch["position"].shape == (4,)
 
 
-def test_labels_on_the_device_are_those_of_the_nomenclature():
-    truth = (np.random.default_rng(0).random((50, 43)) < 0.1).astype(np.uint8)
-    np.testing.assert_array_equal(trainer.labels_on_device(truth, 19).numpy(), nomenclature.to_19(truth))
-    np.testing.assert_array_equal(trainer.labels_on_device(truth, 43).numpy(), truth)
-
-
 @pytest.mark.parametrize(
     "name, value", [("batch_size", 0), ("window", 31), ("dropout", 1.0), ("decay_epochs", "60,30"), ("decay_epochs", "a")]
 )
