@@ -16,7 +16,7 @@ from benchmarks import record
 from bigearth.errors import InputError
 from plots import database
 from plots.parallel import on_all_cores
-from plots.values import canonical, columns, number, printable
+from plots.values import canonical, column, columns, number, printable
 
 RECORD_NAMES = ("result.json", ".result.json")  # a name ends in one of these
 TRAINING = frozenset(("time_per_epoch", "training_time", "f1_micro"))  # metrics that only a training has
@@ -98,10 +98,11 @@ def _mappings(values, *inner) -> bool:
 
 def _rank_tables(ranks: list, median) -> dict:
     """The tables "ranks" and "phases" of rows of ranks; `median` finds the median of a row's step time."""
-    rows = [
-        {**{name: rank.get(name) for name in ("rank", "hostname", "device")}, "step_time": median(rank.get("step_time"))} for rank in ranks
-    ]
-    return {"ranks": columns(rows), "phases": columns([rank.get("phases") or {} for rank in ranks])}
+    if not ranks:
+        return {"ranks": {}, "phases": {}}
+    table = {name: column([rank.get(name) for rank in ranks]) for name in ("rank", "hostname", "device")}
+    table["step_time"] = column([median(rank.get("step_time")) for rank in ranks])
+    return {"ranks": table, "phases": columns([rank.get("phases") or {} for rank in ranks])}
 
 
 def _misshapen(content: dict) -> str:

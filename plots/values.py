@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import operator
 
 import numpy as np
 
@@ -32,16 +33,25 @@ def numbers(values) -> np.ndarray:
     """JSON values (or a column of `columns`) as an array of float64, each as `number` has it."""
     if isinstance(values, np.ndarray):
         return np.where(np.abs(values) <= LARGEST, values, math.nan)
-    return np.array([value if type(value) is float and -LARGEST <= value <= LARGEST else number(value) for value in values], float)
+    return np.array([value if type(value) in (float, int) and -LARGEST <= value <= LARGEST else number(value) for value in values], float)
 
 
 def columns(rows: list) -> dict:
     """A table of JSON turned round: column -> its values, an array where all are floats; small, and quick to read over many runs."""
-    found = {}
-    for name in dict.fromkeys(itertools.chain.from_iterable(rows)):
-        values = [row.get(name) for row in rows]
-        found[printable(name)] = np.array(values) if set(map(type, values)) == {float} else printable(values)
-    return found
+    names = dict.fromkeys(itertools.chain.from_iterable(rows))
+    if all(len(row) == len(names) for row in rows):  # then they have the same names
+        values = zip(*map(operator.itemgetter(*names), rows)) if len(names) > 1 else [[row[name] for row in rows] for name in names]
+    else:
+        values = ([row.get(name) for row in rows] for name in names)
+    return {printable(name): column(list(found)) for name, found in zip(names, values)}
+
+
+def column(values: list):
+    """One column of a table, see `columns`."""
+    kinds = set(map(type, values))
+    if kinds == {float}:
+        return np.array(values)
+    return values if kinds <= {int, bool, type(None), float} else printable(values)
 
 
 def statistic(values) -> tuple:
