@@ -13,6 +13,7 @@
 # Each layer is kept in ~/.cache/bigearth-bench under the digest of its inputs: a second build takes seconds.
 set -euo pipefail
 caller=$PWD
+export PATH=$PATH:/usr/sbin:/sbin   # debootstrap is there, and an ordinary user's PATH may not have it
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/bigearth-bench
 ticker='' builder=''   # a process and a group of processes that end with this one
@@ -96,6 +97,10 @@ version_of() { awk -F'[= ]+' -v name="^($1)\$" '$1 ~ name { print $2; exit }' "$
 
 clean_up() {
     kill -- ${ticker:+$ticker "-$builder"} 2>/dev/null || true
+    if [ -n "$builder" ]; then   # Apptainer waits for what it runs
+        for _ in {1..50}; do kill -0 -- "-$builder" 2>/dev/null || break; sleep 0.2; done
+        kill -KILL -- "-$builder" 2>/dev/null || true
+    fi
     wait
     rm -rf "$cache/images/.partial-$$.sif" "$ready".*
     rm -rf "$work" 2>/dev/null || unshare --map-root-user --map-auto rm -rf "$work"   # an ordinary user's build has files of subordinate ids
@@ -196,9 +201,12 @@ PY
     say "$output/$name.sif ($(du -m "$output/$name.sif" | cut -f1) MB), $(grep -o '"sha256:[^"]*' "$output/$name.json" | sed 's/"//;1q')"
 }
 
-read_options "$@"
-[ -z "$verify" ] || exec containers/check.sh "$output/$name.sif" --key "$verify"
-check_host
-gather_inputs
-build
-deliver
+main() {
+    read_options "$@"
+    [ -z "$verify" ] || exec containers/check.sh "$output/$name.sif" --key "$verify"
+    check_host
+    gather_inputs
+    build
+    deliver
+}
+main "$@"; exit   # on one line: bash has read all of it before a build of half an hour, and a `git pull` meanwhile changes nothing
