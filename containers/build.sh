@@ -52,6 +52,8 @@ check_host() {
             die "this host allows no user namespaces; build as root, on another host, or set user.max_user_namespaces above 0"
     fi
     apptainer --version >/dev/null 2>&1 || die "apptainer is not installed; run ci/install-apptainer.sh as root, or load the site's module"
+    [ "$(id -u)" = 0 ] || [ -w /dev/fuse ] || [ "$(apptainer buildcfg APPTAINER_SUID_INSTALL)" = 1 ] ||   # said after minutes, else
+        die "/dev/fuse is not writable for $(id -un) and Apptainer opens images through it; have its mode set to 666 (Debian's default), or build as root"
     [ "$(uname -m)" = x86_64 ] || die "this machine is $(uname -m) and the locks hold x86-64 packages; build on an x86-64 machine"
     case $bootstrap in
         debootstrap) command -v debootstrap >/dev/null || die "debootstrap is not installed; install it, or use --bootstrap docker" ;;
