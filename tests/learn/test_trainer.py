@@ -195,13 +195,3 @@ def test_a_sample_that_cannot_be_read_becomes_a_blank_batch_and_a_reason():
 def test_impossible_options_are_refused(name, value):
     with pytest.raises(InputError, match=f"--{name.replace('_', '-')} is"):
         dataclasses.replace(TrainConfig(data="x.h5"), **{name: value}).check()
-
-
-def test_eager_steps_are_the_compiled_ones(patches, tmp_path):
-    runs = [
-        trainer.train(config_for(patches, tmp_path / str(eager), network="resnet5", eager=eager), patches, Single(), Log(), StopRequest())
-        for eager in (False, True)
-    ]
-    compiled, eager = runs
-    np.testing.assert_allclose(losses(eager), losses(compiled), atol=1e-5)
-    np.testing.assert_allclose(eager.probability, compiled.probability, atol=1e-4)

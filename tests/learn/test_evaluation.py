@@ -1,0 +1,81 @@
+"""bigearth/learn/evaluation.py: every sample once, over any number of ranks, the same scores."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from bigearth.learn.collective import Single
+from bigearth.learn.evaluation import evaluate, join
+from bigearth.learn.reader import Reader
+from bigearth.learn.signals import StopRequest
+
+BATCH = 8
+
+
+def score(batch):
+    """Loss and probabilities that follow from a sample's pixels alone."""
+    level = tf.reduce_mean(tf.cast(batch["data_60m"], tf.float32), [1, 2, 3]) / 10_000
+    return level, tf.tile(level[:, None], [1, 43])
+
+
+class Beside(Single):
+    """The first of two ranks; what the second has summed is added."""
+
+    def __init__(self, other):
+        self._other = iter(other.summed)
+
+    def sum(self, array):
+        return array + next(self._other)
+
+
+class Recorded(Single):
+    """The second of two ranks; what it sums is kept for the first."""
+
+    def __init__(self):
+        self.summed = []
+
+    def sum(self, array):
+        self.summed.append(array.copy())
+        return array
+
+
+def reader(patches, rank=0, size=1):
+    return Reader(patches, patches.indices("test"), ("data_60m",), BATCH, rank, size, shuffle=False)
+
+
+def test_loss_counts_and_rows_are_those_of_every_sample_once(patches):
+    positions = patches.indices("test")
+    level = np.array([patches.array("data_60m")[p].mean(dtype=np.float64) for p in positions]) / 10_000
+    found = evaluate(reader(patches), score, BATCH, 43, Single(), StopRequest(), cut=0.5)
+    assert found.loss == pytest.approx(level.mean(), rel=1e-5)
+    at, truth, probability = join([found.rows])
+    np.testing.assert_array_equal(at, positions)
+    np.testing.assert_array_equal(truth, patches.classes[positions])
+    predicted = probability >= 0.5
+    assert 0 < predicted.sum() < predicted.size
+    np.testing.assert_array_equal(found.counts.tp, (predicted & (truth == 1)).sum(0))
+    np.testing.assert_array_equal(found.counts.fp, (predicted & (truth == 0)).sum(0))
+    np.testing.assert_array_equal(found.counts.fn, (~predicted & (truth == 1)).sum(0))
+
+
+def test_two_ranks_give_the_scores_of_one(patches):
+    one = evaluate(reader(patches), score, BATCH, 43, Single(), StopRequest())
+    other = Recorded()
+    second = evaluate(reader(patches, 1, 2), score, BATCH, 43, other, StopRequest())
+    first = evaluate(reader(patches, 0, 2), score, BATCH, 43, Beside(other), StopRequest())
+    assert first.loss == pytest.approx(one.loss, rel=1e-12)
+    np.testing.assert_array_equal(first.counts.as_array(), one.counts.as_array())
+    for joined, whole in zip(join([first.rows, second.rows]), join([one.rows])):
+        np.testing.assert_array_equal(joined, whole)
+
+
+def test_a_rank_that_is_told_to_stop_ends_it(patches):
+    request = StopRequest()
+    request.received = True
+    assert evaluate(reader(patches), score, BATCH, 43, Single(), request) is None
+
+
+def test_a_sample_that_comes_twice_is_an_error(patches):
+    rows = evaluate(reader(patches), score, BATCH, 43, Single(), StopRequest()).rows
+    with pytest.raises(RuntimeError, match="scored twice"):
+        join([rows, rows])

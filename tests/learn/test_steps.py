@@ -1,0 +1,55 @@
+"""bigearth/learn/steps.py: what one step does to the weights."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from benchmarks.configs import TrainConfig
+from bigearth.learn import losses, optimizer, resnet, steps
+from bigearth.learn.collective import Single
+from bigearth.learn.inputs import Preprocess
+from bigearth.learn.reader import Reader
+
+OPTIONS = dict(data="x.h5", network="resnet5", window=32, batch_size=8, mixup=0.2, l2=1e-4)
+
+
+def one_step(patches, loss_of=losses.bce, **options):
+    """(weights before, weights after, what the step returned) of one training step."""
+    config = TrainConfig(**{**OPTIONS, **options})
+    preprocess = Preprocess()
+    network = resnet.ResNet(config.network, dropout=config.dropout)
+    optim = optimizer.create("sgd", network.trainable, 0.0, 0.9, True)
+    step = steps.make_train_step(config, preprocess, network, optim, None, loss_of, Single())
+    batch = next(iter(Reader(patches, patches.indices("train"), preprocess.keys, config.batch_size).dataset(0)))
+    before = [v.numpy() for v in network.trainable]
+    averages, loss, norm = step(batch, tf.constant(0.1), tf.constant(0, tf.int64), tf.constant([0.0, 1.0]))
+    return before, [v.numpy() for v in network.trainable], (averages.numpy(), float(loss), float(norm))
+
+
+def test_a_step_moves_the_weights_and_returns_loss_flags_and_norm(patches):
+    before, after, (averages, loss, norm) = one_step(patches)
+    assert any(not np.array_equal(a, b) for a, b in zip(before, after))
+    assert averages == pytest.approx([loss, 0.0, 1.0]) and 0 < loss < 2 and norm > 0
+
+
+def test_a_gradient_that_is_not_finite_does_not_reach_the_weights(patches):
+    before, after, (_, loss, norm) = one_step(patches, lambda truth, logits: tf.reduce_mean(logits) * float("inf"))
+    assert not np.isfinite(loss) and not np.isfinite(norm)
+    for a, b in zip(before, after):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_the_gradient_is_clipped_to_its_norm(patches):
+    """Plain SGD's first step is the rate times the gradient: with momentum correction, at any rate."""
+    _, _, (_, _, whole) = one_step(patches)
+    before, after, (_, _, norm) = one_step(patches, clip_norm=whole / 4)
+    moved = np.sqrt(sum(np.sum(np.square(a - b, dtype=np.float64)) for a, b in zip(before, after)))
+    assert norm == pytest.approx(whole, rel=1e-4)  # the norm that is told is the one before
+    assert moved == pytest.approx(0.1 * (1 + 0.9) * whole / 4, rel=1e-2)  # Nesterov's look ahead
+
+
+def test_eager_steps_are_the_compiled_ones(patches):
+    (_, compiled, told), (_, eager, also) = one_step(patches), one_step(patches, eager=True)
+    assert also[1] == pytest.approx(told[1], rel=1e-5)
+    for a, b in zip(compiled, eager):
+        np.testing.assert_allclose(a, b, atol=1e-4)
