@@ -10,12 +10,14 @@ import dataclasses
 import os
 import runpy
 import sys
+import time
 import traceback
 import typing
 
 from bigearth.errors import InputError
 
 REQUIRED = "(required)"
+HEARD_SECONDS = 5  # a launcher may kill all ranks when the first has ended: the others give rank 0 this long to say why
 # TensorFlow turns oneDNN on by itself only on CPUs with AVX-512; it is the faster choice on the others, too (docs/training.md)
 TENSORFLOW_ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "1"}
 
@@ -117,6 +119,8 @@ def main(config_class, run, module: str, description: str) -> None:
     except InputError as error:
         if launcher_rank() == 0:
             print(f"error: {error}", file=sys.stderr, flush=True)
+        elif not {"mpi4py.MPI", "horovod"} & set(sys.modules):  # with MPI, its end waits for rank 0
+            time.sleep(HEARD_SECONDS)
         code = 2
     except Exception:
         traceback.print_exc()

@@ -99,8 +99,8 @@ def test_config_file_may_give_a_whole_number_for_a_float(config_file):
 
 
 PROGRAM = textwrap.dedent("""
-    import dataclasses, sys
-    from benchmarks.program import main, option
+    import dataclasses, time
+    from benchmarks.program import launcher_rank, main, option
     from bigearth.errors import InputError
 
     @dataclasses.dataclass
@@ -108,7 +108,9 @@ PROGRAM = textwrap.dedent("""
         fault: str = option("none", "what goes wrong")
 
     def run(config):
-        if config.fault == "input":
+        if config.fault == "late" and launcher_rank() == 0:
+            time.sleep(1)  # mpirun kills all ranks when the first has ended
+        if config.fault in ("input", "late"):
             raise InputError("a.tif: cut short")
         if config.fault == "bug":
             raise ZeroDivisionError("oops")
@@ -131,8 +133,9 @@ def test_a_bug_keeps_its_traceback():
 
 
 @pytest.mark.mpi
-def test_every_rank_ends_and_rank_0_alone_speaks(mpirun):
-    result = mpirun(3, "-c", PROGRAM, "--fault", "input")
+@pytest.mark.parametrize("fault", ["input", "late"])
+def test_every_rank_ends_and_rank_0_alone_speaks(mpirun, fault):
+    result = mpirun(3, "-c", PROGRAM, "--fault", fault)
     assert result.returncode == 2
     assert result.stderr.count("error: a.tif: cut short") == 1
 
