@@ -53,7 +53,6 @@ class Image:
             "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
             "OMPI_MCA_rmaps_base_oversubscribe": "1",
             "OMPI_MCA_mpi_yield_when_idle": "1",
-            "TF_CPP_MIN_LOG_LEVEL": "2",
         }
         launched = ["mpirun", "-np", str(ranks)] if ranks > 1 else []
         return subprocess.run(
