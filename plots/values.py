@@ -3,7 +3,6 @@
 import itertools
 import json
 import math
-import operator
 
 import numpy as np
 
@@ -39,11 +38,7 @@ def numbers(values) -> np.ndarray:
 def columns(rows: list) -> dict:
     """A table of JSON turned round: column -> its values, an array where all are floats; small, and quick to read over many runs."""
     names = dict.fromkeys(itertools.chain.from_iterable(rows))
-    if all(len(row) == len(names) for row in rows):  # then they have the same names
-        values = zip(*map(operator.itemgetter(*names), rows)) if len(names) > 1 else [[row[name] for row in rows] for name in names]
-    else:
-        values = ([row.get(name) for row in rows] for name in names)
-    return {printable(name): column(list(found)) for name, found in zip(names, values)}
+    return {printable(name): column([row.get(name) for row in rows]) for name in names}
 
 
 def column(values: list):
