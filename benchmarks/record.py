@@ -184,14 +184,17 @@ def write(path, workload: str, config: dict, metrics: dict, ranks: list, tables:
         partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
-def read(path) -> dict:
+def read(path, parse=json.loads) -> dict:
     """Reads a record.
+
+    Args:
+        parse: what makes its bytes a value, as `json.loads` does.
 
     Raises:
         InputError: no such file, not a record, or of another schema.
     """
     try:
-        content = json.loads(Path(path).read_text())
+        content = parse(Path(path).read_bytes())
     except OSError as error:
         raise InputError(f"{path}: cannot read the result record: {error.strerror}; expected the result.json of a finished run") from error
     except ValueError as error:

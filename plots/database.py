@@ -5,7 +5,6 @@ The layout is that of ReFrame 4.9 and 4.10: tables `metadata`, `sessions` (whose
 """
 
 import datetime
-import json
 import math
 import re
 import sqlite3
@@ -14,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bigearth.errors import InputError
-from plots.values import canonical, number, printable
+from plots.values import canonical, number, parse, printable
 
 SCHEMA_VERSION = "1.0"  # of the database
 DATA_VERSION = "4"  # of the reports in it, the part before the dot
@@ -241,7 +240,7 @@ def read_database(path) -> dict:
 
 def _parse(text: str, where) -> dict:
     try:
-        return json.loads(text)
+        return parse(text)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: not a ReFrame run report ({error}); expected JSON as ReFrame writes it") from error
 

@@ -19,6 +19,7 @@ from xml.etree import ElementTree
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
+from fontTools.subset import Options
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from bigearth.errors import InputError, disk_error
@@ -31,6 +32,7 @@ ElementTree.register_namespace("xlink", "http://www.w3.org/1999/xlink")
 HOVER = "hover:"  # begins the id of a line whose points have names
 HOLLOW = {"linestyle": "none", "marker": "o", "markerfacecolor": "none", "markeredgecolor": "0.25", "color": "0.25"}  # not measured here
 MISSING = {"color": "0.35"}
+LAYOUT_TABLES = ("GDEF", "GPOS", "GSUB")  # of a font: a PDF places every glyph itself, and they are most of the work of embedding one
 MOST_LETTERS = 400  # of one note under a picture; it is whole in the data table
 
 
@@ -55,6 +57,7 @@ class Panel(NamedTuple):
 def use_style() -> None:
     """Draws without a screen, in the style of style.mplstyle; letters that its font lacks become boxes (not in an SVG), without a word."""
     matplotlib.use("Agg")
+    Options._drop_tables_default = sorted({*Options._drop_tables_default, *LAYOUT_TABLES})
     warnings.filterwarnings("ignore", r"Glyph .* missing from")
     plt.style.use(str(STYLE))
 

@@ -1,7 +1,9 @@
 """`python -m plots figures`: draws every picture from the results, each with its data table beside it, and the paper's tables."""
 
+import itertools
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from benchmarks.program import REQUIRED, option
@@ -9,7 +11,7 @@ from bigearth.progress import Progress
 from plots import figure, nodes, results, samples, scaling, study, tables, training
 from plots.parallel import on_all_cores
 
-PANELS = training.PANELS + samples.PANELS + scaling.PANELS + nodes.PANELS + study.PANELS  # what takes longest first: two cores end together
+PANELS = training.PANELS + nodes.PANELS + scaling.PANELS + samples.PANELS + study.PANELS  # what takes longest first: all cores end together
 
 
 @dataclass
@@ -20,31 +22,46 @@ class Config:
     out: str = option(REQUIRED, "folder for the pictures (SVG, PDF, PNG) and their data tables (CSV)")
 
 
+def _draw(panels: list, runs: list, out: Path) -> dict:
+    """Draws the panels of one data table, which is made once."""
+    made = panels[0].rows(runs)
+    return {panel.name: figure.save(panel._replace(rows=lambda _: made), runs, out) for panel in panels}
+
+
+def _write(table, runs: list, out: Path) -> dict:
+    tables.save(table(runs), out)
+    return {}
+
+
+TASKS = [
+    *(partial(_draw, list(panels)) for _, panels in itertools.groupby(PANELS, key=lambda panel: panel.rows)),
+    *(partial(_write, table) for table in (tables.table2, tables.table3)),
+]
+_data: tuple = ()
+
+
+def _inherit(*data) -> None:
+    global _data
+    _data = data
+    figure.use_style()
+
+
+def _do(index: int) -> dict:
+    return TASKS[index](*_data)
+
+
 def draw(runs: list, out: Path) -> dict:
-    """Draws every panel, on all cores.
+    """Draws every panel and writes the paper's tables, on all cores.
 
     Returns:
         panel name -> its notes, in the order of PANELS.
     """
-    notes = {}
+    notes: dict = {}
     with Progress(len(PANELS), "figures", "figures") as progress:
-        for name, found in on_all_cores(_save, range(len(PANELS)), 1, _inherit, (runs, out)):
-            notes[name] = found
-            progress.update(1)
-    return notes
-
-
-_task: tuple = ()
-
-
-def _inherit(runs: list, out: Path) -> None:
-    global _task
-    _task = (runs, out)
-    figure.use_style()
-
-
-def _save(index: int) -> tuple:
-    return PANELS[index].name, figure.save(PANELS[index], *_task)
+        for found in on_all_cores(_do, range(len(TASKS)), 1, _inherit, (runs, out)):
+            notes.update(found)
+            progress.update(len(found))
+    return {panel.name: notes[panel.name] for panel in PANELS}
 
 
 def run(config: Config) -> None:
@@ -52,8 +69,6 @@ def run(config: Config) -> None:
     runs = results.load(config.results).runs
     out = figure.output_folder(config.out)
     print(f"figures from {results.describe(runs)}", file=sys.stderr)
-    for table in (tables.table2(runs), tables.table3(runs)):
-        tables.save(table, out)
     for name, notes in draw(runs, out).items():
         for note in notes:
             print(f"{name}: {figure.short(note, figure.MOST_LETTERS)}", file=sys.stderr)

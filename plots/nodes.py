@@ -24,10 +24,10 @@ def _has_steps(run) -> bool:
 
 def rank_rows(runs: list) -> tuple:
     """Median step time of every rank of the largest training run that kept them, and how its node compares with all."""
-    candidates = [run for run in trainings(runs) if _has_steps(run)]
-    if not candidates:
+    largest = sorted(trainings(runs), key=lambda run: (run.devices, run.time), reverse=True)  # the largest one has seen the most nodes
+    run = next(filter(_has_steps, largest), None)
+    if not run:
         return [], ["No training run kept the step times of its ranks."]
-    run = max(candidates, key=lambda run: (len(run.column("ranks", "rank")), run.time))  # the largest one has seen the most nodes
     times: dict = {}
     ranks = zip(
         run.column("ranks", "hostname"), numbers(run.column("ranks", "rank")).tolist(), numbers(run.column("ranks", "step_time")).tolist()
@@ -95,22 +95,22 @@ def _disjoint(phases: dict) -> dict:
 
 
 def phase_rows(runs: list) -> tuple:
-    """Where the time of the ranks went: seconds of each phase, mean over ranks, for the last run of every series and size."""
-    candidates = [run for run in trainings(runs) if run.tables.get("phases")]
-    if not candidates:
-        return [], ["No training run kept the phases of its ranks."]
+    """Where the time of the ranks went: seconds of each phase, mean over ranks, for the last run of every series and size that kept them."""
     rows = []
-    for label, group in series(candidates).items():
+    for label, group in series(trainings(runs)).items():
         for (nodes, devices), same in by_size(group).items():
-            phases = _disjoint({name: numbers(values) for name, values in same[-1].tables["phases"].items()})
+            last = next(filter(None, (run.columns("phases") for run in reversed(same))), {})
+            phases = _disjoint({name: numbers(values) for name, values in last.items()})
             for phase, seconds in phases.items():
                 mean, _, count = statistic(seconds)
                 if count:
                     rows.append({"series": label, "nodes": nodes, "devices": devices, "phase": phase, "seconds": mean, "ranks": count})
+    if not rows:
+        return [], ["No training run kept the phases of its ranks."]
     notes = shown(row["series"] for row in rows)[1]
     bars = len(_bars(rows))
     notes += [f"{bars} sizes: the first {MOST_BARS} are drawn, all are in the data table."] if bars > MOST_BARS else []
-    return rows, notes + ["Mean over ranks, the last run of each size."]
+    return rows, notes + ["Mean over ranks, the last run of each size that kept them."]
 
 
 def _bars(rows: list) -> list:

@@ -1,5 +1,6 @@
 """Work on all cores, in processes forked from this one: what is loaded here is inherited, not copied through a pipe."""
 
+import gc
 import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor
@@ -18,5 +19,11 @@ def on_all_cores(function, items: list, chunk: int = 1, initializer=None, argume
             initializer(*arguments)
         yield from map(function, items)
         return
-    with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("fork"), initializer, arguments) as pool:
+    with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("fork"), _begin, (initializer, arguments)) as pool:
         yield from pool.map(function, items, chunksize=chunk)
+
+
+def _begin(initializer, arguments: tuple) -> None:
+    gc.disable()  # a process ends with its work: what it leaves lying need not be looked for
+    if initializer:
+        initializer(*arguments)

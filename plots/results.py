@@ -7,6 +7,7 @@ import math
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Optional
 
@@ -16,11 +17,11 @@ from benchmarks import record
 from bigearth.errors import InputError
 from plots import database
 from plots.parallel import on_all_cores
-from plots.values import canonical, column, columns, number, printable
+from plots.values import canonical, column, columns, number, parse, printable
 
 RECORD_NAMES = ("result.json", ".result.json")  # a name ends in one of these
 TRAINING = frozenset(("time_per_epoch", "training_time", "f1_micro"))  # metrics that only a training has
-RECORDS_AT_A_TIME = 64
+RECORDS_AT_A_TIME = 256
 # Settings that say where or how often, not what was measured: runs that differ only in these are repetitions.
 NOT_COMPARED = frozenset(
     ("archive", "checkpoint_epochs", "checkpoint_keep", "data", "devices", "mlperf", "nodes", "out", "output", "record", "resume")
@@ -41,8 +42,9 @@ class Run:
         time: when it began or ended, ISO 8601 (UTC).
         experiment: what makes two runs different experiments rather than repetitions: check and point, or the config.
         metrics, config, files, provenance: as in the record.
-        tables: name -> its columns, see `plots.values.columns`: the record's, and "ranks" (rank, hostname, device, step_time: the median
-            in s) and "phases" (a column a phase, in s), a row a rank.
+        tables: name -> its columns, see `plots.values.columns`, as in the record. Two more, "ranks" (rank, hostname, device, step_time:
+            the median in s) and "phases" (a column a phase, in s), a row a rank, are made when first asked for: few runs are
+            looked at rank by rank.
         case: ReFrame's test case, if it was ReFrame that started the run.
     """
 
@@ -72,14 +74,29 @@ class Run:
         entry = self.metrics.get(name)
         return entry.get("reason") or "its value is not a number" if entry else "not recorded"
 
+    @cached_property
+    def key(self) -> str:
+        """Runs with one key are the same experiment, at whatever number of nodes."""
+        return canonical([self.workload, self.system, self.provenance.get("dataset_digest"), self.experiment])
+
+    @cached_property
+    def _rank_tables(self) -> dict:
+        if self.path:
+            return rank_tables(_content(self.path)["ranks"], lambda times: number((times or {}).get("p50")))
+        return rank_tables(self.case.evidence["ranks"] if self.case else [], number)
+
+    def columns(self, table: str) -> dict:
+        """A table's columns, empty if there is none."""
+        return self._rank_tables[table] if table in ("ranks", "phases") and table not in self.tables else self.tables.get(table, {})
+
     def table(self, name: str) -> list:
         """The rows of one of the record's tables, empty if there is none."""
-        found = {key: v.tolist() if isinstance(v, np.ndarray) else v for key, v in self.tables.get(name, {}).items()}
+        found = {key: v.tolist() if isinstance(v, np.ndarray) else v for key, v in self.columns(name).items()}
         return [dict(zip(found, row)) for row in zip(*found.values())]
 
     def column(self, table: str, name: str):
         """One column of a table; None for each of its rows if it has no such column."""
-        found = self.tables.get(table, {})
+        found = self.columns(table)
         return found[name] if name in found else [None] * len(next(iter(found.values()), ()))
 
 
@@ -96,7 +113,7 @@ def _mappings(values, *inner) -> bool:
     return set(map(type, values)) <= {dict} and all({type(v.get(name)) for v in values} <= {dict, type(None)} for name in inner)
 
 
-def _rank_tables(ranks: list, median) -> dict:
+def rank_tables(ranks: list, median) -> dict:
     """The tables "ranks" and "phases" of rows of ranks; `median` finds the median of a row's step time."""
     if not ranks:
         return {"ranks": {}, "phases": {}}
@@ -123,7 +140,7 @@ def _misshapen(content: dict) -> str:
 
 def _content(path: Path) -> dict:
     try:
-        return record.read(path)
+        return record.read(path, parse)
     except RecursionError:
         raise InputError(f"{path}: not a result record (nested too deeply); expected the result.json that a workload wrote") from None
 
@@ -135,16 +152,15 @@ def _run_of_record(path: Path) -> Run:
         raise InputError(f"{path}: not a result record: its {wrong!r} is not built as a workload writes it; run the workload again")
     identity = content.get("id") or hashlib.sha256(canonical(content).encode()).hexdigest()
     ranks, tables = content.pop("ranks"), {name: columns(rows) for name, rows in content.pop("tables").items()}
-    tables.update(_rank_tables(ranks, lambda times: number((times or {}).get("p50"))))
     content = printable(content)
     provenance = content["provenance"]
-    hosts = {str(host) for host in tables["ranks"].get("hostname", ()) if host} or set(map(str, provenance.get("nodelist") or ()))
-    devices = ", ".join(sorted({str(device) for device in tables["ranks"].get("device", ()) if device not in (None, "CPU")}))
+    hosts = {str(rank["hostname"]) for rank in ranks if rank.get("hostname")} or set(map(str, provenance.get("nodelist") or ()))
+    devices = {str(rank.get("device")) for rank in ranks} - {"None", "CPU"}
     return Run(
         id=str(identity),
         path=path,
         workload=str(content["workload"]),
-        system=str(provenance.get("system") or devices or provenance.get("processor") or "unnamed system"),
+        system=str(provenance.get("system") or printable(", ".join(sorted(devices))) or provenance.get("processor") or "unnamed system"),
         nodes=max(1, len(hosts)),
         devices=max(1, len(ranks)),
         time=str(provenance.get("start_time") or ""),
@@ -175,7 +191,6 @@ def _run_of_case(case: database.Case) -> Run:
         time=moment.isoformat(timespec="seconds"),
         experiment=_experiment(case),
         metrics={name: {"value": v.value, "unit": v.unit} for name, v in case.values.items()},
-        tables=_rank_tables(case.evidence.get("ranks") or [], number),
         provenance={"dataset_digest": case.evidence.get("dataset"), "image_digest": case.evidence.get("image"), "nodelist": case.nodelist},
         case=case,
     )
@@ -196,14 +211,14 @@ def _join(runs: dict, cases: list) -> list:
 
 def _find(path: Path) -> tuple:
     """(record files, databases, run reports) at or under a path, in order; links are not followed."""
-    files = [path]
+    files = [(str(path.parent), path.name)]
     if path.is_dir():
-        files = [Path(root, name) for root, folders, names in os.walk(path) for name in sorted(names)]
+        files = sorted((root, name) for root, _, names in os.walk(path) for name in names)
     elif not path.exists():
         raise InputError(f"{path}: no such file or folder; expected the results that `make run` leaves; check --results")
-    records = sorted(f for f in files if f.name.endswith(RECORD_NAMES))
-    databases = sorted(f for f in files if f.suffix == ".db")
-    reports = sorted(f for f in files if database.REPORT_NAME.fullmatch(f.name) and not f.is_symlink())
+    records = [Path(root, name) for root, name in files if name.endswith(RECORD_NAMES)]
+    databases = [Path(root, name) for root, name in files if name.endswith(".db")]
+    reports = [f for f in (Path(root, name) for root, name in files if database.REPORT_NAME.fullmatch(name)) if not f.is_symlink()]
     if not records and not databases and not reports:
         what = "holds no result" if path.is_dir() else "is not a results file"
         raise InputError(

@@ -1,17 +1,10 @@
 """Groups runs into series (one system, one experiment) and repetitions into mean and deviation."""
 
-import itertools
-
 import numpy as np
 
 from plots.values import canonical, number, numbers
 
 MOST_SERIES = 8  # what the palette can tell apart
-
-
-def key(run) -> str:
-    """Runs with one key are the same experiment, at whatever number of nodes."""
-    return canonical([run.workload, run.system, run.provenance.get("dataset_digest"), run.experiment])
 
 
 def _difference(run, fields: dict) -> str:
@@ -28,7 +21,7 @@ def series(runs: list) -> dict:
     """
     groups: dict = {}
     for run in runs:
-        groups.setdefault(key(run), []).append(run)
+        groups.setdefault(run.key, []).append(run)
     by_system: dict = {}
     for group in groups.values():
         by_system.setdefault(group[0].system, []).append(group)
@@ -56,7 +49,9 @@ def by_size(group: list) -> dict:
 
 
 def _whole(value):
-    """1 of 1.0, as other programs write it; what is no whole number as text."""
+    """1 of 1.0, as other programs write it; what is neither a whole number nor text as text."""
+    if type(value) in (int, str):
+        return value
     return int(value) if isinstance(value, float) and number(float(value)).is_integer() else str(value)
 
 
@@ -66,14 +61,20 @@ def grouped(runs: list, table: str, by: str, wanted) -> dict:
     Returns:
         value of `by` (what is neither a whole number nor text: as text) -> column of `wanted` -> its values over the runs, (n,) floats.
     """
-    places: dict = {}
-    for place, value in enumerate(itertools.chain.from_iterable(run.column(table, by) for run in runs)):
-        places.setdefault(value if type(value) in (int, str) else _whole(value), []).append(place)
-    whole = {}
-    for name in wanted:
-        parts = (run.column(table, name) for run in runs)
-        whole[name] = numbers(np.concatenate([part if isinstance(part, np.ndarray) else numbers(part) for part in parts]))
-    return {value: {name: array[at] for name, array in whole.items()} for value, at in places.items()}
+    alike: dict = {}  # most runs have the same values in the same rows
+    for run in runs:
+        values = tuple(run.column(table, by))
+        if not set(map(type, values)) <= {int, str}:
+            values = tuple(map(_whole, values))
+        alike.setdefault(values, []).append(run)
+    parts: dict = {}
+    for values, members in alike.items():
+        for name in wanted:
+            columns = (run.column(table, name) for run in members)
+            rows = np.concatenate([column if isinstance(column, np.ndarray) else numbers(column) for column in columns])
+            for value, column in zip(values, numbers(rows).reshape(len(members), len(values)).T):
+                parts.setdefault(value, {}).setdefault(name, []).append(column)
+    return {value: {name: np.concatenate(found) for name, found in columns.items()} for value, columns in parts.items()}
 
 
 def shown(labels) -> tuple:

@@ -35,6 +35,8 @@ def test_draws_every_figure_in_three_formats_with_its_table_and_prints_the_folde
     for panel in figures.PANELS:
         for suffix in ("svg", "pdf", "png", "csv"):
             assert (tmp_path / f"f/{panel.name}.{suffix}").stat().st_size > 60
+        fonts = (tmp_path / f"f/{panel.name}.pdf").read_bytes()
+        assert b"/CIDFontType2" in fonts and b"/Type3" not in fonts  # what publishers ask for
 
 
 def numbers_in(figure):
