@@ -46,12 +46,13 @@ def make_train_step(config, preprocess, network, optim, scale, loss_of, collecti
         norm = tf.linalg.global_norm(gradients)
         if config.clip_norm:
             gradients = [g * tf.minimum(1.0, config.clip_norm / norm) for g in gradients]
-        finite = tf.math.is_finite(norm)
-        if scale:
-            scale.update(finite)
-        # a gradient that is not finite must not reach the weights: the last good ones are worth keeping
+        if not scale:  # a gradient that is not finite ends the run, before these weights are kept anywhere (guards.check_loss)
+            optim.apply(gradients, rate)
+            return averages, loss, norm
+        finite = tf.math.is_finite(norm)  # in float16 some are not, until the scale fits: such a step is left out
+        scale.update(finite)
         tf.cond(finite, lambda: optim.apply(gradients, rate), lambda: tf.constant(0, tf.int64))
-        return averages, loss, tf.where(finite, norm, 0.0) if scale else norm
+        return averages, loss, tf.where(finite, norm, 0.0)
 
     return train_step if config.eager else tf.function(train_step, autograph=False)  # the steps have no Python control flow on tensors
 

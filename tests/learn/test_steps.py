@@ -13,13 +13,13 @@ from bigearth.learn.reader import Reader
 OPTIONS = dict(data="x.h5", network="resnet5", window=32, batch_size=8, mixup=0.2, l2=1e-4)
 
 
-def one_step(patches, loss_of=losses.bce, **options):
+def one_step(patches, loss_of=losses.bce, scale=None, **options):
     """(weights before, weights after, what the step returned) of one training step."""
     config = TrainConfig(**{**OPTIONS, **options})
     preprocess = Preprocess()
     network = resnet.ResNet(config.network, dropout=config.dropout)
     optim = optimizer.create("sgd", network.trainable, 0.0, 0.9, True)
-    step = steps.make_train_step(config, preprocess, network, optim, None, loss_of, Single())
+    step = steps.make_train_step(config, preprocess, network, optim, scale, loss_of, Single())
     batch = next(iter(Reader(patches, patches.indices("train"), preprocess.keys, config.batch_size).dataset(0)))
     before = [v.numpy() for v in network.trainable]
     averages, loss, norm = step(batch, tf.constant(0.1), tf.constant(0, tf.int64), tf.constant([0.0, 1.0]))
@@ -32,11 +32,28 @@ def test_a_step_moves_the_weights_and_returns_loss_flags_and_norm(patches):
     assert averages == pytest.approx([loss, 0.0, 1.0]) and 0 < loss < 2 and norm > 0
 
 
-def test_a_gradient_that_is_not_finite_does_not_reach_the_weights(patches):
-    before, after, (_, loss, norm) = one_step(patches, lambda truth, logits: tf.reduce_mean(logits) * float("inf"))
+def infinite(truth, logits):
+    return tf.reduce_mean(logits) * float("inf")
+
+
+def test_a_gradient_that_is_not_finite_is_told(patches):
+    _, _, (_, loss, norm) = one_step(patches, infinite)
     assert not np.isfinite(loss) and not np.isfinite(norm)
+
+
+def test_with_a_loss_scale_a_gradient_that_is_not_finite_does_not_reach_the_weights(patches):
+    scale = optimizer.LossScale(initial=8.0)
+    before, after, (_, _, norm) = one_step(patches, infinite, scale)
+    assert norm == 0 and scale.state[0].numpy() == 4.0
     for a, b in zip(before, after):
         np.testing.assert_array_equal(a, b)
+
+
+def test_a_loss_scale_changes_nothing_else(patches):
+    (_, plain, told), (_, scaled, also) = one_step(patches), one_step(patches, scale=optimizer.LossScale(initial=8.0))
+    assert also[1:] == pytest.approx(told[1:], rel=1e-5)
+    for a, b in zip(plain, scaled):
+        np.testing.assert_allclose(a, b, atol=1e-6)
 
 
 def test_the_gradient_is_clipped_to_its_norm(patches):
