@@ -57,6 +57,7 @@ class Panel(NamedTuple):
 def use_style() -> None:
     """Draws without a screen, in the style of style.mplstyle; letters that its font lacks become boxes (not in an SVG), without a word."""
     matplotlib.use("Agg")
+    # a private name, but matplotlib passes no option on
     Options._drop_tables_default = sorted({*Options._drop_tables_default, *LAYOUT_TABLES})
     warnings.filterwarnings("ignore", r"Glyph .* missing from")
     plt.style.use(str(STYLE))

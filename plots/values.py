@@ -20,6 +20,8 @@ def number(value) -> float:
 def parse(text):
     """JSON, as text or as UTF-8 bytes, four times as fast as the standard library; what is not strictly JSON (NaN, say) is left to that.
 
+    An integer beyond 64 bits comes as a float.
+
     Raises:
         ValueError, RecursionError: it is not JSON.
     """
