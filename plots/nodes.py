@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from plots.figure import Panel, entry, legend_above, short
+from plots.figure import Panel, cover, entry, legend_above, short
 from plots.series import by_size, series, shown
 from plots.training import trainings
 from plots.values import numbers, statistic
@@ -67,7 +67,9 @@ def draw_ranks(rows: list) -> plt.Figure:
     for row in rows:
         grid[nodes.index(row["node"]), row["place"]] = row["step_time"]
     figure, axes = plt.subplots(figsize=(6.4, 1.8 + min(0.25 * len(nodes), 12)))
-    image = axes.imshow(grid, aspect="auto", interpolation="nearest")
+    low = float(np.nanmin(grid))
+    high = max(float(np.nanmax(grid)), SLOW * low)  # colours reach at least as far as what is called slow: noise has one colour
+    image = axes.imshow(grid, vmin=low, vmax=high, aspect="auto", interpolation="nearest")
     axes.grid(False)
     slow = slow_nodes(rows)
     labels = [f"{short(node, 24)} ◀ slow, +{slow[node]:.0f} %" if node in slow else short(node, 24) for node in nodes]
@@ -78,10 +80,11 @@ def draw_ranks(rows: list) -> plt.Figure:
     axes.set_xlabel("rank within the node")
     axes.set_ylabel("node")
     if columns <= MOST_NUMBERS / 4 and len(nodes) <= MOST_NUMBERS:
-        middle = (np.nanmin(grid) + np.nanmax(grid)) / 2
         for (y, x), value in np.ndenumerate(grid):
             if math.isfinite(value):
-                axes.text(x, y, f"{value:.3g}", ha="center", va="center", fontsize=7, color="black" if value > middle else "white")
+                axes.text(
+                    x, y, f"{value:.3g}", ha="center", va="center", fontsize=7, color="black" if value > (low + high) / 2 else "white"
+                )
     figure.colorbar(image, label="median step time (s)")
     return figure
 
@@ -146,6 +149,7 @@ def draw_phases(rows: list) -> plt.Figure:
     ]
     axes.set_yticks(range(len(bars)), labels)
     axes.invert_yaxis()
+    cover(axes.xaxis, 0, 0)
     axes.set_xlabel("time (s)")
     legend_above(axes, columns=2 if max(map(len, phases)) > 12 else 4)
     return figure
