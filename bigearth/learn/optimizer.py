@@ -41,8 +41,9 @@ class Optimizer:
             rate: learning rate, float32 scalar.
         """
         step = self._step.assign_add(1)
+        count = tf.cast(step, tf.float32)
         for i, (variable, gradient) in enumerate(zip(self._variables, gradients)):
-            self._update(i, variable, gradient, self._decay[i], rate, tf.cast(step, tf.float32))
+            self._update(i, variable, gradient, self._decay[i], rate, count)
         return tf.identity(step)
 
     def _update(self, i, variable, gradient, decay, rate, step):
@@ -59,7 +60,8 @@ class SGD(Optimizer):
 
     def __init__(self, variables, weight_decay=0.0, momentum=0.9, nesterov=True, correction=True):
         super().__init__(variables, weight_decay)
-        self._momentum, self._nesterov, self._correction = momentum, nesterov, correction
+        self._momentum = tf.constant(momentum, tf.float32)  # one tensor for all variables: less to trace
+        self._nesterov, self._correction = nesterov, correction
 
     def _update(self, i, variable, gradient, decay, rate, step):
         gradient = self._scaled(variable, gradient, decay)

@@ -83,9 +83,9 @@ class ResNet:
         self._synchronised = batch_norm == "synchronised"
         self._collective = collective or Single()
         self._policy = tf.keras.mixed_precision.Policy(precision if precision == "float32" else f"mixed_{precision}")
-        # BatchNorm's own dtype: before TensorFlow 2.12, CPUs without AVX-512 (and K80) have no BatchNorm in bfloat16.
+        # Before TensorFlow 2.12, CPUs without AVX-512 (and K80) have neither BatchNorm nor average pooling in bfloat16.
         old = tuple(int(part) for part in tf.__version__.split(".")[:2]) < (2, 12)
-        self._normalisation_policy = "float32" if old and precision == "bfloat16" else self._policy
+        self._averaging_policy = "float32" if old and precision == "bfloat16" else self._policy
         self._seeds = itertools.count(seed * 1000)  # each layer its own: one seed for all would give equal shapes equal weights
         blocks, width = NETWORKS[name]
         self.features = 4 * width * 2 ** (len(blocks) - 1)
@@ -138,10 +138,12 @@ class ResNet:
         return tf.keras.Model(inputs, tf.keras.layers.GlobalAveragePooling2D(dtype=self._policy)(x), name=name)
 
     def _bottleneck(self, x, width, stride, project, zero_gamma, name):
+        if stride > 1:  # the pixels that 1x1 convolutions of that stride see, picked once for both: in the backward pass they are dense
+            x = tf.keras.layers.AveragePooling2D(1, stride, dtype=self._averaging_policy)(x)
         shortcut = x
         if project:
-            shortcut = self._normalisation(self._convolution(x, 4 * width, 1, stride, f"{name}_shortcut"), f"{name}_shortcut")
-        x = self._activation(self._normalisation(self._convolution(x, width, 1, stride, f"{name}_1"), f"{name}_1"))
+            shortcut = self._normalisation(self._convolution(x, 4 * width, 1, 1, f"{name}_shortcut"), f"{name}_shortcut")
+        x = self._activation(self._normalisation(self._convolution(x, width, 1, 1, f"{name}_1"), f"{name}_1"))
         x = self._activation(self._normalisation(self._convolution(x, width, 3, 1, f"{name}_2"), f"{name}_2"))
         x = self._normalisation(self._convolution(x, 4 * width, 1, 1, f"{name}_3"), f"{name}_3", zero_gamma)
         return self._activation(tf.keras.layers.Add(dtype=self._policy)([x, shortcut]))
@@ -158,7 +160,7 @@ class ResNet:
             epsilon=EPSILON,
             gamma_initializer="zeros" if zero_gamma else "ones",
             name=f"{name}_bn",
-            dtype=self._normalisation_policy,
+            dtype=self._averaging_policy,
         )
         if self._synchronised:
             return SynchronisedBatchNormalization(self._collective, **keywords)(x)

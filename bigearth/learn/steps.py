@@ -15,6 +15,8 @@ def make_train_step(config, preprocess, network, optim, scale, loss_of, collecti
     """
     classes = int(config.classes)
     seed = config.seed
+    penalised = {v.ref() for v in network.kernels}
+    strengths = [config.l2 if v.ref() in penalised else 0.0 for v in network.trainable]
 
     def train_step(batch, rate, epoch, flags):
         """One step.
@@ -36,12 +38,12 @@ def make_train_step(config, preprocess, network, optim, scale, loss_of, collecti
 
         with tf.GradientTape() as tape:
             loss = loss_of(truth, network(images, training=True, keep=keep))
-            total = loss + config.l2 * tf.add_n([tf.reduce_sum(tf.square(k)) for k in network.kernels])
-            if scale:
-                total = scale.up(total)
-        gradients = collective.average(tape.gradient(total, network.trainable))
+            scaled = scale.up(loss) if scale else loss
+        gradients = collective.average(tape.gradient(scaled, network.trainable))
         if scale:
             gradients = scale.down(gradients)
+        # The gradient of the L2 term, l2 times the sum of squared kernels: the same on all ranks, so it need not be averaged.
+        gradients = [g + 2 * l2 * v if l2 else g for g, v, l2 in zip(gradients, network.trainable, strengths)]
         averages = collective.mean(tf.concat([loss[None], flags], 0))
         norm = tf.linalg.global_norm(gradients)
         if config.clip_norm:

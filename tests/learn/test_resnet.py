@@ -46,11 +46,31 @@ def test_what_is_decayed_and_scaled_by_trust(network):
 def test_convolutions_are_those_of_keras_own_resnet50(network):
     def convolutions(model):
         layers = (layer for layer in model.layers if isinstance(layer, tf.keras.layers.Conv2D))
-        return sorted((layer.kernel_size, layer.strides, tuple(layer.kernel.shape)) for layer in layers)
+        return sorted((layer.kernel_size, tuple(layer.kernel.shape)) for layer in layers)
 
     keras = tf.keras.applications.ResNet50(weights=None, input_shape=(120, 120, 12), classes=43)
     assert convolutions(network._body) == convolutions(keras)
     assert network._body.output.shape[-1] == 2048
+
+
+@pytest.mark.parametrize("side", [15, 16])
+@pytest.mark.parametrize("name", ["stage2_block1_1_conv", "stage2_block1_shortcut_conv"])
+def test_a_block_halves_the_resolution_in_its_first_convolutions(side, name):
+    """The picked pixels and a dense convolution are the 1x1 convolution of stride 2, forward and backward (He et al., ResNet v1)."""
+    body = resnet.ResNet("resnet14", bands=3)._body
+    pools = [layer for layer in body.layers if isinstance(layer, tf.keras.layers.AveragePooling2D)]
+    assert len(pools) == 3
+    convolution = body.get_layer(name)
+    block = tf.keras.Model(pools[0].input, convolution.output)
+    x = tf.constant(np.random.default_rng(0).normal(size=(2, side, side, block.input.shape[-1])).astype(np.float32))
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(x)
+        ours = block(x)
+        strided = tf.nn.conv2d(x, convolution.kernel, 2, "SAME")
+    np.testing.assert_allclose(ours, strided, atol=1e-5)
+    sources = [x, *resnet.raw([convolution.kernel])]
+    for a, b in zip(tape.gradient(ours, sources), tape.gradient(strided, sources)):
+        np.testing.assert_allclose(a, b, atol=1e-3, rtol=1e-4)
 
 
 def test_the_small_network_has_the_same_form():

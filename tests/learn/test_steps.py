@@ -65,6 +65,18 @@ def test_the_gradient_is_clipped_to_its_norm(patches):
     assert moved == pytest.approx(0.1 * (1 + 0.9) * whole / 4, rel=1e-2)  # Nesterov's look ahead
 
 
+@pytest.mark.parametrize("scaled", [False, True])
+def test_l2_pulls_at_the_convolution_kernels_alone(patches, scaled):
+    """The gradient of l2 times the sum of squares is 2 l2 w: after one step of Nesterov, the weights differ by the rate times 1.9 of it."""
+    before, plain, _ = one_step(patches, l2=0.0)
+    scale = optimizer.LossScale(initial=8.0) if scaled else None
+    _, pulled, (averages, loss, _) = one_step(patches, scale=scale, l2=0.05)
+    assert averages[0] == pytest.approx(loss)
+    for w, a, b in zip(before, plain, pulled):
+        expected = 0.1 * 1.9 * 2 * 0.05 * w if w.ndim == 4 else 0.0 * w
+        np.testing.assert_allclose(a - b, expected, atol=2e-5)
+
+
 def test_eager_steps_are_the_compiled_ones(patches):
     (_, compiled, told), (_, eager, also) = one_step(patches), one_step(patches, eager=True)
     assert also[1] == pytest.approx(told[1], rel=1e-5)
