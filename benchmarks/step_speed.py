@@ -98,6 +98,7 @@ def build(options: TrainConfig, store: Store, ranks) -> tuple:
     from bigearth.learn.inputs import Preprocess
 
     ours, resident, reader = build_step(options, store, ranks)
+    ranks.barrier()  # a rank that is built later is not the step's doing
     begun = time.perf_counter()
     ours(resident)
     first = time.perf_counter() - begun
