@@ -75,8 +75,10 @@ def run(config: Config) -> None:
             )
     ways, first = build(options, store, ranks)
     rates = {name: [] for name in ways}
+    names = list(ways)
     for turn in range(config.turns + 1):
-        for name, step in ways.items():
+        for name in names[turn % len(names) :] + names[: turn % len(names)]:  # each in every place: what went before may matter
+            step = ways[name]
             ranks.barrier()
             begun = time.perf_counter()
             for _ in range(config.steps):
