@@ -48,7 +48,7 @@ class Config:
     threads: int = option(0, "CPU threads per rank; 0 lets TensorFlow take all cores")
     groups: int = option(4, "groups of gradients")
     steps: int = option(2, "steps of each way in a turn")
-    turns: int = option(3, "turns that are measured; one more goes before")
+    turns: int = option(4, "turns that are measured, each beginning with another way; one more goes before")
 
 
 def run(config: Config) -> None:
