@@ -1,1 +1,2 @@
-"""The workloads: small programs that a scheduler launches; each ends by writing one result record."""
+"""The workloads: small programs that a scheduler launches; each ends by writing one result
+record."""

@@ -1,13 +1,15 @@
-"""Workload `batch_study`: what a recipe's F1 does when the global batch grows, and what the spectral bands add, over several seeds.
+"""Workload `batch_study`: what a recipe's F1 does when the global batch grows, and what the
+spectral bands add, over several seeds.
 
     python -m benchmarks.batch_study --data FILE --output DIR [--launcher "mpirun -np 2"]
 
-Each run is one `python -m benchmarks.train` on the same data with the same number of epochs. Recipe `paper` is plain SGD with linear
-scaling and step decay; `modern` is that of configs/modern.py. The small batch is --batch-size per rank, the large one --factor times
-that. The recipes' rates are for 100 epochs of BigEarthNet; on a file with a hundredth of its patches they want a larger one, tuned at
-the small batch (--paper-rate, --modern-rate). A run whose record is already in DIR is not repeated, so the study may be stopped and
-started at any time.
-The record's table "runs" has one row a run (what the figures need), "groups" the mean and spread over seeds.
+Each run is one `python -m benchmarks.train` on the same data with the same number of epochs. Recipe
+`paper` is plain SGD with linear scaling and step decay; `modern` is that of configs/modern.py. The
+small batch is --batch-size per rank, the large one --factor times that. The recipes' rates are for
+100 epochs of BigEarthNet; on a file with a hundredth of its patches they want a larger one, tuned
+at the small batch (--paper-rate, --modern-rate). A run whose record is already in DIR is not
+repeated, so the study may be stopped and started at any time. The record's table "runs" has one row
+a run (what the figures need), "groups" the mean and spread over seeds.
 """
 
 import dataclasses
@@ -26,7 +28,10 @@ from bigearth.errors import InputError
 from bigearth.progress import Progress
 from bigearth.store import Store
 
-DESCRIPTION = "F1 of the recipes at a small and a large global batch, multispectral and RGB, over several seeds."
+DESCRIPTION = (
+    "F1 of the recipes at a small and a large global batch, multispectral and RGB, over "
+    "several seeds."
+)
 
 CONFIGS = Path(__file__).with_name("configs")
 TOLERANCE = 0.01  # what `modern` may lose at the large batch
@@ -38,7 +43,9 @@ class Config:
     output: str = option(REQUIRED, "folder for result.json and the folders of the runs")
     seeds: int = option(3, "runs of each kind, with seeds 0, 1, ...")
     network: Literal["resnet50", "resnet14"] = option("resnet50", "as in `benchmarks.train`")
-    paper_rate: Optional[float] = option(None, "learning rate of `paper` for a global batch of 256; the recipe's own if not given")
+    paper_rate: Optional[float] = option(
+        None, "learning rate of `paper` for a global batch of 256; the recipe's own if not given"
+    )
     modern_rate: Optional[float] = option(None, "the same of `modern`")
     epochs: int = option(20, "epochs of each run")
     batch_size: int = option(16, "samples per rank and step of the small batch")
@@ -46,7 +53,9 @@ class Config:
     window: int = option(60, "side of the training window in pixels")
     precision: str = option("bfloat16", "compute dtype of convolutions")
     threads: int = option(0, "CPU threads per rank; 0 lets TensorFlow take all cores")
-    launcher: str = option("", "command that starts the ranks of a run, e.g. 'mpirun -np 2'; without it one process")
+    launcher: str = option(
+        "", "command that starts the ranks of a run, e.g. 'mpirun -np 2'; without it one process"
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,14 +73,20 @@ class Run:
 
 
 def plan(config: Config) -> list:
-    """All runs of the study: each recipe at both batches, and the small batch of `modern` with RGB."""
-    kinds = [(recipe, "multispectral", batch) for recipe in ("paper", "modern") for batch in ("small", "large")]
+    """All runs of the study: each recipe at both batches, and the small batch of `modern` with
+    RGB."""
+    kinds = [
+        (recipe, "multispectral", batch)
+        for recipe in ("paper", "modern")
+        for batch in ("small", "large")
+    ]
     kinds.append(("modern", "rgb", "small"))
     return [Run(*kind, seed) for seed in range(config.seeds) for kind in kinds]
 
 
 def command(config: Config, run: Run) -> list:
-    """The command line of one run; the decay and warm-up epochs keep the recipe's shares of the run."""
+    """The command line of one run; the decay and warm-up epochs keep the recipe's shares of the
+    run."""
     share = config.epochs / 100
     batch = config.batch_size * (config.factor if run.batch == "large" else 1)
     options = {
@@ -96,14 +111,24 @@ def command(config: Config, run: Run) -> list:
     if rate is not None:
         options["learning-rate"] = rate
     words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-    return [*shlex.split(config.launcher), sys.executable, "-m", "benchmarks.train", *words, "--resume"]
+    return [
+        *shlex.split(config.launcher),
+        sys.executable,
+        "-m",
+        "benchmarks.train",
+        *words,
+        "--resume",
+    ]
 
 
 def run(config: Config) -> None:
     start = record.now()
     for name in ("seeds", "epochs", "batch_size", "factor"):
         if getattr(config, name) < 1:
-            raise InputError(f"command line: --{name.replace('_', '-')} is {getattr(config, name)}; expected at least 1; correct it")
+            raise InputError(
+                f"command line: --{name.replace('_', '-')} is "
+                f"{getattr(config, name)}; expected at least 1; correct it"
+            )
     store = Store(config.data)
     rows = []
     runs = plan(config)
@@ -114,7 +139,8 @@ def run(config: Config) -> None:
     groups = summary(rows)
     for row in groups:
         print(
-            f"{row['recipe']:7} {row['bands']:14} {row['batch']:6} F1 micro {row['mean']:.4f} +- {row['std']:.4f} over {row['runs']} run(s)",
+            f"{row['recipe']:7} {row['bands']:14} {row['batch']:6} F1 micro {row['mean']:.4f} +- "
+            f"{row['std']:.4f} over {row['runs']} run(s)",
             file=sys.stderr,
         )
     record.write(
@@ -130,22 +156,35 @@ def run(config: Config) -> None:
 
 
 def outcome(config: Config, each: Run) -> dict:
-    """Runs a training unless its record is there; returns its row. A loss that is not finite gives F1 0 and says so.
+    """Runs a training unless its record is there; returns its row. A loss that is not finite gives
+    F1 0 and says so.
 
     Raises:
         InputError: the run failed for another reason.
     """
     path = Path(config.output) / each.name / "result.json"
-    row = dict(dataclasses.asdict(each), f1_micro=0.0, f1_macro=0.0, time_per_epoch=None, failure=None)
+    row = dict(
+        dataclasses.asdict(each), f1_micro=0.0, f1_macro=0.0, time_per_epoch=None, failure=None
+    )
     if not path.exists():
-        done = subprocess.run(command(config, each), capture_output=True, text=True, cwd=record.ROOT)
+        done = subprocess.run(
+            command(config, each), capture_output=True, text=True, cwd=record.ROOT
+        )
         if done.returncode:
-            sentence = next((line for line in done.stderr.splitlines() if line.startswith("error:")), done.stderr[-500:])
+            sentence = next(
+                (line for line in done.stderr.splitlines() if line.startswith("error:")),
+                done.stderr[-500:],
+            )
             if "the loss is" not in sentence:
-                raise InputError(f"run {each.name} failed ({sentence}); correct that and start the study again: finished runs are kept")
+                raise InputError(
+                    f"run {each.name} failed ({sentence}); correct that and start the "
+                    "study again: finished runs are kept"
+                )
             return dict(row, failure=sentence)
     metrics = record.read(path)["metrics"]
-    return dict(row, **{name: metrics[name]["value"] for name in ("f1_micro", "f1_macro", "time_per_epoch")})
+    return dict(
+        row, **{name: metrics[name]["value"] for name in ("f1_micro", "f1_macro", "time_per_epoch")}
+    )
 
 
 def summary(rows: list) -> list:
@@ -155,7 +194,14 @@ def summary(rows: list) -> list:
     for kind in kinds:
         values = [r["f1_micro"] for r in rows if (r["recipe"], r["bands"], r["batch"]) == kind]
         spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
-        result.append(dict(zip(("recipe", "bands", "batch"), kind), mean=float(np.mean(values)), std=spread, runs=len(values)))
+        result.append(
+            dict(
+                zip(("recipe", "bands", "batch"), kind),
+                mean=float(np.mean(values)),
+                std=spread,
+                runs=len(values),
+            )
+        )
     return result
 
 
@@ -165,7 +211,11 @@ def claims(groups: list) -> list:
     loss = mean["modern", "multispectral", "small"] - mean["modern", "multispectral", "large"]
     gain = mean["modern", "multispectral", "small"] - mean["modern", "rgb", "small"]
     return [
-        {"claim": f"modern loses at most {TOLERANCE} at the large batch", "value": loss, "holds": loss <= TOLERANCE},
+        {
+            "claim": f"modern loses at most {TOLERANCE} at the large batch",
+            "value": loss,
+            "holds": loss <= TOLERANCE,
+        },
         {"claim": "multispectral is above RGB", "value": gain, "holds": gain > 0},
     ]
 

@@ -1,6 +1,8 @@
-"""What an HDF5 file of patches holds, counted from the file itself: `python -m benchmarks.describe --data FILE --out FILE.json`.
+"""What an HDF5 file of patches holds, counted from the file itself: `python -m benchmarks.describe
+--data FILE --out FILE.json`.
 
-The numbers are independent of the programs that write and train on the file, so their claims can be checked against them.
+The numbers are independent of the programs that write and train on the file, so their claims can be
+checked against them.
 """
 
 import json
@@ -21,7 +23,8 @@ class DescribeConfig:
 
 
 def describe(path) -> dict:
-    """Digest, interpolation, and by split the number of patches and of patches with each label, in the official order.
+    """Digest, interpolation, and by split the number of patches and of patches with each label, in
+    the official order.
 
     Raises:
         InputError: the file is not a complete file of patches.
@@ -32,7 +35,10 @@ def describe(path) -> dict:
         "digest": patches.digest,
         "interpolation": patches.interpolation,
         "patches": patches.size,
-        "splits": {s: {"patches": len(i), "support": patches.classes[i].sum(axis=0, dtype=int).tolist()} for s, i in splits.items()},
+        "splits": {
+            s: {"patches": len(i), "support": patches.classes[i].sum(axis=0, dtype=int).tolist()}
+            for s, i in splits.items()
+        },
     }
 
 

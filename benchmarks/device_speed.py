@@ -1,10 +1,12 @@
-"""Workload `device_speed`: img/s of the training step in each precision, against what the device can do at all.
+"""Workload `device_speed`: img/s of the training step in each precision, against what the device
+can do at all.
 
     python -m benchmarks.device_speed --data FILE --output DIR
 
-The device's ceilings are measured here, not taken from a data sheet: a large matrix product in each precision (FLOP/s) and a copy in
-its memory (bytes/s). The step's floating-point operations are counted from the network's convolutions and its dense layer, forward
-once and backward twice; the smallest time of a step is that count over the matrix ceiling of the same precision.
+The device's ceilings are measured here, not taken from a data sheet: a large matrix product in each
+precision (FLOP/s) and a copy in its memory (bytes/s). The step's floating-point operations are
+counted from the network's convolutions and its dense layer, forward once and backward twice; the
+smallest time of a step is that count over the matrix ceiling of the same precision.
 """
 
 import dataclasses
@@ -25,7 +27,9 @@ from bigearth import bands
 from bigearth.errors import InputError
 from bigearth.store import Store
 
-DESCRIPTION = "Training step in float32, tf32, bfloat16 and float16 against the device's measured ceilings."
+DESCRIPTION = (
+    "Training step in float32, tf32, bfloat16 and float16 against the device's measured ceilings."
+)
 PRECISIONS = ("float32", "tf32", "bfloat16", "float16")
 
 
@@ -45,7 +49,10 @@ def run(config: Config) -> None:
     start = record.now()
     precisions = [p for p in config.precisions.split(",") if p]
     if not set(precisions) <= set(PRECISIONS) or not precisions:
-        raise InputError(f"command line: --precisions is {config.precisions!r}; expected some of {', '.join(PRECISIONS)}; correct it")
+        raise InputError(
+            f"command line: --precisions is {config.precisions!r}; expected some of "
+            f"{', '.join(PRECISIONS)}; correct it"
+        )
     import tensorflow as tf
 
     from bigearth.learn import collective
@@ -75,7 +82,8 @@ def run(config: Config) -> None:
             }
         )
         print(
-            f"{precision:9} {rows[-1]['throughput']:9.1f} img/s, {flops / seconds / 1e12:7.2f} of {ceiling / 1e12:7.2f} TFLOP/s "
+            f"{precision:9} {rows[-1]['throughput']:9.1f} img/s, {flops / seconds / 1e12:7.2f} of "
+            f"{ceiling / 1e12:7.2f} TFLOP/s "
             f"({rows[-1]['share_of_ceiling']:.0%})",
             file=sys.stderr,
         )
@@ -86,7 +94,10 @@ def run(config: Config) -> None:
         Path(config.output) / "result.json",
         "device_speed",
         dataclasses.asdict(config),
-        {"throughput": record.metric("throughput", best["throughput"]), "step_time": record.metric("step_time", best["step_time"])},
+        {
+            "throughput": record.metric("throughput", best["throughput"]),
+            "step_time": record.metric("step_time", best["step_time"]),
+        },
         [{"rank": 0, "hostname": host, "device": device}],
         {"precisions": rows, "ceilings": [{"name": "copy", "bytes_per_second": bandwidth}]},
         {},
@@ -94,8 +105,11 @@ def run(config: Config) -> None:
     )
 
 
-def step_flops(batch_size: int, channels: int = len(bands.NAMES), size: int = bands.patch_size(10)) -> float:
-    """Floating-point operations of one training step: 2 per multiply-add, the backward pass twice the forward one."""
+def step_flops(
+    batch_size: int, channels: int = len(bands.NAMES), size: int = bands.patch_size(10)
+) -> float:
+    """Floating-point operations of one training step: 2 per multiply-add, the backward pass twice
+    the forward one."""
     from bigearth.learn import resnet
 
     stages, stem = resnet.NETWORKS["resnet50"]
@@ -125,9 +139,13 @@ def median_time(work: Callable, config: Config) -> float:
 
 
 def matrix_speed(tf, config: Config, precision: str) -> float:
-    """FLOP/s of a product of two square matrices; the calls are chained on the device, so that it never waits for Python."""
+    """FLOP/s of a product of two square matrices; the calls are chained on the device, so that it
+    never waits for Python."""
     dtype = tf.float32 if precision == "tf32" else tf.dtypes.as_dtype(precision)
-    a = tf.cast(tf.random.stateless_normal((config.matrix, config.matrix), (0, 1)) / config.matrix**0.5, dtype)
+    a = tf.cast(
+        tf.random.stateless_normal((config.matrix, config.matrix), (0, 1)) / config.matrix**0.5,
+        dtype,
+    )
 
     @tf.function
     def product():

@@ -1,11 +1,13 @@
-"""How much faster is extraction than a plain loop that opens twelve files with rasterio a patch, the way torchgeo does?
+"""How much faster is extraction than a plain loop that opens twelve files with rasterio a patch,
+the way torchgeo does?
 
     python -m benchmarks.extraction_speed --archive BigEarthNet-v1.0
     python -m benchmarks.extraction_speed --tiles TILES --patches patches.csv
 
-Both read the same patches from the same files on one core in the same run. The loop opens, reads and stacks twelve bands a patch,
-each resampled bilinearly to 120 x 120 pixels while it is read, and keeps nothing. Extraction does all of its work: metadata, checks,
-reading, interpolation, checksums, and the HDF5 file. They take turns; the ratio is of the medians, of wall time and of processor time
+Both read the same patches from the same files on one core in the same run. The loop opens, reads
+and stacks twelve bands a patch, each resampled bilinearly to 120 x 120 pixels while it is read, and
+keeps nothing. Extraction does all of its work: metadata, checks, reading, interpolation, checksums,
+and the HDF5 file. They take turns; the ratio is of the medians, of wall time and of processor time
 (the second also holds on a machine that others use).
 """
 
@@ -42,25 +44,40 @@ class Config:
     loop_patches: int = option(200, "patches that the rasterio loop reads; it is slow on tiles")
     repeats: int = option(3, "how often each takes its turn")
     scratch: Optional[str] = option(
-        None, "folder for the HDF5 file; /dev/shm leaves the disk out of the comparison; else the temporary one"
+        None,
+        "folder for the HDF5 file; /dev/shm leaves the disk out of the comparison; else the "
+        "temporary one",
     )
 
 
 def archive_windows(root: str, count: int) -> list:
     """For some patches: the twelve files, and no window (the whole file)."""
     names = sorted(archive.list_patches(root))[:count]
-    return [[(f"{root}/{name}/{name}_{band.name}.tif", None) for band in bands.BANDS] for name in names]
+    return [
+        [(f"{root}/{name}/{name}_{band.name}.tif", None) for band in bands.BANDS] for name in names
+    ]
 
 
 def tile_windows(folder: str, path: str, count: int) -> list:
-    """For some patches, spread over the list: the twelve files of the product, and the window (left, top, right, bottom) in metres."""
+    """For some patches, spread over the list: the twelve files of the product, and the window
+    (left, top, right, bottom) in metres."""
     entries = patchlist.read(path)
     products = tile.find_products(folder)
     windows = []
     for entry in entries[:: max(1, len(entries) // count)][:count]:
         product = products[tile.scene_of(entry.tile, path)][0]
-        place = (entry.ulx, entry.uly - bands.PATCH_METRES, entry.ulx + bands.PATCH_METRES, entry.uly)
-        files = [next(product.glob(f"GRANULE/*/IMG_DATA/R{b.resolution}m/*_{b.name}_{b.resolution}m.jp2")) for b in bands.BANDS]
+        place = (
+            entry.ulx,
+            entry.uly - bands.PATCH_METRES,
+            entry.ulx + bands.PATCH_METRES,
+            entry.uly,
+        )
+        files = [
+            next(
+                product.glob(f"GRANULE/*/IMG_DATA/R{b.resolution}m/*_{b.name}_{b.resolution}m.jp2")
+            )
+            for b in bands.BANDS
+        ]
         windows.append([(str(file), place) for file in files])
     return windows
 
@@ -72,7 +89,11 @@ def rasterio_loop(patches: list) -> int:
         for path, place in files:
             with rasterio.open(path) as dataset:
                 window = from_bounds(*place, transform=dataset.transform) if place else None
-                stack.append(dataset.read(1, window=window, out_shape=(SIDE, SIDE), resampling=Resampling.bilinear))
+                stack.append(
+                    dataset.read(
+                        1, window=window, out_shape=(SIDE, SIDE), resampling=Resampling.bilinear
+                    )
+                )
         np.stack(stack)
     return len(patches)
 
@@ -84,15 +105,20 @@ def extraction(config: prepare.Config) -> int:
 
 
 def timed(work, *arguments) -> tuple:
-    """(patches a second of wall time, patches a second of processor time) of `work(*arguments)`, which returns patches."""
+    """(patches a second of wall time, patches a second of processor time) of `work(*arguments)`,
+    which returns patches."""
     wall, processor = time.perf_counter(), time.process_time()
     count = work(*arguments)
     return count / (time.perf_counter() - wall), count / (time.process_time() - processor)
 
 
 def run(config: Config) -> None:
-    if (config.archive is None) == (config.tiles is None) or (config.tiles is None) != (config.patches is None):
-        raise InputError("command line: expected --archive DIR, or --tiles DIR and --patches LIST; give these")
+    if (config.archive is None) == (config.tiles is None) or (config.tiles is None) != (
+        config.patches is None
+    ):
+        raise InputError(
+            "command line: expected --archive DIR, or --tiles DIR and --patches LIST; give these"
+        )
     if config.loop_patches < 1 or config.repeats < 1:
         raise InputError("command line: expected --loop-patches and --repeats above 0; give others")
     if config.archive:
@@ -101,11 +127,18 @@ def run(config: Config) -> None:
         windows = tile_windows(config.tiles, config.patches, config.loop_patches)
     found = {"rasterio loop": [], "extraction": []}
     with tempfile.TemporaryDirectory(dir=config.scratch) as folder:
-        job = prepare.Config(archive=config.archive, tiles=config.tiles, patches=config.patches, out=f"{folder}/patches.h5")
+        job = prepare.Config(
+            archive=config.archive,
+            tiles=config.tiles,
+            patches=config.patches,
+            out=f"{folder}/patches.h5",
+        )
         for _ in range(config.repeats):
             found["rasterio loop"].append(timed(rasterio_loop, windows))
             found["extraction"].append(timed(extraction, job))
-    medians = {name: [statistics.median(rates) for rates in zip(*turns)] for name, turns in found.items()}
+    medians = {
+        name: [statistics.median(rates) for rates in zip(*turns)] for name, turns in found.items()
+    }
     print(f"median of {config.repeats:2d}        patches/s   patches per second of processor time")
     for name, (wall, processor) in medians.items():
         print(f"{name:20}{wall:9.1f}{processor:12.1f}")

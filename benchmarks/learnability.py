@@ -1,11 +1,14 @@
-"""Is there something to learn in a file of patches that only a network learns? Prints F1 of simple baselines, and of trained networks.
+"""Is there something to learn in a file of patches that only a network learns? Prints F1 of simple
+baselines, and of trained networks.
 
-    python -m benchmarks.learnability --data FILE.h5 --records results/ms/result.json,results/rgb/result.json
+    python -m benchmarks.learnability --data FILE.h5 --records
+    results/ms/result.json,results/rgb/result.json
 
 All are fitted on the training split and scored on the test split. The baselines:
-    constant      always the same classes: those whose set has the best F1 micro on the training split
-    linear        a logistic regression a class on the means of the bands over a patch, standardised; threshold 0.5
-    linear + std  the same with the standard deviations of the bands as well
+    constant      always the same classes: those whose set has the best F1 micro on the training
+    split linear        a logistic regression a class on the means of the bands over a patch,
+    standardised; threshold 0.5 linear + std  the same with the standard deviations of the bands as
+    well
 A network's row is read from the result record of `python -m benchmarks.train` on the same file.
 """
 
@@ -25,11 +28,14 @@ BLOCK = 256  # patches read together: 85 MB
 @dataclasses.dataclass(frozen=True)
 class Config:
     data: str = program.option(program.REQUIRED, "HDF5 file of patches")
-    records: str = program.option("", "result records of `python -m benchmarks.train` on that file, joined by commas")
+    records: str = program.option(
+        "", "result records of `python -m benchmarks.train` on that file, joined by commas"
+    )
 
 
 def band_statistics(patches: store.Store, indices: np.ndarray) -> np.ndarray:
-    """Means, then standard deviations, of every band over each patch: (n, 24) float64, digital numbers."""
+    """Means, then standard deviations, of every band over each patch: (n, 24) float64, digital
+    numbers."""
     pixels = patches.array("data_super")
     rows = []
     for start in range(0, len(indices), BLOCK):
@@ -39,7 +45,8 @@ def band_statistics(patches: store.Store, indices: np.ndarray) -> np.ndarray:
 
 
 def constant(train_labels: np.ndarray) -> np.ndarray:
-    """(C,) uint8: the set of classes with the best F1 micro if always guessed; train_labels is (n, C)."""
+    """(C,) uint8: the set of classes with the best F1 micro if always guessed; train_labels is (n,
+    C)."""
     support = train_labels.sum(0, dtype=np.int64)
     order = np.argsort(-support, kind="stable")
     found = np.cumsum(support[order])
@@ -67,7 +74,9 @@ def linear(train: np.ndarray, train_labels: np.ndarray, test: np.ndarray) -> np.
 
 
 def _row(name: str, truth: np.ndarray, predicted: np.ndarray) -> tuple:
-    precision, recall, micro, _ = precision_recall_fscore_support(truth, predicted, average="micro", zero_division=0)
+    precision, recall, micro, _ = precision_recall_fscore_support(
+        truth, predicted, average="micro", zero_division=0
+    )
     macro = precision_recall_fscore_support(truth, predicted, average="macro", zero_division=0)[2]
     return name, precision, recall, micro, macro
 
@@ -80,7 +89,10 @@ def baselines(patches: store.Store) -> list:
     """
     train, test = patches.indices("train"), patches.indices("test")
     if not len(train) or not len(test):
-        raise InputError(f"{patches.path}: {len(train)} training and {len(test)} test patches; expected some of both; give another file")
+        raise InputError(
+            f"{patches.path}: {len(train)} training and {len(test)} test patches; "
+            "expected some of both; give another file"
+        )
     x, z = band_statistics(patches, train), band_statistics(patches, test)
     y, truth = patches.classes[train], patches.classes[test]
     rgb, every = list(bands.RGB), list(range(len(bands.BANDS)))
@@ -100,11 +112,20 @@ def network(path: str, digest: str) -> tuple:
     """
     content = record.read(path)
     if content["workload"] != "train":
-        raise InputError(f"{path}: record of workload {content['workload']!r}, expected 'train'; give the records of benchmarks.train")
+        raise InputError(
+            f"{path}: record of workload {content['workload']!r}, expected 'train'; "
+            "give the records of benchmarks.train"
+        )
     if content["provenance"].get("dataset_digest") != digest:
-        raise InputError(f"{path}: trained on another file ({content['provenance'].get('dataset_digest')}); expected {digest}")
+        raise InputError(
+            f"{path}: trained on another file "
+            f"({content['provenance'].get('dataset_digest')}); expected {digest}"
+        )
     name = {"rgb": "RGB", "multispectral": "12 bands"}[content["config"]["bands"]]
-    values = (content["metrics"][m]["value"] for m in ("precision_micro", "recall_micro", "f1_micro", "f1_macro"))
+    values = (
+        content["metrics"][m]["value"]
+        for m in ("precision_micro", "recall_micro", "f1_micro", "f1_macro")
+    )
     return (f"ResNet-50, {name}, {content['config']['epochs']} epochs", *values)
 
 
@@ -118,4 +139,9 @@ def run(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    program.main(Config, run, "benchmarks.learnability", "F1 of simple baselines, beside that of trained networks.")
+    program.main(
+        Config,
+        run,
+        "benchmarks.learnability",
+        "F1 of simple baselines, beside that of trained networks.",
+    )

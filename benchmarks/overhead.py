@@ -1,12 +1,14 @@
-"""What the container costs: start-up, training step, all-reduce and file read in an image against the same outside it.
+"""What the container costs: start-up, training step, all-reduce and file read in an image against
+the same outside it.
 
     python -m benchmarks.overhead --image cpu --output DIR
 
-One group of ranks is started natively and one in the image (hybrid model: the host's launcher, each rank in a container). They
-stay alive and take turns, asleep while it is not theirs (overhead_worker.py), so that each native measurement has a container's
-beside it in time and a machine's drift does not enter their ratio. DIR/result.json: `tables.overhead` has a row {quantity, unit,
-native, container (medians), ratio, ratio_p10, ratio_p90, pairs} each, ratio = native time / container time: 1 is equal, below 1
-the container is slower; `tables.pairs` has every measurement.
+One group of ranks is started natively and one in the image (hybrid model: the host's launcher, each
+rank in a container). They stay alive and take turns, asleep while it is not theirs
+(overhead_worker.py), so that each native measurement has a container's beside it in time and a
+machine's drift does not enter their ratio. DIR/result.json: `tables.overhead` has a row {quantity,
+unit, native, container (medians), ratio, ratio_p10, ratio_p90, pairs} each, ratio = native time /
+container time: 1 is equal, below 1 the container is slower; `tables.pairs` has every measurement.
 """
 
 import dataclasses
@@ -46,26 +48,41 @@ class Side:
     """One of the two groups of ranks.
 
     Args:
-        prefix: what stands between the launcher and the program: nothing, or `apptainer exec ... IMAGE`.
+        prefix: what stands between the launcher and the program: nothing, or `apptainer exec ...
+            IMAGE`.
         python: the interpreter there.
     """
 
-    def __init__(self, name: str, config: OverheadConfig, prefix: list, python: str, folder: Path, data: str):
+    def __init__(
+        self, name: str, config: OverheadConfig, prefix: list, python: str, folder: Path, data: str
+    ):
         self.name, self._folder = name, folder / name
         self._folder.mkdir()
         self._turn = 0
         self.start_up_command = [*prefix, python, "-c", "pass"]
-        command = [*shlex.split(config.launcher), *prefix, python, "-m", "benchmarks.overhead_worker"]
-        self._log = open(folder / f"{name}.log", "w+")  # noqa: SIM115  the worker's for as long as it lives
+        command = [
+            *shlex.split(config.launcher),
+            *prefix,
+            python,
+            "-m",
+            "benchmarks.overhead_worker",
+        ]
+        # noqa: SIM115  the worker's for as long as it lives
+        self._log = open(folder / f"{name}.log", "w+")
         self._worker = subprocess.Popen(
-            [*command, str(self._folder), data, str(config.batch)], cwd=record.ROOT, stdout=self._log, stderr=self._log
+            [*command, str(self._folder), data, str(config.batch)],
+            cwd=record.ROOT,
+            stdout=self._log,
+            stderr=self._log,
         )
 
     def ask(self, quantity: str) -> float:
         """Seconds that `quantity` took here, now."""
         if quantity == "start_up":
             start = time.perf_counter()
-            subprocess.run(self.start_up_command, cwd=record.ROOT, check=True, stderr=subprocess.DEVNULL)
+            subprocess.run(
+                self.start_up_command, cwd=record.ROOT, check=True, stderr=subprocess.DEVNULL
+            )
             return time.perf_counter() - start
         return float(self._say(quantity))
 
@@ -79,7 +96,9 @@ class Side:
         while not answer.exists():
             if self._worker.poll() is not None or time.monotonic() > deadline:
                 self._log.seek(0)
-                raise RuntimeError(f"the {self.name} ranks gave no answer to '{word}':\n{self._log.read()[-3000:]}")
+                raise RuntimeError(
+                    f"the {self.name} ranks gave no answer to '{word}':\n{self._log.read()[-3000:]}"
+                )
             time.sleep(0.002)
         return answer.read_text()
 
@@ -96,7 +115,9 @@ def check_image(image: str) -> tuple:
     Raises:
         InputError: there is no such image, or it does not fit this host.
     """
-    done = subprocess.run([record.ROOT / "containers" / "check.sh", image], capture_output=True, text=True)
+    done = subprocess.run(
+        [record.ROOT / "containers" / "check.sh", image], capture_output=True, text=True
+    )
     if done.returncode != 0:
         raise InputError(done.stderr.strip().replace("error: ", "", 1).split("\n")[-1])
     path = image if image.endswith(".sif") else record.ROOT / "containers" / f"{image}.sif"
@@ -150,27 +171,49 @@ def run(config: OverheadConfig) -> None:
         raise InputError("command line: --pairs must be at least 2 and --batch at least 1")
     image, digest = check_image(config.image)
     if config.data and not os.path.isfile(config.data):
-        raise InputError(f"{config.data}: no such file; give --data a file to read, or leave it out")
+        raise InputError(
+            f"{config.data}: no such file; give --data a file to read, or leave it out"
+        )
     if os.geteuid() == 0:  # Open MPI asks root twice
         os.environ.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
     with tempfile.TemporaryDirectory(prefix="overhead.") as scratch:
         folder = Path(scratch)
         data = os.path.abspath(config.data) if config.data else make_file(folder)
-        binds = [argument for path in (record.ROOT, scratch, os.path.dirname(data)) for argument in ("--bind", str(path))]
-        container = ["apptainer", "exec", *(["--nv"] if config.gpu else []), *binds, "--pwd", str(record.ROOT), image]
-        sides = (Side("native", config, [], sys.executable, folder, data), Side("container", config, container, "python", folder, data))
+        binds = [
+            argument
+            for path in (record.ROOT, scratch, os.path.dirname(data))
+            for argument in ("--bind", str(path))
+        ]
+        container = [
+            "apptainer",
+            "exec",
+            *(["--nv"] if config.gpu else []),
+            *binds,
+            "--pwd",
+            str(record.ROOT),
+            image,
+        ]
+        sides = (
+            Side("native", config, [], sys.executable, folder, data),
+            Side("container", config, container, "python", folder, data),
+        )
         try:
             times = measure(sides, config)
         finally:
             for side in sides:
                 side.stop()
-    rows = [summarise(quantity, times[quantity]["native"], times[quantity]["container"]) for quantity in QUANTITIES]
+    rows = [
+        summarise(quantity, times[quantity]["native"], times[quantity]["container"])
+        for quantity in QUANTITIES
+    ]
     by_name = {line["quantity"]: line for line in rows}
     metrics = {
         f"container_{name}_ratio": record.metric(f"container_{name}_ratio", by_name[name]["ratio"])
         for name in ("step", "all_reduce", "read")
     }
-    extra = float(np.median(np.array(times["start_up"]["container"]) - np.array(times["start_up"]["native"])))
+    extra = float(
+        np.median(np.array(times["start_up"]["container"]) - np.array(times["start_up"]["native"]))
+    )
     metrics["container_start_up"] = record.metric("container_start_up", extra)
     pairs = [
         {"quantity": quantity, "pair": i, "native": native, "container": inside}
@@ -191,8 +234,16 @@ def run(config: OverheadConfig) -> None:
     print(f"{'':12}{'native':>10}{'container':>12}{'ratio':>8}   p10-p90")
     for line in rows:
         spread = f"{line['ratio_p10']:.3f}-{line['ratio_p90']:.3f}"
-        print(f"{line['quantity']:12}{line['native']:>8.4f} s{line['container']:>10.4f} s{line['ratio']:>8.3f}   {spread}")
+        print(
+            f"{line['quantity']:12}{line['native']:>8.4f} s{line['container']:>10.4f} "
+            f"s{line['ratio']:>8.3f}   {spread}"
+        )
 
 
 if __name__ == "__main__":
-    program.main(OverheadConfig, run, "benchmarks.overhead", "Measure what running in an image costs, against running natively.")
+    program.main(
+        OverheadConfig,
+        run,
+        "benchmarks.overhead",
+        "Measure what running in an image costs, against running natively.",
+    )

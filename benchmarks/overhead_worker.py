@@ -1,9 +1,11 @@
-"""A rank of benchmarks.overhead: does what it is told, says how long it took, and sleeps in between.
+"""A rank of benchmarks.overhead: does what it is told, says how long it took, and sleeps in
+between.
 
     python -m benchmarks.overhead_worker FOLDER FILE BATCH
 
-FOLDER/N.request holds the N-th word (step, all_reduce, read, stop); rank 0 answers with the seconds in FOLDER/N.answer. Files and
-sleep rather than messages: a rank that waits in MPI or in a socket would keep its core busy while the other side measures.
+FOLDER/N.request holds the N-th word (step, all_reduce, read, stop); rank 0 answers with the seconds
+in FOLDER/N.answer. Files and sleep rather than messages: a rank that waits in MPI or in a socket
+would keep its core busy while the other side measures.
 """
 
 import sys
@@ -31,7 +33,9 @@ def training_step(batch: int):
     @tf.function
     def step():
         with tf.GradientTape() as tape:
-            loss = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(labels, network(images, training=True)))
+            loss = tf.reduce_mean(
+                tf.nn.sigmoid_cross_entropy_with_logits(labels, network(images, training=True))
+            )
         update.apply(tape.gradient(loss, network.trainable), 0.01)
         return loss
 

@@ -1,10 +1,12 @@
-"""Looks at every node of a job before anything long runs on it, and says in under 30 seconds what would go wrong and the remedy.
+"""Looks at every node of a job before anything long runs on it, and says in under 30 seconds what
+would go wrong and the remedy.
 
     mpirun -np 2 python -m benchmarks.preflight --output DIR --data FILE
 
-Start it as the job itself will be started: the same launcher, image, ranks and devices. Every rank gathers facts about its
-node (preflight_facts.py); rank 0 judges all of them (preflight_judgement.py), prints a table and writes DIR/result.json, whose
-`tables.checks` has a row {host, check, status, found, expected, remedy} for each check of each node. Exit code 0: no check
+Start it as the job itself will be started: the same launcher, image, ranks and devices. Every rank
+gathers facts about its node (preflight_facts.py); rank 0 judges all of them
+(preflight_judgement.py), prints a table and writes DIR/result.json, whose `tables.checks` has a row
+{host, check, status, found, expected, remedy} for each check of each node. Exit code 0: no check
 failed; 1: at least one did; 2: a mistake in the options.
 """
 
@@ -35,11 +37,14 @@ from benchmarks.preflight_judgement import (
 from bigearth.errors import InputError, disk_error, together
 
 ENVIRONMENT = dict(os.environ)  # as the launcher made it: MPI_Init adds variables of its own
-GRACE = 3.0  # seconds a rank waits before it ends with an error, so that the others have reported before the launcher stops them
+# seconds a rank waits before it ends with an error, so that the others have reported before the
+# launcher stops them
+GRACE = 3.0
 
 
 class Step:
-    """What this rank is doing now, and a timer that ends the job, with the reason, when that takes too long."""
+    """What this rank is doing now, and a timer that ends the job, with the reason, when that takes
+    too long."""
 
     def __init__(self, config: PreflightConfig, start: str):
         self._config, self._start, self._expired = config, start, False
@@ -61,11 +66,17 @@ class Step:
         host = socket.gethostname()
         found = f"'{self.name}' not finished after {self._config.time_limit:g} s"
         remedy = (
-            "a rank that is missing, a network that drops large messages, or a file system that hangs: run again with two ranks on "
-            "one node, then on two nodes; in images started without set-uid, OMPI_MCA_btl_vader_single_copy_mechanism=none"
+            "a rank that is missing, a network that drops large messages, or a file system that "
+            "hangs: run again with two ranks on "
+            "one node, then on two nodes; in images started without set-uid, "
+            "OMPI_MCA_btl_vader_single_copy_mechanism=none"
         )
         line = row(host, self.name, FAIL, found, "an answer", remedy)
-        print(f"preflight: rank {program.launcher_rank()} on {host}: {found}", file=sys.stderr, flush=True)
+        print(
+            f"preflight: rank {program.launcher_rank()} on {host}: {found}",
+            file=sys.stderr,
+            flush=True,
+        )
         try:
             if program.launcher_rank() == 0:
                 finish(self._config, self._start, [line], [])
@@ -74,7 +85,8 @@ class Step:
             os._exit(1)
 
     def done(self):
-        """Stops the timer; if it was quicker, waits for it to end the job: what it has said stands."""
+        """Stops the timer; if it was quicker, waits for it to end the job: what it has said
+        stands."""
         self._timer.cancel()
         if self._expired:
             self._timer.join()
@@ -86,10 +98,22 @@ class Step:
 
 def finish(config: PreflightConfig, start: str, rows: list, facts: list) -> int:
     """Prints the table, writes the record, and returns the exit code; rank 0 only."""
-    counts = {status: sum(line["status"] == status for line in rows) for status in (PASS, WARN, FAIL)}
+    counts = {
+        status: sum(line["status"] == status for line in rows) for status in (PASS, WARN, FAIL)
+    }
     print(table(rows), flush=True)
-    print("preflight: " + ", ".join(f"{count} {status}" for status, count in counts.items()), flush=True)
-    ranks = [{"rank": f["rank"], "hostname": f["hostname"], "device": ", ".join(f["devices"]["names"]) or "CPU"} for f in facts]
+    print(
+        "preflight: " + ", ".join(f"{count} {status}" for status, count in counts.items()),
+        flush=True,
+    )
+    ranks = [
+        {
+            "rank": f["rank"],
+            "hostname": f["hostname"],
+            "device": ", ".join(f["devices"]["names"]) or "CPU",
+        }
+        for f in facts
+    ]
     digest = next((f["data"]["digest"] for f in facts if f["data"] and "digest" in f["data"]), None)
     nodes = [f["hostname"] for f in facts] or [socket.gethostname()]
     path = Path(config.output) / "result.json"
@@ -125,7 +149,8 @@ def load(communicator) -> list:
 def probe(config: PreflightConfig, communicator, step: Step) -> dict:
     """Everything this rank can find out; the same collective calls on every rank."""
     os.environ.setdefault("NCCL_DEBUG", "INFO")
-    log = tempfile.NamedTemporaryFile(prefix="nccl.", suffix=".log")  # noqa: SIM115  open until the end of this function
+    # noqa: SIM115  open until the end of this function
+    log = tempfile.NamedTemporaryFile(prefix="nccl.", suffix=".log")
     os.environ.setdefault("NCCL_DEBUG_FILE", log.name)
     import tensorflow as tf
 
@@ -153,7 +178,12 @@ def probe(config: PreflightConfig, communicator, step: Step) -> dict:
     offsets = communicator.bcast(offsets)
     step.begin("versions")
     found = record.provenance("", [host], None)
-    versions = {**found["packages"], **found["libraries"], "image": found["image_digest"], "code": found["git_commit"]}
+    versions = {
+        **found["packages"],
+        **found["libraries"],
+        "image": found["image_digest"],
+        "code": found["git_commit"],
+    }
     versions.update({key: found[key] for key in ("python", "kernel", "processor")})
     return {
         "rank": communicator.rank,
@@ -184,7 +214,8 @@ def run(config: PreflightConfig) -> int:
     first = program.launcher_rank() == 0
     import mpi4py
 
-    mpi4py.rc.initialize, mpi4py.rc.finalize = False, True  # MPI_Init only after the launcher is known to fit
+    # MPI_Init only after the launcher is known to fit
+    mpi4py.rc.initialize, mpi4py.rc.finalize = False, True
     from mpi4py import MPI
 
     verdict = judge_launch(host, launch, MPI.Get_library_version())
@@ -198,7 +229,9 @@ def run(config: PreflightConfig) -> int:
         return alone(config, start, [verdict, world], first)
     with together(communicator.allgather):
         if config.data_digest and not config.data:
-            raise InputError("command line: --data-digest without --data; give the file whose digest it is")
+            raise InputError(
+                "command line: --data-digest without --data; give the file whose digest it is"
+            )
         if first:
             try:
                 Path(config.output).mkdir(parents=True, exist_ok=True)
@@ -215,4 +248,9 @@ def run(config: PreflightConfig) -> int:
 
 
 if __name__ == "__main__":
-    program.main(PreflightConfig, run, "benchmarks.preflight", "Look at every node of a job before anything long runs on it.")
+    program.main(
+        PreflightConfig,
+        run,
+        "benchmarks.preflight",
+        "Look at every node of a job before anything long runs on it.",
+    )

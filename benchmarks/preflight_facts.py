@@ -1,6 +1,8 @@
-"""What the preflight finds out about a node: its launcher, devices, room, data file, clock, and whether sums over ranks are right.
+"""What the preflight finds out about a node: its launcher, devices, room, data file, clock, and
+whether sums over ranks are right.
 
-Nothing is judged here (preflight_judgement.py). Every function says what it saw on the rank that called it.
+Nothing is judged here (preflight_judgement.py). Every function says what it saw on the rank that
+called it.
 """
 
 import math
@@ -14,13 +16,15 @@ from typing import Optional
 
 from bigearth.errors import InputError
 
-REDUCED = 2**20  # elements of the test all-reduce: 8 MB, enough to leave the transports' short-message path
+# elements of the test all-reduce: 8 MB, enough to leave the transports' short-message path
+REDUCED = 2**20
 SAMPLED = 32  # patches of the data file whose checksum is computed again, evenly spread
 
 
 @dataclass(frozen=True)
 class Launcher:
-    """What started this process, as its environment tells: how many processes, and in which family's language (PMI)."""
+    """What started this process, as its environment tells: how many processes, and in which
+    family's language (PMI)."""
 
     name: str
     size: int
@@ -39,7 +43,11 @@ def launcher(environ: dict) -> Launcher:
         return Launcher("mpirun of MVAPICH", number("MV2_COMM_WORLD_SIZE"), ("MPICH",))
     tasks = number("SLURM_STEP_NUM_TASKS", "SLURM_NTASKS")
     if "PMIX_RANK" in environ:
-        return Launcher("srun with PMIx" if tasks else "a launcher with PMIx", tasks or number("PMI_SIZE") or 1, ("Open MPI", "MPICH"))
+        return Launcher(
+            "srun with PMIx" if tasks else "a launcher with PMIx",
+            tasks or number("PMI_SIZE") or 1,
+            ("Open MPI", "MPICH"),
+        )
     if number("PMI_SIZE"):
         name = "srun with PMI-2" if tasks else "mpirun of MPICH or Intel MPI"
         return Launcher(name, number("PMI_SIZE"), ("MPICH",))
@@ -49,7 +57,8 @@ def launcher(environ: dict) -> Launcher:
 
 
 def family(library_version: str) -> str:
-    """The family of an MPI library, from the text of MPI_Get_library_version: within one, launcher and library understand each other."""
+    """The family of an MPI library, from the text of MPI_Get_library_version: within one, launcher
+    and library understand each other."""
     if "Open MPI" in library_version:
         return "Open MPI"
     if any(name in library_version for name in ("MPICH", "MVAPICH", "Intel(R) MPI", "CRAY")):
@@ -58,13 +67,22 @@ def family(library_version: str) -> str:
 
 
 def probe_devices(tf) -> dict:
-    """The GPUs this rank sees, what its TensorFlow was built for, and the driver; all empty on a machine without GPUs."""
+    """The GPUs this rank sees, what its TensorFlow was built for, and the driver; all empty on a
+    machine without GPUs."""
     visible = tf.config.list_physical_devices("GPU")
     details = [tf.config.experimental.get_device_details(gpu) for gpu in visible]
     chosen = [c for c in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if c]
     build = tf.sysconfig.get_build_info()
     driver = Path("/proc/driver/nvidia/version")
-    version = re.search(r"Kernel Module.*?\s(\d+\.\d+[.\d]*)", driver.read_text()) if driver.is_file() else None
+    version = (
+        re.search(
+            r"Kernel "
+            r"Module.*?\s(\d+\.\d+[.\d]*)",
+            driver.read_text(),
+        )
+        if driver.is_file()
+        else None
+    )
     return {
         "ids": chosen if len(chosen) == len(visible) else list(range(len(visible))),
         "capabilities": [tuple(d.get("compute_capability", ())) for d in details],
@@ -78,7 +96,8 @@ def probe_devices(tf) -> dict:
 
 
 def probe_all_reduce(communicator, ranks) -> dict:
-    """Sums whose results are known, through MPI and (with more than one rank) through Horovod: name -> right or not."""
+    """Sums whose results are known, through MPI and (with more than one rank) through Horovod: name
+    -> right or not."""
     import numpy as np
 
     index = np.arange(REDUCED, dtype=np.int64)
@@ -89,18 +108,22 @@ def probe_all_reduce(communicator, ranks) -> dict:
     if ranks.size > 1:
         small = (index % 1024).astype(np.float32)  # integers that float32 sums exactly
         result = ranks.sum(small + np.float32(ranks.rank))
-        right[f"Horovod ({ranks.backend})"] = bool((result == size * small + size * (size - 1) // 2).all())
+        right[f"Horovod ({ranks.backend})"] = bool(
+            (result == size * small + size * (size - 1) // 2).all()
+        )
     return right
 
 
 def network_used(log: str) -> Optional[str]:
-    """The network that NCCL chose, from its NCCL_DEBUG=INFO log: "IB", "Socket", a plugin's name, or None if it says nothing."""
+    """The network that NCCL chose, from its NCCL_DEBUG=INFO log: "IB", "Socket", a plugin's name,
+    or None if it says nothing."""
     chosen = re.findall(r"Using network (\S+)", log) or re.findall(r"NET/(\w+)\s*: Using", log)
     return chosen[-1] if chosen else None
 
 
 def probe_room(scratch: str) -> dict:
-    """Free space (GB) on scratch and /dev/shm, the memory (GB) and the cores this process may use, and the node's own cores."""
+    """Free space (GB) on scratch and /dev/shm, the memory (GB) and the cores this process may use,
+    and the node's own cores."""
     installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return {
         "scratch": free_gb(scratch),
@@ -121,14 +144,17 @@ def node_cores(tree=Path("/sys/devices/system/cpu")) -> dict:
 def memory_limit(groups=Path("/proc/self/cgroup"), tree=Path("/sys/fs/cgroup")) -> float:
     """Bytes that this process's control groups (version 1 or 2) allow it; infinity without a limit.
 
-    Slurm and container engines limit a job's memory here, in a group that may lie above the process's own.
+    Slurm and container engines limit a job's memory here, in a group that may lie above the
+    process's own.
     """
     limits = [math.inf]
     for line in groups.read_text().splitlines():
         _, controllers, group = line.split(":", 2)
         if controllers and "memory" not in controllers.split(","):
             continue
-        top, name = (tree / "memory", "memory.limit_in_bytes") if controllers else (tree, "memory.max")
+        top, name = (
+            (tree / "memory", "memory.limit_in_bytes") if controllers else (tree, "memory.max")
+        )
         own = Path(group.lstrip("/"))
         files = [top / folder / name for folder in (own, *own.parents)]
         texts = [file.read_text().strip() for file in files if file.is_file()]
@@ -150,7 +176,10 @@ def probe_data(path: str) -> dict:
     try:
         data = store.Store(path)
         if store.content_digest(data.array("checksum"), data.interpolation) != data.digest:
-            return {"wrong": f"{path}: the patches' checksums do not give the file's digest {data.digest}"}
+            return {
+                "wrong": f"{path}: the patches' checksums do not give the file's digest "
+                f"{data.digest}"
+            }
         sample = np.unique(np.linspace(0, data.size - 1, min(SAMPLED, data.size)).astype(int))
         for i in sample[~data.intact(sample)]:
             return {"wrong": f"{path}: patch {data.names[i]} does not have its checksum"}
@@ -160,7 +189,8 @@ def probe_data(path: str) -> dict:
 
 
 def clock_offset(communicator, other: int) -> float:
-    """How far rank `other`'s clock is ahead of rank 0's (s), by the exchange with the shortest way there and back; called by both."""
+    """How far rank `other`'s clock is ahead of rank 0's (s), by the exchange with the shortest way
+    there and back; called by both."""
     samples = []
     for _ in range(5):
         if communicator.rank == 0:

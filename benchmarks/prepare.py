@@ -1,16 +1,19 @@
-"""Workload `prepare`: Sentinel-2 patches into one HDF5 file, written by all ranks at once (paper, section 3.3).
+"""Workload `prepare`: Sentinel-2 patches into one HDF5 file, written by all ranks at once (paper,
+section 3.3).
 
     mpirun -np 4 python -m benchmarks.prepare --archive BigEarthNet-v1.0 --out bigearth.h5
-    mpirun -np 4 python -m benchmarks.prepare --tiles TILES --patches patches.csv --upsample dsen2 --out bigearth.h5
-    python -m benchmarks.prepare --plan --ranks 72
+    mpirun -np 4 python -m benchmarks.prepare --tiles TILES --patches patches.csv --upsample dsen2
+    --out bigearth.h5 python -m benchmarks.prepare --plan --ranks 72
     mpirun -np 4 python -m benchmarks.prepare --verify bigearth.h5
 
-Killed at any moment, the same command goes on where it stopped. The file's bytes do not depend on the number of ranks.
+Killed at any moment, the same command goes on where it stopped. The file's bytes do not depend on
+the number of ranks.
 """
 
 import os
 
-os.environ.setdefault("H5PY_ALWAYS_USE_MPI", "1")  # Debian's h5py takes its MPI build only when told to, or under mpirun
+# Debian's h5py takes its MPI build only when told to, or under mpirun
+os.environ.setdefault("H5PY_ALWAYS_USE_MPI", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a rank is a core
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
@@ -31,32 +34,76 @@ from benchmarks import record
 from benchmarks.program import main, option
 from bigearth import store
 from bigearth.errors import InputError, together
-from bigearth.prepare import archive, cut, extract, patchlist, plan, selection, superres, tile, weights
+from bigearth.prepare import (
+    archive,
+    cut,
+    extract,
+    patchlist,
+    plan,
+    selection,
+    superres,
+    tile,
+    weights,
+)
 from bigearth.prepare.team import Team
 
-DESCRIPTION = "Sentinel-2 patches -> one HDF5 file, written by all MPI ranks; or a plan for it, or a check of such a file."
+DESCRIPTION = (
+    "Sentinel-2 patches -> one HDF5 file, written by all MPI ranks; or a plan for it, "
+    "or "
+    "a check of such a file."
+)
 COMM = MPI.COMM_WORLD
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    archive: Optional[str] = option(None, "take patches from this BigEarthNet v1.0 archive: a folder a patch")
-    tiles: Optional[str] = option(None, "cut patches from the Sentinel-2 Level-2A products (SAFE folders) in this folder")
-    patches: Optional[str] = option(None, "which patches to cut from the tiles, or to plan for: a CSV list (docs/preparation.md)")
+    archive: Optional[str] = option(
+        None, "take patches from this BigEarthNet v1.0 archive: a folder a patch"
+    )
+    tiles: Optional[str] = option(
+        None, "cut patches from the Sentinel-2 Level-2A products (SAFE folders) in this folder"
+    )
+    patches: Optional[str] = option(
+        None,
+        "which patches to cut from the tiles, or to plan for: a CSV list (docs/preparation.md)",
+    )
     out: Optional[str] = option(None, "HDF5 file to write")
-    splits: Optional[str] = option(None, "folder with train.csv, val.csv and test.csv; else the archive's or the list's own splits")
-    exclude: Optional[str] = option(None, "files of patch names to leave out (snow, cloud), joined by commas")
-    upsample: Literal["bilinear", "dsen2"] = option("bilinear", "how 20 m and 60 m bands get to 10 m; dsen2 needs tiles")
-    weights_20m: Optional[str] = option(None, "DSen2's weight file for the 20 m bands; else the published one, fetched by pip")
+    splits: Optional[str] = option(
+        None,
+        "folder with train.csv, val.csv and test.csv; else the archive's or the list's own splits",
+    )
+    exclude: Optional[str] = option(
+        None, "files of patch names to leave out (snow, cloud), joined by commas"
+    )
+    upsample: Literal["bilinear", "dsen2"] = option(
+        "bilinear", "how 20 m and 60 m bands get to 10 m; dsen2 needs tiles"
+    )
+    weights_20m: Optional[str] = option(
+        None, "DSen2's weight file for the 20 m bands; else the published one, fetched by pip"
+    )
     weights_60m: Optional[str] = option(None, "the same for the 60 m bands")
-    on_bad_patch: Literal["stop", "skip"] = option("stop", "at a patch of the archive that cannot be read; `skip` reads all patches twice")
-    partition: Literal["blocks", "snake", "longest"] = option("blocks", "how work is shared out; snake is the paper's Algorithm 1")
-    io: Literal["auto", "mpio", "rank0"] = option("auto", "write through MPI-IO, or through rank 0; auto: MPI-IO if this HDF5 has it")
-    record: Optional[str] = option(None, "result record to write; else beside the file, as <name>.result.json")
-    plan: bool = option(False, "print how each partition would share out the patches of --patches (else the real 125 tiles); write nothing")
+    on_bad_patch: Literal["stop", "skip"] = option(
+        "stop", "at a patch of the archive that cannot be read; `skip` reads all patches twice"
+    )
+    partition: Literal["blocks", "snake", "longest"] = option(
+        "blocks", "how work is shared out; snake is the paper's Algorithm 1"
+    )
+    io: Literal["auto", "mpio", "rank0"] = option(
+        "auto", "write through MPI-IO, or through rank 0; auto: MPI-IO if this HDF5 has it"
+    )
+    record: Optional[str] = option(
+        None, "result record to write; else beside the file, as <name>.result.json"
+    )
+    plan: bool = option(
+        False,
+        "print how each partition would share out the patches of --patches "
+        "(else the real 125 tiles); write nothing",
+    )
     ranks: int = option(72, "number of ranks to plan for")
     rate: Optional[float] = option(None, "patches/s of one rank, to plan in seconds")
-    verify: Optional[str] = option(None, "check all checksums of this HDF5 file and its content digest; write nothing")
+    verify: Optional[str] = option(
+        None, "check all checksums of this HDF5 file and its content digest; write nothing"
+    )
 
 
 def run(config: Config) -> None:
@@ -76,8 +123,15 @@ def _say(sentence: str) -> None:
 def _plan(config: Config) -> None:
     with together(COMM.allgather):
         if config.ranks < 1 or (config.rate is not None and config.rate <= 0):
-            raise InputError(f"command line: --ranks {config.ranks}, --rate {config.rate}; expected numbers above 0; give others")
-        blocks = plan.blocks_of_list(config.patches) if config.patches else plan.blocks_of_table(plan.REAL_TILES)
+            raise InputError(
+                f"command line: --ranks {config.ranks}, --rate {config.rate}; "
+                "expected numbers above 0; give others"
+            )
+        blocks = (
+            plan.blocks_of_list(config.patches)
+            if config.patches
+            else plan.blocks_of_table(plan.REAL_TILES)
+        )
     if COMM.rank == 0:
         print(plan.table(blocks, config.ranks, config.rate))
 
@@ -89,12 +143,14 @@ def _verify(path: str) -> None:
     wrong = np.concatenate(COMM.allgather(mine[~patches.intact(mine)]))
     if len(wrong):
         raise InputError(
-            f"{path}: {len(wrong)} of {len(patches)} patches differ from their checksums, first {patches.names[wrong.min()]}; "
+            f"{path}: {len(wrong)} of {len(patches)} patches differ from their checksums, first "
+            f"{patches.names[wrong.min()]}; "
             "expected an unchanged file; copy it again or make it again"
         )
     if store.content_digest(patches.array("checksum"), patches.interpolation) != patches.digest:
         raise InputError(
-            f"{path}: the content digest differs from the checksums; expected an unchanged file; copy it again or make it again"
+            f"{path}: the content digest differs from the checksums; expected an unchanged file; "
+            "copy it again or make it again"
         )
     if COMM.rank == 0:
         print(f"{path}: {len(patches)} patches as they were written, {patches.digest}")
@@ -102,20 +158,33 @@ def _verify(path: str) -> None:
 
 def _prepare(config: Config) -> None:
     start, begun = record.now(), time.perf_counter()
-    if not config.out or (config.archive is None) == (config.tiles is None) or (config.tiles is None) != (config.patches is None):
-        raise InputError("command line: expected --archive DIR, or --tiles DIR and --patches LIST, and --out FILE; give these")
+    if (
+        not config.out
+        or (config.archive is None) == (config.tiles is None)
+        or (config.tiles is None) != (config.patches is None)
+    ):
+        raise InputError(
+            "command line: expected --archive DIR, or --tiles DIR and --patches LIST, "
+            "and --out FILE; give these"
+        )
     if config.archive and config.upsample == "dsen2":
         raise InputError(
-            "command line: --upsample dsen2 with --archive; super-resolution needs the pixels around a patch: give --tiles and --patches"
+            "command line: --upsample dsen2 with --archive; super-resolution needs the pixels "
+            "around a patch: give --tiles and --patches"
         )
     mpio = _mpio(config.io)
-    _say(f"{COMM.size} rank(s), " + ("each writes through MPI-IO" if mpio else "rank 0 writes for all"))
+    _say(
+        f"{COMM.size} rank(s), "
+        + ("each writes through MPI-IO" if mpio else "rank 0 writes for all")
+    )
     job = _from_archive(config) if config.archive else _from_tiles(config)
     todo = extract.begin(COMM, job.partial, job.names, job.splits, config.upsample, job.description)
     if len(todo) < len(job.names):
         _say(f"going on: {len(job.names) - len(todo)} of {len(job.names)} patches are done")
     try:
-        clock = extract.run(COMM, job.source, job.partial, job.names, job.splits, todo, config.partition, mpio)
+        clock = extract.run(
+            COMM, job.source, job.partial, job.names, job.splits, todo, config.partition, mpio
+        )
     except InputError:
         extract.abandon(COMM, job.partial)
         raise
@@ -125,10 +194,15 @@ def _prepare(config: Config) -> None:
     with together(COMM.allgather):
         if COMM.rank == 0:
             digest = store.finish(job.partial)
-            counts = dict(patches=len(job.names), done_before=len(job.names) - len(todo), skipped=job.skipped)
+            counts = dict(
+                patches=len(job.names), done_before=len(job.names) - len(todo), skipped=job.skipped
+            )
             _write_record(config, clocks, elapsed, counts, digest, start)
             extract.publish(job.partial, config.out)
-            _say(f"{config.out}: {len(job.names)} patches in {elapsed:.1f} s, {len(job.skipped)} skipped, {digest}")
+            _say(
+                f"{config.out}: {len(job.names)} patches in {elapsed:.1f} s, {len(job.skipped)} "
+                f"skipped, {digest}"
+            )
 
 
 def _mpio(io: str) -> bool:
@@ -139,7 +213,10 @@ def _mpio(io: str) -> bool:
     """
     has = bool(h5py.get_config().mpi)
     if io == "mpio" and not has:
-        raise InputError("command line: --io mpio, but h5py was built with a serial HDF5; expected a parallel one; use --io rank0 or auto")
+        raise InputError(
+            "command line: --io mpio, but h5py was built with a serial HDF5; expected "
+            "a parallel one; use --io rank0 or auto"
+        )
     if io == "auto" and not has:
         _say("this h5py has a serial HDF5")
     return has and io != "rank0"
@@ -147,7 +224,8 @@ def _mpio(io: str) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """What is to be extracted: the patches of the file, sorted, with (N,) uint8 splits, and where they come from."""
+    """What is to be extracted: the patches of the file, sorted, with (N,) uint8 splits, and where
+    they come from."""
 
     source: extract.Source
     description: str
@@ -166,21 +244,39 @@ def _from_archive(config: Config) -> Job:
     with together(COMM.allgather):
         if COMM.rank == 0:
             splits = selection.find_splits(config.splits, config.archive)
-            chosen = selection.select(archive.list_patches(config.archive), splits, _excluded(config), config.archive)
+            chosen = selection.select(
+                archive.list_patches(config.archive), splits, _excluded(config), config.archive
+            )
             if not splits:
-                _say("no train.csv, val.csv and test.csv in the archive: every patch is in split 'none'")
+                _say(
+                    "no train.csv, val.csv and test.csv in the archive: every patch is in split "
+                    "'none'"
+                )
     names, codes = COMM.bcast(chosen)
-    partial = extract.partial_path(config.out, os.path.realpath(config.archive), config.on_bad_patch, names, codes.tolist())
+    partial = extract.partial_path(
+        config.out, os.path.realpath(config.archive), config.on_bad_patch, names, codes.tolist()
+    )
     skipped = _find_bad(config.archive, names, partial) if config.on_bad_patch == "skip" else {}
     kept = [i for i, name in enumerate(names) if name not in skipped]
     if not kept:
-        raise InputError(f"{config.archive}: all {len(names)} patches are bad, the first one: {skipped[names[0]]}")
+        raise InputError(
+            f"{config.archive}: all {len(names)} patches are bad, the first one: "
+            f"{skipped[names[0]]}"
+        )
     names, codes = [names[i] for i in kept], codes[kept]
-    return Job(archive.ArchiveSource(config.archive, names), "BigEarthNet v1.0 archive", names, codes, partial, skipped)
+    return Job(
+        archive.ArchiveSource(config.archive, names),
+        "BigEarthNet v1.0 archive",
+        names,
+        codes,
+        partial,
+        skipped,
+    )
 
 
 def _find_bad(root: str, names: list, partial: Path) -> dict:
-    """Name -> what is wrong, for all bad patches; what an interrupted run took is not read again."""
+    """Name -> what is wrong, for all bad patches; what an interrupted run took is not read
+    again."""
     taken = None
     with together(COMM.allgather):
         if COMM.rank == 0 and partial.exists():
@@ -196,7 +292,8 @@ def _find_bad(root: str, names: list, partial: Path) -> dict:
     bad = {name: reason for part in COMM.allgather(bad) for name, reason in part.items()}
     if taken is not None and len(bad) < len(suspects):
         raise InputError(
-            f"{partial}: leaves out patches that can be read now; expected the archive as it was; delete this file to begin anew"
+            f"{partial}: leaves out patches that can be read now; expected the archive as it was; "
+            "delete this file to begin anew"
         )
     for name in sorted(bad):
         _say(f"skipped {name}: {bad[name]}")
@@ -205,7 +302,10 @@ def _find_bad(root: str, names: list, partial: Path) -> dict:
 
 def _from_tiles(config: Config) -> Job:
     if config.on_bad_patch == "skip":
-        raise InputError("command line: --on-bad-patch skip with --tiles; a damaged tile spoils all its patches: take them out of the list")
+        raise InputError(
+            "command line: --on-bad-patch skip with --tiles; a damaged tile spoils "
+            "all its patches: take them out of the list"
+        )
     chosen = None
     with together(COMM.allgather):
         if COMM.rank == 0:
@@ -214,46 +314,91 @@ def _from_tiles(config: Config) -> Job:
             if config.splits:
                 splits = selection.read_splits(config.splits)
             names, codes = selection.select(entries, splits, _excluded(config), config.patches)
-            chosen = [entries[name] for name in names], names, codes, tile.find_products(config.tiles), _weights(config)
+            chosen = (
+                [entries[name] for name in names],
+                names,
+                codes,
+                tile.find_products(config.tiles),
+                _weights(config),
+            )
     entries, names, codes, products, files = COMM.bcast(chosen)
     with together(COMM.allgather):
         upsampler = superres.DSen2(files[20], files[60]) if config.upsample == "dsen2" else None
         source = cut.TileSource(products, entries, upsampler)
         source.check(COMM.rank, COMM.size)
     text = [entry._replace(classes=entry.classes.tolist()) for entry in entries]
-    partial = extract.partial_path(config.out, source.products, upsampler and upsampler.digest, text, codes.tolist())
+    partial = extract.partial_path(
+        config.out, source.products, upsampler and upsampler.digest, text, codes.tolist()
+    )
     return Job(source, "Sentinel-2 Level-2A tiles", names, codes, partial, {})
 
 
 def _weights(config: Config) -> dict:
-    """Resolution -> weight file of DSen2: the given ones, else the published ones (fetched if need be); {} without DSen2."""
+    """Resolution -> weight file of DSen2: the given ones, else the published ones (fetched if need
+    be); {} without DSen2."""
     given = {20: config.weights_20m, 60: config.weights_60m}
     if config.upsample == "bilinear":
         return {}
-    return given if all(given.values()) else {r: given[r] or path for r, path in weights.published().items()}
+    return (
+        given
+        if all(given.values())
+        else {r: given[r] or path for r, path in weights.published().items()}
+    )
 
 
-def _write_record(config: Config, clocks: list, elapsed: float, counts: dict, digest: str, start: str) -> None:
+def _write_record(
+    config: Config, clocks: list, elapsed: float, counts: dict, digest: str, start: str
+) -> None:
     ranks = [
-        dict(rank=rank, **host, patches=clock.patches, bytes_read=clock.bytes_read, bytes_written=clock.bytes_written, stages=clock.seconds)
+        dict(
+            rank=rank,
+            **host,
+            patches=clock.patches,
+            bytes_read=clock.bytes_read,
+            bytes_written=clock.bytes_written,
+            stages=clock.seconds,
+        )
         for rank, (clock, host) in enumerate(clocks)
     ]
     clocks = [clock for clock, _ in clocks]
     done = sum(clock.patches for clock in clocks)
 
     def rate(name, amount, seconds):
-        return record.metric(name, amount / seconds if done else None, None if done else "every patch was done by an interrupted run")
+        return record.metric(
+            name,
+            amount / seconds if done else None,
+            None if done else "every patch was done by an interrupted run",
+        )
 
     busy = [sum(clock.seconds.values()) for clock in clocks]
     metrics = {
         "patch_throughput": rate("patch_throughput", done, elapsed),
-        "read_bandwidth": rate("read_bandwidth", sum(c.bytes_read for c in clocks) / 1e9, max(c.seconds["read"] for c in clocks)),
-        "write_bandwidth": rate("write_bandwidth", sum(c.bytes_written for c in clocks) / 1e9, max(c.seconds["write"] for c in clocks)),
+        "read_bandwidth": rate(
+            "read_bandwidth",
+            sum(c.bytes_read for c in clocks) / 1e9,
+            max(c.seconds["read"] for c in clocks),
+        ),
+        "write_bandwidth": rate(
+            "write_bandwidth",
+            sum(c.bytes_written for c in clocks) / 1e9,
+            max(c.seconds["write"] for c in clocks),
+        ),
         "imbalance": rate("imbalance", max(busy), sum(busy) / len(busy)),
     }
-    provenance = record.provenance(start, [r["hostname"] for r in ranks], digest, elapsed=elapsed, **counts)
+    provenance = record.provenance(
+        start, [r["hostname"] for r in ranks], digest, elapsed=elapsed, **counts
+    )
     path = config.record or Path(config.out).with_suffix(".result.json")
-    record.write(path, "prepare", dataclasses.asdict(config), metrics, ranks, {}, {"data": os.fspath(config.out)}, provenance)
+    record.write(
+        path,
+        "prepare",
+        dataclasses.asdict(config),
+        metrics,
+        ranks,
+        {},
+        {"data": os.fspath(config.out)},
+        provenance,
+    )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """What every workload program has in common: typed options, one-sentence errors, exit codes.
 
-A program's options are the fields of a dataclass. Each can be set on the command line (`--epochs 3`) or in a Python file
-(`--config FILE`, which defines `config`, an instance of that dataclass); the command line wins. Exit codes: 0 the result record
-is complete; 2 a mistake of the user's, said in one sentence; 1 anything else, with its traceback.
+A program's options are the fields of a dataclass. Each can be set on the command line (`--epochs
+3`) or in a Python file (`--config FILE`, which defines `config`, an instance of that dataclass);
+the command line wins. Exit codes: 0 the result record is complete; 2 a mistake of the user's, said
+in one sentence; 1 anything else, with its traceback.
 """
 
 import argparse
@@ -17,18 +18,23 @@ import typing
 from bigearth.errors import InputError
 
 REQUIRED = "(required)"
-HEARD_SECONDS = 5  # a launcher may kill all ranks when the first has ended: the others give rank 0 this long to say why
-# TensorFlow turns oneDNN on by itself only on CPUs with AVX-512; it is the faster choice on the others, too (docs/training.md)
+# a launcher may kill all ranks when the first has ended: the others give rank 0 this long to say
+# why
+HEARD_SECONDS = 5
+# TensorFlow turns oneDNN on by itself only on CPUs with AVX-512; it is the faster choice on the
+# others, too (docs/training.md)
 TENSORFLOW_ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "1"}
 
 
 def option(default, help: str):
-    """A dataclass field that is a command-line option; its default is `REQUIRED` if there is none."""
+    """A dataclass field that is a command-line option; its default is `REQUIRED` if there is
+    none."""
     return dataclasses.field(default=default, metadata={"help": help})
 
 
 def launcher_rank() -> int:
-    """This process's rank as the launcher (mpirun, srun, horovodrun) set it; 0 without one. Needs no MPI."""
+    """This process's rank as the launcher (mpirun, srun, horovodrun) set it; 0 without one. Needs
+    no MPI."""
     for name in ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID", "HOROVOD_RANK"):
         if os.environ.get(name, "").isdigit():
             return int(os.environ[name])
@@ -41,10 +47,15 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _argument(parser, field, kind) -> None:
-    """Adds one dataclass field as an option; `Optional[X]` reads an X, `Literal` gives choices, `bool` gives --x / --no-x."""
+    """Adds one dataclass field as an option; `Optional[X]` reads an X, `Literal` gives choices,
+    `bool` gives --x / --no-x."""
     flag = "--" + field.name.replace("_", "-")
     shown = "required" if field.default is REQUIRED else f"default: {field.default}"
-    keywords = {"help": f"{field.metadata['help']} ({shown})".replace("%", "%%"), "default": argparse.SUPPRESS, "dest": field.name}
+    keywords = {
+        "help": f"{field.metadata['help']} ({shown})".replace("%", "%%"),
+        "default": argparse.SUPPRESS,
+        "dest": field.name,
+    }
     if typing.get_origin(kind) is typing.Union:
         kind = next(k for k in typing.get_args(kind) if k is not type(None))
     if kind is bool:
@@ -57,20 +68,34 @@ def _argument(parser, field, kind) -> None:
 
 def _from_file(path: str, config_class):
     if not os.path.isfile(path):
-        raise InputError(f"{path}: no such config file; expected a Python file that defines `config`; see benchmarks/configs/")
+        raise InputError(
+            f"{path}: no such config file; expected a Python file that defines "
+            "`config`; see benchmarks/configs/"
+        )
     try:
         config = runpy.run_path(path).get("config")
-    except Exception as error:  # the file is the user's program: whatever it raises is its own mistake
+    # the file is the user's program: whatever it raises is its own mistake
+    except Exception as error:
         raise InputError(
-            f"{path}: {type(error).__name__}: {error}; expected a Python file that defines `config`; `--help` lists the fields that "
+            f"{path}: {type(error).__name__}: {error}; expected a Python file that defines "
+            "`config`; `--help` lists the fields that "
             f"{config_class.__name__} has"
         ) from error
     if not isinstance(config, config_class):
-        raise InputError(f"{path}: defines no `config = {config_class.__name__}(...)`; see benchmarks/configs/")
+        raise InputError(
+            f"{path}: defines no `config = {config_class.__name__}(...)`; see benchmarks/configs/"
+        )
     for name, kind in typing.get_type_hints(config_class).items():
         if not _fits(getattr(config, name), kind):
-            expected = getattr(kind, "__name__", None) if isinstance(kind, type) else str(kind).replace("typing.", "")
-            raise InputError(f"{path}: {name} is {getattr(config, name)!r}; expected {expected}; correct it there")
+            expected = (
+                getattr(kind, "__name__", None)
+                if isinstance(kind, type)
+                else str(kind).replace("typing.", "")
+            )
+            raise InputError(
+                f"{path}: {name} is {getattr(config, name)!r}; expected {expected}; "
+                "correct it there"
+            )
     return config
 
 
@@ -86,13 +111,19 @@ def _fits(value, kind) -> bool:
 
 
 def parse(config_class, argv, prog: str, description: str):
-    """Reads the command line (and `--config FILE`, if the class allows it) into an instance of `config_class`.
+    """Reads the command line (and `--config FILE`, if the class allows it) into an instance of
+    `config_class`.
 
     Raises:
-        InputError: an unknown option, a value of the wrong type, or a required option that is missing.
+        InputError: an unknown option, a value of the wrong type, or a required option that is
+            missing.
     """
     parser = _Parser(prog=prog, description=description, allow_abbrev=False)
-    parser.add_argument("--config", metavar="FILE", help="a Python file that defines `config`; options given here override it")
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        help="a Python file that defines `config`; options given here override it",
+    )
     kinds = typing.get_type_hints(config_class)
     for field in dataclasses.fields(config_class):
         _argument(parser, field, kinds[field.name])
@@ -109,11 +140,13 @@ def parse(config_class, argv, prog: str, description: str):
 def main(config_class, run, module: str, description: str) -> None:
     """Parses the options, calls `run(config)` and ends the process with the right exit code.
 
-    `run` may return an exit code of its own (None is 0). An InputError must be the same on every rank (see
-    bigearth.errors.together): rank 0 alone prints it. Any other exception ends the process at once, without waiting in
-    MPI_Finalize for ranks that will never come, so that the launcher stops them.
+    `run` may return an exit code of its own (None is 0). An InputError must be the same on every
+    rank (see bigearth.errors.together): rank 0 alone prints it. Any other exception ends the
+    process at once, without waiting in MPI_Finalize for ranks that will never come, so that the
+    launcher stops them.
     """
-    os.environ.update({**TENSORFLOW_ENVIRONMENT, **os.environ})  # read when TensorFlow is imported: the site's own values win
+    # read when TensorFlow is imported: the site's own values win
+    os.environ.update({**TENSORFLOW_ENVIRONMENT, **os.environ})
     try:
         code = run(parse(config_class, sys.argv[1:], f"python -m {module}", description)) or 0
     except InputError as error:

@@ -1,10 +1,11 @@
-"""Workload `reader_speed`: how fast samples come out of the HDF5 file, against other ways to read them and against the machine.
+"""Workload `reader_speed`: how fast samples come out of the HDF5 file, against other ways to read
+them and against the machine.
 
     python -m benchmarks.reader_speed --output DIR [--data FILE]
 
-Everything is measured in one run, in turns, on one process: one pipeline element is one batch of `data_super`, shuffled, and is
-taken by a loop that does nothing else. Medians over the repeats are compared. Exit code 0 whatever the ratios are: they are in the
-record, for a reference to judge.
+Everything is measured in one run, in turns, on one process: one pipeline element is one batch of
+`data_super`, shuffled, and is taken by a loop that does nothing else. Medians over the repeats are
+compared. Exit code 0 whatever the ratios are: they are in the record, for a reference to judge.
 """
 
 import contextlib
@@ -30,13 +31,17 @@ from bigearth.errors import InputError, disk_error
 from bigearth.learn.samples import Samples
 from bigearth.progress import Progress
 
-DESCRIPTION = "Input throughput: the reader against an h5py generator, TFRecords, memcpy and a sequential read."
+DESCRIPTION = (
+    "Input throughput: the reader against an h5py generator, TFRecords, memcpy and a "
+    "sequential read."
+)
 KEY = "data_super"
 SAMPLE = store.ARRAYS[KEY]
 SAMPLE_BYTES = int(np.prod(SAMPLE.shape)) * SAMPLE.dtype.itemsize
 READ_SIZE = 8 << 20  # bytes of one request of the plain sequential read
 
-# name of the other way -> (what our reader has to reach against it, which of our two numbers is compared)
+# name of the other way -> (what our reader has to reach against it, which of our two numbers is
+# compared)
 REQUIRED_RATIO = {
     "h5py generator": (10.0, "warm"),
     "TFRecord int lists": (5.0, "warm"),
@@ -48,7 +53,11 @@ REQUIRED_RATIO = {
 @dataclasses.dataclass(frozen=True)
 class Config:
     output: str = option(REQUIRED, "folder for result.json")
-    data: Optional[str] = option(None, "HDF5 file of patches; without it, one of random pixels is made in --scratch and deleted afterwards")
+    data: Optional[str] = option(
+        None,
+        "HDF5 file of patches; without it, one of random pixels is "
+        "made in --scratch and deleted afterwards",
+    )
     scratch: Optional[str] = option(None, "folder for temporary files; without it, --output")
     samples: int = option(2000, "samples to read in one pass, and of the file of random pixels")
     record_samples: int = option(256, "samples in the TFRecord file, which takes long to write")
@@ -61,7 +70,10 @@ def run(config: Config) -> None:
     start = record.now()
     for name in ("samples", "record_samples", "batch_size", "repeats", "threads"):
         if getattr(config, name) < 1:
-            raise InputError(f"command line: --{name.replace('_', '-')} is {getattr(config, name)}; expected at least 1; correct it")
+            raise InputError(
+                f"command line: --{name.replace('_', '-')} is "
+                f"{getattr(config, name)}; expected at least 1; correct it"
+            )
     scratch = Path(config.scratch or config.output) / f"reader_speed.{os.getpid()}"
     try:
         scratch.mkdir(parents=True)
@@ -72,11 +84,13 @@ def run(config: Config) -> None:
         file = store.Store(data)
         if len(file) < config.batch_size:
             raise InputError(
-                f"{data}: has {len(file)} patches, expected at least one batch of {config.batch_size}; use a smaller --batch-size"
+                f"{data}: has {len(file)} patches, expected at least one batch of "
+                f"{config.batch_size}; use a smaller --batch-size"
             )
         if config.samples < config.batch_size:
             raise InputError(
-                f"command line: --samples is {config.samples}; expected at least one batch of {config.batch_size}; read more or use a smaller --batch-size"
+                f"command line: --samples is {config.samples}; expected at least one batch of "
+                f"{config.batch_size}; read more or use a smaller --batch-size"
             )
         rates, cached = measure(config, file, scratch)
     finally:
@@ -87,11 +101,19 @@ def run(config: Config) -> None:
 def make_file(path: Path, count: int) -> str:
     """A complete file of random digital numbers below 10,000, as many as reflectance has."""
     random = np.random.default_rng(0)
-    store.create(path, [f"random_{i:08d}" for i in range(count)], np.zeros(count, np.uint8), "bilinear", "random numbers")
+    store.create(
+        path,
+        [f"random_{i:08d}" for i in range(count)],
+        np.zeros(count, np.uint8),
+        "bilinear",
+        "random numbers",
+    )
     with h5py.File(path, "r+") as file, Progress(count, "random patches", "img") as progress:
         for first in range(0, count, 64):
             rows = slice(first, min(first + 64, count))
-            file[KEY][rows] = random.integers(0, 10_000, (rows.stop - first,) + SAMPLE.shape, np.uint16)
+            file[KEY][rows] = random.integers(
+                0, 10_000, (rows.stop - first,) + SAMPLE.shape, np.uint16
+            )
             file["classes"][rows] = 1
             progress.update(rows.stop - first)
     store.finish(path)
@@ -102,17 +124,22 @@ def measure(config: Config, file: store.Store, scratch: Path) -> tuple:
     """Takes all turns.
 
     Returns:
-        rates: name -> GB/s of every turn; cached: the largest part of the samples that was in the page cache before a cold turn.
+        rates: name -> GB/s of every turn; cached: the largest part of the samples that was in the
+            page cache before a cold turn.
     """
     import tensorflow as tf  # slow to load: not before the options are known to be right
 
     positions = np.arange(min(config.samples, len(file)))
     positions = positions[: len(positions) // config.batch_size * config.batch_size]
-    records = write_records(tf, scratch / "patches.tfrecord", file, positions[: config.record_samples])
+    records = write_records(
+        tf, scratch / "patches.tfrecord", file, positions[: config.record_samples]
+    )
     warm = {
         "reader": lambda: read(config, file, positions, cold=False)[0],
         "h5py generator": lambda: read_generator(tf, config, file, positions),
-        "TFRecord int lists": lambda: read_records(tf, config, records, min(config.record_samples, len(positions))),
+        "TFRecord int lists": lambda: read_records(
+            tf, config, records, min(config.record_samples, len(positions))
+        ),
         "memcpy": lambda: copy_memory(config, len(positions)),
     }
     cold = {
@@ -128,7 +155,8 @@ def measure(config: Config, file: store.Store, scratch: Path) -> tuple:
                     rates[name].append(rate)
                 progress.update(1, name)
         for turn in range(config.repeats):
-            for name in sorted(cold, reverse=turn % 2):  # what the one leaves behind in memory and on the disk must not favour the other
+            # what the one leaves behind in memory and on the disk must not favour the other
+            for name in sorted(cold, reverse=turn % 2):
                 rate, left = cold[name]()
                 rates[name].append(rate)
                 cached = max(cached, left)
@@ -137,7 +165,8 @@ def measure(config: Config, file: store.Store, scratch: Path) -> tuple:
 
 
 def bandwidth(count: int, way: Callable) -> float:
-    """GB/s of a function that brings `count` samples, to its end or to the moment that it returns."""
+    """GB/s of a function that brings `count` samples, to its end or to the moment that it
+    returns."""
     start = time.perf_counter()
     end = way() or time.perf_counter()
     return count * SAMPLE_BYTES / 1e9 / (end - start)
@@ -147,7 +176,8 @@ def drain(dataset, batch_size: int, count: int) -> float:
     """Takes every batch, and makes sure that there were as many samples as said.
 
     Returns:
-        when the last batch came: what follows it is no reading (an iterator that ends waits for TensorFlow's tuner, which sleeps).
+        when the last batch came: what follows it is no reading (an iterator that ends waits for
+        TensorFlow's tuner, which sleeps).
     """
     batches, last = 0, 0.0
     for _ in dataset:
@@ -158,21 +188,25 @@ def drain(dataset, batch_size: int, count: int) -> float:
 
 
 def read(config: Config, file: store.Store, positions: np.ndarray, cold: bool) -> tuple:
-    """Our reader; a pass before the timed ones fills its buffers, as the first steps of a training run do.
+    """Our reader; a pass before the timed ones fills its buffers, as the first steps of a training
+    run do.
 
     Returns:
         GB/s, and the part of the samples that was in the page cache before.
     """
     from bigearth.learn.reader import Reader
 
-    passes = 1 if cold else 8  # enough that starting the pipeline does not count, as in an epoch of real length
+    # enough that starting the pipeline does not count, as in an epoch of real length
+    passes = 1 if cold else 8
     if cold:
         drop_page_cache(file, positions)
     reader = Reader(file, positions, (KEY,), config.batch_size, threads=config.threads)
     drain(reader.dataset(0), config.batch_size, len(positions))
     cached = drop_page_cache(file, positions) if cold else 1.0
     dataset = reader.dataset(1).repeat(passes)
-    rate = bandwidth(passes * len(positions), lambda: drain(dataset, config.batch_size, passes * len(positions)))
+    rate = bandwidth(
+        passes * len(positions), lambda: drain(dataset, config.batch_size, passes * len(positions))
+    )
     reader.close()  # what is mapped stays in the page cache
     return rate, cached
 
@@ -188,7 +222,10 @@ def read_generator(tf, config: Config, file: store.Store, positions: np.ndarray)
             for position in shuffled:
                 yield pixels[position], classes[position]
 
-        signature = (tf.TensorSpec(SAMPLE.shape, tf.uint16), tf.TensorSpec(classes.shape[1:], tf.uint8))
+        signature = (
+            tf.TensorSpec(SAMPLE.shape, tf.uint16),
+            tf.TensorSpec(classes.shape[1:], tf.uint8),
+        )
         dataset = tf.data.Dataset.from_generator(samples, output_signature=signature)
         dataset = dataset.batch(config.batch_size, drop_remainder=True).prefetch(2)
         return bandwidth(len(positions), lambda: drain(dataset, config.batch_size, len(positions)))
@@ -197,37 +234,58 @@ def read_generator(tf, config: Config, file: store.Store, positions: np.ndarray)
 def write_records(tf, path: Path, file: store.Store, positions: np.ndarray) -> Path:
     """One Example a patch: each band a list of integers, and the labels."""
     pixels, names = file.array(KEY), SAMPLE.bands
-    with tf.io.TFRecordWriter(str(path)) as writer, Progress(len(positions), "TFRecords", "img") as progress:
+    with (
+        tf.io.TFRecordWriter(str(path)) as writer,
+        Progress(len(positions), "TFRecords", "img") as progress,
+    ):
         for position in positions:
             lists = {name: pixels[position][..., i].ravel() for i, name in enumerate(names)}
             lists["classes"] = file.classes[position]
-            feature = {name: tf.train.Feature(int64_list=tf.train.Int64List(value=values)) for name, values in lists.items()}
-            writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
+            feature = {
+                name: tf.train.Feature(int64_list=tf.train.Int64List(value=values))
+                for name, values in lists.items()
+            }
+            writer.write(
+                tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
+            )
             progress.update(1)
     return path
 
 
 def read_records(tf, config: Config, path: Path, count: int) -> float:
-    """The way of EfficientBigEarthNet: parsed sample by sample, in parallel, from a shuffle buffer."""
+    """The way of EfficientBigEarthNet: parsed sample by sample, in parallel, from a shuffle
+    buffer."""
     height, width, _ = SAMPLE.shape
     features = {name: tf.io.FixedLenFeature([height * width], tf.int64) for name in SAMPLE.bands}
     features["classes"] = tf.io.FixedLenFeature([store.ARRAYS["classes"].shape[0]], tf.int64)
 
     def parse(example):
         parsed = tf.io.parse_single_example(example, features)
-        pixels = [tf.reshape(tf.cast(parsed[name], tf.uint16), (height, width)) for name in SAMPLE.bands]
+        pixels = [
+            tf.reshape(tf.cast(parsed[name], tf.uint16), (height, width)) for name in SAMPLE.bands
+        ]
         return tf.stack(pixels, axis=-1), tf.cast(parsed["classes"], tf.uint8)
 
     count = count // config.batch_size * config.batch_size or count
-    dataset = tf.data.TFRecordDataset(str(path)).shuffle(count).map(parse, num_parallel_calls=tf.data.AUTOTUNE)
-    dataset = dataset.batch(min(config.batch_size, count)).take(max(1, count // config.batch_size)).prefetch(2)
+    dataset = (
+        tf.data.TFRecordDataset(str(path))
+        .shuffle(count)
+        .map(parse, num_parallel_calls=tf.data.AUTOTUNE)
+    )
+    dataset = (
+        dataset.batch(min(config.batch_size, count))
+        .take(max(1, count // config.batch_size))
+        .prefetch(2)
+    )
     return bandwidth(count, lambda: drain(dataset, min(config.batch_size, count), count))
 
 
 def copy_memory(config: Config, count: int) -> float:
-    """The same bytes from memory to memory, a batch at a time into used buffers, with as many threads as the reader has."""
+    """The same bytes from memory to memory, a batch at a time into used buffers, with as many
+    threads as the reader has."""
     shape = (config.batch_size,) + SAMPLE.shape
-    source = np.ones((config.threads * 4,) + shape, SAMPLE.dtype)  # larger than the processor's caches
+    # larger than the processor's caches
+    source = np.ones((config.threads * 4,) + shape, SAMPLE.dtype)
     target = np.ones((config.threads,) + shape, SAMPLE.dtype)
 
     def copy(thread):
@@ -242,7 +300,8 @@ def copy_memory(config: Config, count: int) -> float:
 
 
 def read_sequentially(file: store.Store, positions: np.ndarray) -> tuple:
-    """A plain read of the same samples, from the first byte to the last, cold; returns what `read` does."""
+    """A plain read of the same samples, from the first byte to the last, cold; returns what `read`
+    does."""
     buffer = memoryview(bytearray(READ_SIZE))
 
     def all_bytes():
@@ -257,7 +316,8 @@ def read_sequentially(file: store.Store, positions: np.ndarray) -> tuple:
 
 
 def drop_page_cache(file: store.Store, positions: np.ndarray) -> float:
-    """Drops the file from the page cache, as root all files; returns the part of the samples that is still there."""
+    """Drops the file from the page cache, as root all files; returns the part of the samples that
+    is still there."""
     os.sync()
     forget_mapped(file.path)
     with contextlib.suppress(OSError), open("/proc/sys/vm/drop_caches", "w") as switch:
@@ -269,7 +329,8 @@ def drop_page_cache(file: store.Store, positions: np.ndarray) -> float:
 
 
 def forget_mapped(path: str) -> None:
-    """Takes the file's pages out of this process's memory maps: what is mapped stays in the page cache."""
+    """Takes the file's pages out of this process's memory maps: what is mapped stays in the page
+    cache."""
     madvise = ctypes.CDLL(None).madvise
     with open("/proc/self/maps") as maps:
         for line in maps:
@@ -293,14 +354,21 @@ def write(config: Config, file: store.Store, rates: dict, cached: float, start: 
                 "other": middle[name],
                 "ratio": None if missing else ours[which] / middle[name],
                 "required": required,
-                "reason": f"{cached:.0%} of the samples stayed in the page cache" if missing else None,
+                "reason": f"{cached:.0%} of the samples stayed in the page cache"
+                if missing
+                else None,
             }
         )
-    print(f"{'against':20} {'state':6} {'reader GB/s':>12} {'other GB/s':>12} {'ratio':>8} {'required':>9}", file=sys.stderr)
+    print(
+        f"{'against':20} {'state':6} {'reader GB/s':>12} {'other GB/s':>12} {'ratio':>8} "
+        f"{'required':>9}",
+        file=sys.stderr,
+    )
     for row in rows:
         ratio = "-" if row["ratio"] is None else f"{row['ratio']:.2f}"
         print(
-            f"{row['against']:20} {row['state']:6} {row['reader']:12.2f} {row['other']:12.2f} {ratio:>8} {row['required']:>9}",
+            f"{row['against']:20} {row['state']:6} {row['reader']:12.2f} {row['other']:12.2f} "
+            f"{ratio:>8} {row['required']:>9}",
             file=sys.stderr,
         )
     host = socket.gethostname()
@@ -309,11 +377,20 @@ def write(config: Config, file: store.Store, rates: dict, cached: float, start: 
         "reader_speed",
         dataclasses.asdict(config),
         {
-            "input_throughput": record.metric("input_throughput", ours["warm"] * 1e9 / SAMPLE_BYTES),
+            "input_throughput": record.metric(
+                "input_throughput", ours["warm"] * 1e9 / SAMPLE_BYTES
+            ),
             "input_bandwidth": record.metric("input_bandwidth", ours["warm"]),
         },
         [{"rank": 0, "hostname": host, "device": "CPU"}],
-        {"ratios": rows, "turns": [{"name": name, "bandwidth": value} for name, values in rates.items() for value in values]},
+        {
+            "ratios": rows,
+            "turns": [
+                {"name": name, "bandwidth": value}
+                for name, values in rates.items()
+                for value in values
+            ],
+        },
         {},
         record.provenance(start, [host], file.digest),
     )

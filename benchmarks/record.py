@@ -1,9 +1,12 @@
-"""The result record: the one JSON file that every workload writes, and the names and units of every metric.
+"""The result record: the one JSON file that every workload writes, and the names and units of every
+metric.
 
-{"schema": 1, "id": "5f0c…", "workload": "train",   the id names this run: copies of the file are one run
+{"schema": 1, "id": "5f0c…", "workload": "train",   the id names this run: copies of the file are
+one run
  "config":     {...}                       all of it, resolved
  "metrics":    {"f1_micro": {"value": 0.71, "unit": "1", "better": "higher"}, ...}
-                                           a metric that could not be measured has value null and a "reason"
+                                           a metric that could not be measured has value null and a
+                                           "reason"
  "ranks":      [{"rank": 0, "hostname": "n1", "device": "...", ...}, ...]
  "tables":     {"epochs": [{...}, ...], "per_class": [...]}
  "files":      {"samples": "samples.npz"}  beside the record
@@ -88,7 +91,9 @@ def now() -> str:
 
 def _git(*arguments) -> Optional[str]:
     try:
-        return subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(
+            ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True
+        ).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
 
@@ -103,7 +108,18 @@ def _head() -> Optional[str]:
 
 
 def _packages() -> dict:
-    names = ("tensorflow", "tensorflow-cpu", "keras", "horovod", "numpy", "h5py", "mpi4py", "GDAL", "scikit-learn", "reframe-hpc")
+    names = (
+        "tensorflow",
+        "tensorflow-cpu",
+        "keras",
+        "horovod",
+        "numpy",
+        "h5py",
+        "mpi4py",
+        "GDAL",
+        "scikit-learn",
+        "reframe-hpc",
+    )
     versions = {}
     for name in names:
         with contextlib.suppress(metadata.PackageNotFoundError):
@@ -112,11 +128,15 @@ def _packages() -> dict:
 
 
 def _libraries() -> dict:
-    """Versions of the libraries that this process has really loaded; a watchdog may ask while one of them is being imported."""
+    """Versions of the libraries that this process has really loaded; a watchdog may ask while one
+    of them is being imported."""
     asked = {
         "hdf5": ("h5py", lambda module: module.version.hdf5_version),
         "gdal": ("osgeo.gdal", lambda module: module.__version__),
-        "mpi": ("mpi4py.MPI", lambda module: module.Get_library_version().split("\0")[0].split(",")[0].strip()),
+        "mpi": (
+            "mpi4py.MPI",
+            lambda module: module.Get_library_version().split("\0")[0].split(",")[0].strip(),
+        ),
     }
     found = {}
     for name, (module, version) in asked.items():
@@ -158,13 +178,25 @@ def provenance(start: str, nodelist: list, dataset_digest: Optional[str], **more
 def _processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+        return next(
+            line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")
+        )
     except (OSError, StopIteration):
         return platform.machine()
 
 
-def write(path, workload: str, config: dict, metrics: dict, ranks: list, tables: dict, files: dict, provenance: dict) -> None:
-    """Writes the record under a temporary name and renames it, so that a file with the final name is complete.
+def write(
+    path,
+    workload: str,
+    config: dict,
+    metrics: dict,
+    ranks: list,
+    tables: dict,
+    files: dict,
+    provenance: dict,
+) -> None:
+    """Writes the record under a temporary name and renames it, so that a file with the final name
+    is complete.
 
     Raises:
         InputError: the folder is not writable or the disk is full.
@@ -196,13 +228,29 @@ def read(path, parse=json.loads) -> dict:
     try:
         content = parse(Path(path).read_bytes())
     except OSError as error:
-        raise InputError(f"{path}: cannot read the result record: {error.strerror}; expected the result.json of a finished run") from error
+        raise InputError(
+            f"{path}: cannot read the result record: {error.strerror}; expected the "
+            "result.json of a finished run"
+        ) from error
     except ValueError as error:
-        raise InputError(f"{path}: not a result record ({error}); expected the result.json that a workload wrote; run it again") from error
+        raise InputError(
+            f"{path}: not a result record ({error}); expected the result.json that a "
+            "workload wrote; run it again"
+        ) from error
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         found = content.get("schema", "missing") if isinstance(content, dict) else "missing"
-        raise InputError(f"{path}: record schema is {found}, expected {SCHEMA}; read it with the version of the suite that wrote it")
-    missing = [k for k in ("workload", "config", "metrics", "ranks", "tables", "files", "provenance") if k not in content]
+        raise InputError(
+            f"{path}: record schema is {found}, expected {SCHEMA}; read it with the "
+            "version of the suite that wrote it"
+        )
+    missing = [
+        k
+        for k in ("workload", "config", "metrics", "ranks", "tables", "files", "provenance")
+        if k not in content
+    ]
     if missing:
-        raise InputError(f"{path}: incomplete result record, {', '.join(missing)} missing; run the workload again")
+        raise InputError(
+            f"{path}: incomplete result record, {', '.join(missing)} missing; run the "
+            "workload again"
+        )
     return content

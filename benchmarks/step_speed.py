@@ -1,12 +1,15 @@
-"""Workload `step_speed`: the training step against a stock loop, against itself without communication, and fed from the file.
+"""Workload `step_speed`: the training step against a stock loop, against itself without
+communication, and fed from the file.
 
     mpirun -np 2 python -m benchmarks.step_speed --data FILE --output DIR --threads 1
 
-Everything is measured in one run, in turns, on the same ranks. Four ways to train ResNet-50 on a batch of 120 x 120 x 12:
-    ours         this project's step (normalisation, augmentation, dropout and L2 included) on one batch that stays in memory
-    from file    the same step, batches from the reader
-    independent  the same step without collectives: as many one-rank trainings side by side; needs two ranks or more
-    stock        Keras' `applications.ResNet50` in the loop of Horovod's own TensorFlow 2 example, on a batch in memory
+Everything is measured in one run, in turns, on the same ranks. Four ways to train ResNet-50 on a
+batch of 120 x 120 x 12:
+    ours         this project's step (normalisation, augmentation, dropout and L2 included) on one
+    batch that stays in memory from file    the same step, batches from the reader
+    independent  the same step without collectives: as many one-rank trainings side by side; needs
+    two ranks or more stock        Keras' `applications.ResNet50` in the loop of Horovod's own
+    TensorFlow 2 example, on a batch in memory
 Exit code 0 whatever the ratios are: they are in the record, for a reference to judge.
 """
 
@@ -27,7 +30,10 @@ from benchmarks.train import use_device
 from bigearth.errors import InputError, together
 from bigearth.store import Store
 
-DESCRIPTION = "Throughput of the training step: against stock Keras and Horovod, against independent ranks, and from the file."
+DESCRIPTION = (
+    "Throughput of the training step: against stock Keras and Horovod, against "
+    "independent ranks, and from the file."
+)
 
 # name, numerator, denominator, what the ratio has to reach
 RATIOS = (
@@ -44,25 +50,36 @@ class Config:
     output: str = option(REQUIRED, "folder for result.json")
     batch_size: int = option(64, "samples per rank and step")
     window: int = option(120, "side of the window that is trained on, in pixels")
-    precision: Literal["float32", "tf32", "bfloat16", "float16"] = option("float32", "compute dtype of convolutions")
+    precision: Literal["float32", "tf32", "bfloat16", "float16"] = option(
+        "float32", "compute dtype of convolutions"
+    )
     threads: int = option(0, "CPU threads per rank; 0 lets TensorFlow take all cores")
     groups: int = option(4, "groups of gradients")
     steps: int = option(2, "steps of each way in a turn")
-    turns: int = option(4, "turns that are measured, each beginning with another way; one more goes before")
+    turns: int = option(
+        4, "turns that are measured, each beginning with another way; one more goes before"
+    )
 
 
 def run(config: Config) -> None:
     start = record.now()
     for name in ("batch_size", "groups", "steps", "turns"):
         if getattr(config, name) < 1:
-            raise InputError(f"command line: --{name.replace('_', '-')} is {getattr(config, name)}; expected at least 1; correct it")
+            raise InputError(
+                f"command line: --{name.replace('_', '-')} is "
+                f"{getattr(config, name)}; expected at least 1; correct it"
+            )
     import tensorflow as tf
 
     from bigearth.learn import collective
 
     ranks = collective.connect(groups=config.groups)
     options = TrainConfig(
-        data=config.data, batch_size=config.batch_size, window=config.window, precision=config.precision, threads=config.threads
+        data=config.data,
+        batch_size=config.batch_size,
+        window=config.window,
+        precision=config.precision,
+        threads=config.threads,
     )
     device = use_device(tf, ranks, options)
     with together(ranks.gather):
@@ -70,14 +87,16 @@ def run(config: Config) -> None:
         store = Store(config.data)
         if len(store.indices("train")) < config.batch_size * ranks.size:
             raise InputError(
-                f"{store.path}: the train split has {len(store.indices('train'))} patches, fewer than {ranks.size} ranks x "
+                f"{store.path}: the train split has {len(store.indices('train'))} patches, fewer "
+                f"than {ranks.size} ranks x "
                 f"{config.batch_size}; lower --batch-size"
             )
     ways, first = build(options, store, ranks)
     rates = {name: [] for name in ways}
     names = list(ways)
     for turn in range(config.turns + 1):
-        for name in names[turn % len(names) :] + names[: turn % len(names)]:  # each in every place: what went before may matter
+        # each in every place: what went before may matter
+        for name in names[turn % len(names) :] + names[: turn % len(names)]:
             step = ways[name]
             ranks.barrier()
             begun = time.perf_counter()
@@ -110,12 +129,15 @@ def build(options: TrainConfig, store: Store, ranks) -> tuple:
         alone, *_ = build_step(options, store, collective.Single())
         ways["independent"] = lambda: alone(resident)
     images = Preprocess()(resident)[:, : options.window, : options.window]
-    ways["stock"] = stock(images, tf.cast(resident["classes"], tf.float32), steps.compute_dtype(options))
+    ways["stock"] = stock(
+        images, tf.cast(resident["classes"], tf.float32), steps.compute_dtype(options)
+    )
     return ways, first
 
 
 def build_step(options: TrainConfig, store: Store, ranks) -> tuple:
-    """This project's training step, as a function of a batch that waits for the result; a batch in memory; and the reader."""
+    """This project's training step, as a function of a batch that waits for the result; a batch in
+    memory; and the reader."""
     import tensorflow as tf
 
     from bigearth.learn import losses, optimizer, resnet, steps
@@ -123,9 +145,13 @@ def build_step(options: TrainConfig, store: Store, ranks) -> tuple:
     from bigearth.learn.reader import Reader
 
     preprocess = Preprocess()
-    reader = Reader(store, store.indices("train"), preprocess.keys, options.batch_size, ranks.rank, ranks.size)
+    reader = Reader(
+        store, store.indices("train"), preprocess.keys, options.batch_size, ranks.rank, ranks.size
+    )
     resident = {key: tf.identity(x) for key, x in next(iter(reader.dataset(0))).items()}
-    network = resnet.ResNet(dropout=options.dropout, precision=steps.compute_dtype(options), collective=ranks)
+    network = resnet.ResNet(
+        dropout=options.dropout, precision=steps.compute_dtype(options), collective=ranks
+    )
     optim = optimizer.create("sgd", network.trainable, 0.0, 0.9, True)
     scale = optimizer.LossScale() if options.precision == "float16" else None
     step = steps.make_train_step(options, preprocess, network, optim, scale, losses.bce, ranks)
@@ -134,13 +160,16 @@ def build_step(options: TrainConfig, store: Store, ranks) -> tuple:
 
 
 def stock(images, target, dtype: str):
-    """Keras' ResNet-50 in the loop of Horovod's `examples/tensorflow2/tensorflow2_synthetic_benchmark.py`, with this task's loss."""
+    """Keras' ResNet-50 in the loop of Horovod's
+    `examples/tensorflow2/tensorflow2_synthetic_benchmark.py`, with this task's loss."""
     import horovod.tensorflow as horovod
     import tensorflow as tf
 
     horovod.init()
     tf.keras.mixed_precision.set_global_policy(dtype if dtype == "float32" else f"mixed_{dtype}")
-    model = tf.keras.applications.ResNet50(weights=None, input_shape=images.shape[1:], classes=43, classifier_activation="sigmoid")
+    model = tf.keras.applications.ResNet50(
+        weights=None, input_shape=images.shape[1:], classes=43, classifier_activation="sigmoid"
+    )
     optim = tf.keras.optimizers.SGD(1e-3)
     entropy = tf.keras.losses.BinaryCrossentropy()
 
@@ -160,14 +189,23 @@ def write(config: Config, start: str, store: Store, rates: dict, hosts: list) ->
     """Prints the table and writes the record."""
     middle = {name: float(np.median(values)) for name, values in rates.items()}
     ratios = [
-        {"against": name, "numerator": a, "denominator": b, "ratio": middle[a] / middle[b], "required": required}
+        {
+            "against": name,
+            "numerator": a,
+            "denominator": b,
+            "ratio": middle[a] / middle[b],
+            "required": required,
+        }
         for name, a, b, required in RATIOS
         if a in middle and b in middle
     ]
     for name, value in middle.items():
         print(f"{name:20} {value:8.2f} img/s over {len(hosts)} rank(s)", file=sys.stderr)
     for row in ratios:
-        print(f"against {row['against']:20} {row['ratio']:6.3f}, required {row['required']}", file=sys.stderr)
+        print(
+            f"against {row['against']:20} {row['ratio']:6.3f}, required {row['required']}",
+            file=sys.stderr,
+        )
     slowest = max(first for *_, first in hosts)
     print(f"first step {slowest:.1f} s, required under {FIRST_STEP_SECONDS:.0f} s", file=sys.stderr)
     record.write(
@@ -176,11 +214,23 @@ def write(config: Config, start: str, store: Store, rates: dict, hosts: list) ->
         dataclasses.asdict(config),
         {
             "throughput": record.metric("throughput", middle["ours"]),
-            "throughput_per_device": record.metric("throughput_per_device", middle["ours"] / len(hosts)),
-            "step_time": record.metric("step_time", config.batch_size * len(hosts) / middle["ours"]),
+            "throughput_per_device": record.metric(
+                "throughput_per_device", middle["ours"] / len(hosts)
+            ),
+            "step_time": record.metric(
+                "step_time", config.batch_size * len(hosts) / middle["ours"]
+            ),
         },
-        [{"rank": rank, "hostname": host, "device": device, "first_step": first} for rank, host, device, first in hosts],
-        {"ratios": ratios, "turns": [{"name": name, "throughput": v} for name, values in rates.items() for v in values]},
+        [
+            {"rank": rank, "hostname": host, "device": device, "first_step": first}
+            for rank, host, device, first in hosts
+        ],
+        {
+            "ratios": ratios,
+            "turns": [
+                {"name": name, "throughput": v} for name, values in rates.items() for v in values
+            ],
+        },
         {},
         record.provenance(start, [host for _, host, *_ in hosts], store.digest),
     )

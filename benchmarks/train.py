@@ -1,10 +1,13 @@
-"""Trains and scores ResNet-50 data-parallel on an HDF5 file of patches, and writes the result record.
+"""Trains and scores ResNet-50 data-parallel on an HDF5 file of patches, and writes the result
+record.
 
-    mpirun -np 2 python -m benchmarks.train --data FILE --config benchmarks/configs/local.py --output DIR
+    mpirun -np 2 python -m benchmarks.train --data FILE --config benchmarks/configs/local.py
+    --output DIR
 
-DIR then holds result.json (the record), metrics.csv (a row per epoch), steps.csv (a row per step), samples.npz (pictures, labels
-and scores of some test patches) and tensorboard/. Every rank runs this program; rank 0 alone writes and talks. Exit code 75: a
-signal (SIGTERM, SIGUSR1) ended the job early and a checkpoint was saved; the same command with --resume goes on.
+DIR then holds result.json (the record), metrics.csv (a row per epoch), steps.csv (a row per step),
+samples.npz (pictures, labels and scores of some test patches) and tensorboard/. Every rank runs
+this program; rank 0 alone writes and talks. Exit code 75: a signal (SIGTERM, SIGUSR1) ended the job
+early and a checkpoint was saved; the same command with --resume goes on.
 """
 
 import dataclasses
@@ -42,7 +45,9 @@ def _run(config: TrainConfig, start: str, began: float, request: StopRequest) ->
     from bigearth.learn import collective, trainer
     from bigearth.learn.log import Log
 
-    ranks = collective.connect(config.collective, config.groups, config.compression, config.fusion_mb)
+    ranks = collective.connect(
+        config.collective, config.groups, config.compression, config.fusion_mb
+    )
     device = use_device(tf, ranks, config)
     output = Path(config.output)
     with together(ranks.gather):
@@ -73,7 +78,8 @@ def use_device(tf, ranks, config: TrainConfig) -> str:
     tf.config.experimental.enable_tensor_float_32_execution(config.precision == "tf32")
     if config.threads:
         tf.config.threading.set_intra_op_parallelism_threads(config.threads)
-        tf.config.threading.set_inter_op_parallelism_threads(2)  # one computes while the other waits in a collective
+        # one computes while the other waits in a collective
+        tf.config.threading.set_inter_op_parallelism_threads(2)
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
         return "CPU"
@@ -92,7 +98,11 @@ def make_folder(path: Path) -> None:
 
 def save_samples(path: Path, count: int, store: Store, result) -> None:
     """Keeps some test patches, evenly spread over the split, with their pictures in true colour."""
-    chosen = np.unique(np.linspace(0, len(result.positions) - 1, min(count, len(result.positions))).round().astype(int))
+    chosen = np.unique(
+        np.linspace(0, len(result.positions) - 1, min(count, len(result.positions)))
+        .round()
+        .astype(int)
+    )
     positions = result.positions[chosen]
     pixels = store.array("data_super")[positions][..., list(bands.RGB)]
     arrays = {
@@ -122,7 +132,9 @@ def rank_row(ranks, device: str, result) -> dict:
     }
 
 
-def write_record(path: Path, config: TrainConfig, start: str, store: Store, ranks, rows: list, result) -> None:
+def write_record(
+    path: Path, config: TrainConfig, start: str, store: Store, ranks, rows: list, result
+) -> None:
     """Writes result.json: metrics, tables and provenance of the whole run."""
     epochs = result.tables["metrics"]
     timed = epochs[1:] or epochs
@@ -132,12 +144,28 @@ def write_record(path: Path, config: TrainConfig, start: str, store: Store, rank
     metrics = {
         "time_per_epoch": record.metric("time_per_epoch", seconds, none),
         "throughput": record.metric("throughput", throughput, none),
-        "throughput_per_device": record.metric("throughput_per_device", throughput and throughput / ranks.size, none),
-        "step_time": record.metric("step_time", float(np.median(result.step_times)) if result.step_times else None, "fewer than two steps"),
+        "throughput_per_device": record.metric(
+            "throughput_per_device", throughput and throughput / ranks.size, none
+        ),
+        "step_time": record.metric(
+            "step_time",
+            float(np.median(result.step_times)) if result.step_times else None,
+            "fewer than two steps",
+        ),
         "loss": record.metric("loss", result.test_loss),
     }
-    metrics.update({name: record.metric(name, value) for name, value in result.scores.items() if name in record.METRICS})
-    timing = "mean over epochs after the first" if len(epochs) > 1 else "the first epoch, tracing and warm-up included"
+    metrics.update(
+        {
+            name: record.metric(name, value)
+            for name, value in result.scores.items()
+            if name in record.METRICS
+        }
+    )
+    timing = (
+        "mean over epochs after the first"
+        if len(epochs) > 1
+        else ("the first epoch, tracing and warm-up included")
+    )
     record.write(
         path,
         "train",
@@ -146,9 +174,18 @@ def write_record(path: Path, config: TrainConfig, start: str, store: Store, rank
         rows,
         {
             "epochs": epochs,
-            "per_class": [dict(row, threshold=float(t)) for row, t in zip(result.scores["per_class"], result.thresholds)],
+            "per_class": [
+                dict(row, threshold=float(t))
+                for row, t in zip(result.scores["per_class"], result.thresholds)
+            ],
             "averages": [
-                {"average": kind, **{score: result.scores[f"{score}_{kind}"] for score in ("precision", "recall", "f1")}}
+                {
+                    "average": kind,
+                    **{
+                        score: result.scores[f"{score}_{kind}"]
+                        for score in ("precision", "recall", "f1")
+                    },
+                }
                 for kind in ("micro", "macro", "weighted", "samples")
             ],
         },
@@ -164,10 +201,16 @@ def write_record(path: Path, config: TrainConfig, start: str, store: Store, rank
         ),
     )
     print(
-        f"F1 micro {result.scores['f1_micro']:.4f}, macro {result.scores['f1_macro']:.4f} on {len(result.positions)} test patches; record: {path}",
+        f"F1 micro {result.scores['f1_micro']:.4f}, macro {result.scores['f1_macro']:.4f} on "
+        f"{len(result.positions)} test patches; record: {path}",
         file=sys.stderr,
     )
 
 
 if __name__ == "__main__":
-    program.main(TrainConfig, run, "benchmarks.train", "Train and score ResNet-50 data-parallel on an HDF5 file of patches.")
+    program.main(
+        TrainConfig,
+        run,
+        "benchmarks.train",
+        "Train and score ResNet-50 data-parallel on an HDF5 file of patches.",
+    )

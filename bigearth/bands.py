@@ -1,8 +1,10 @@
-"""The twelve Sentinel-2 bands of BigEarthNet: names, resolutions, sizes, statistics, and their order in every array.
+"""The twelve Sentinel-2 bands of BigEarthNet: names, resolutions, sizes, statistics, and their
+order in every array.
 
-Everywhere in this project a patch's bands come in the order 10 m, 20 m, 60 m, and by name within a resolution (B8A after B07):
-that is the order of `data_10m`, `data_20m`, `data_60m`, and `data_super` is the three joined. B10 (cirrus) carries no surface
-signal and is not in Level-2A products.
+Everywhere in this project a patch's bands come in the order 10 m, 20 m, 60 m, and by name within a
+resolution (B8A after B07): that is the order of `data_10m`, `data_20m`, `data_60m`, and
+`data_super` is the three joined. B10 (cirrus) carries no surface signal and is not in Level-2A
+products.
 """
 
 from typing import NamedTuple
@@ -17,7 +19,8 @@ class Band(NamedTuple):
         name: as in file names, e.g. "B8A".
         resolution: metres per pixel: 10, 20 or 60.
         wavelength: central wavelength in nm.
-        mean, std: statistics over BigEarthNet in digital numbers (reflectance x 10,000), the values in common use.
+        mean, std: statistics over BigEarthNet in digital numbers (reflectance x 10,000), the values
+            in common use.
     """
 
     name: str
@@ -49,7 +52,8 @@ RESOLUTIONS = (10, 20, 60)
 NAMES = tuple(b.name for b in BANDS)
 MEAN = np.array([b.mean for b in BANDS], np.float32)
 STD = np.array([b.std for b in BANDS], np.float32)
-RGB = tuple(NAMES.index(n) for n in ("B04", "B03", "B02"))  # red, green, blue: the order a picture wants
+# red, green, blue: the order a picture wants
+RGB = tuple(NAMES.index(n) for n in ("B04", "B03", "B02"))
 
 
 def at(resolution: int) -> tuple:

@@ -1,4 +1,5 @@
-"""The one exception for a user's mistake or a broken input: shown as one sentence, never as a traceback."""
+"""The one exception for a user's mistake or a broken input: shown as one sentence, never as a
+traceback."""
 
 from contextlib import contextmanager
 from typing import Callable
@@ -12,19 +13,26 @@ class InputError(Exception):
 
 
 def disk_error(path, action: str, error: OSError) -> InputError:
-    """The sentence for an operating-system error (full disk, read-only folder, missing file) while doing `action` on `path`."""
+    """The sentence for an operating-system error (full disk, read-only folder, missing file) while
+    doing `action` on `path`."""
     reason = error.strerror or str(error)
-    return InputError(f"{path}: cannot {action}: {reason}; check that the folder exists, is writable and has free space")
+    return InputError(
+        f"{path}: cannot {action}: {reason}; check that the folder exists, is "
+        "writable and has free space"
+    )
 
 
 @contextmanager
 def together(allgather: Callable):
-    """Makes a failure on one rank the failure of all, so that no rank is left waiting in a collective call.
+    """Makes a failure on one rank the failure of all, so that no rank is left waiting in a
+    collective call.
 
-    Every rank runs the block; if it raises InputError on any rank, every rank raises that of the lowest such rank.
+    Every rank runs the block; if it raises InputError on any rank, every rank raises that of the
+    lowest such rank.
 
     Args:
-        allgather: a collective that takes one object and returns the list of all ranks' objects, e.g. `comm.allgather`.
+        allgather: a collective that takes one object and returns the list of all ranks' objects,
+            e.g. `comm.allgather`.
     """
     message = None
     try:

@@ -12,10 +12,12 @@ from bigearth.errors import disk_error
 
 @contextlib.contextmanager
 def new_file(path, action: str):
-    """A temporary name to write to, which becomes `path` when the block ends without an error and is removed otherwise.
+    """A temporary name to write to, which becomes `path` when the block ends without an error and
+    is removed otherwise.
 
     Args:
-        path: the final name; missing folders on the way to it are made, and a file that has it is replaced.
+        path: the final name; missing folders on the way to it are made, and a file that has it is
+            replaced.
         action: what cannot be done if the disk fails, e.g. "write the result record".
 
     Yields:
@@ -38,13 +40,15 @@ def new_file(path, action: str):
 
 
 def save_arrays(path, action: str, arrays: dict, compress: bool = False) -> None:
-    """Writes an .npz file that is on the disk as a whole when it has its name; arguments and errors as in `new_file`.
+    """Writes an .npz file that is on the disk as a whole when it has its name; arguments and errors
+    as in `new_file`.
 
     Args:
         arrays: name -> array.
         compress: with deflate.
     """
-    memory = io.BytesIO()  # not straight to the disk: a ZipFile that found it full complains again when it is collected
+    # not straight to the disk: a ZipFile that found it full complains again when it is collected
+    memory = io.BytesIO()
     (np.savez_compressed if compress else np.savez)(memory, **arrays)
     with new_file(path, action) as partial, open(partial, "wb") as file:
         file.write(memory.getbuffer())

@@ -1,7 +1,8 @@
 """The CORINE land-cover nomenclature of BigEarthNet: 43 classes (level 3) and their mapping to 19.
 
-Order, codes, spelling and counts are those of BigEarthNet v1.0 (Sumbul et al. 2019, arXiv:1902.06148, Table 2); the 19-class
-nomenclature is that of Sumbul et al. 2020. Eleven of the 43 classes have no 19-class target.
+Order, codes, spelling and counts are those of BigEarthNet v1.0 (Sumbul et al. 2019,
+arXiv:1902.06148, Table 2); the 19-class nomenclature is that of Sumbul et al. 2020. Eleven of the
+    43 classes have no 19-class target.
 """
 
 from typing import Iterable, NamedTuple, Optional
@@ -49,18 +50,22 @@ CLASSES = (
     LandCover(231, "Pastures", 103554, "Pastures"),
     LandCover(241, "Annual crops associated with permanent crops", 7022, "Permanent crops"),
     LandCover(242, "Complex cultivation patterns", 107786, "Complex cultivation patterns"),
-    LandCover(243, "Land principally occupied by agriculture, with significant areas of natural vegetation", 147095, "Land principally occupied by agriculture, with significant areas of natural vegetation"),
+    LandCover(243, "Land principally occupied by agriculture, with significant areas of natural "
+                   "vegetation", 147095, "Land principally occupied by agriculture, with "
+                                         "significant areas of natural vegetation"),
     LandCover(244, "Agro-forestry areas", 30674, "Agro-forestry areas"),
     LandCover(311, "Broad-leaved forest", 150944, "Broad-leaved forest"),
     LandCover(312, "Coniferous forest", 211703, "Coniferous forest"),
     LandCover(313, "Mixed forest", 217119, "Mixed forest"),
     LandCover(321, "Natural grassland", 12835, "Natural grassland and sparsely vegetated areas"),
     LandCover(322, "Moors and heathland", 5890, "Moors, heathland and sclerophyllous vegetation"),
-    LandCover(323, "Sclerophyllous vegetation", 11241, "Moors, heathland and sclerophyllous vegetation"),
+    LandCover(323, "Sclerophyllous vegetation", 11241, "Moors, heathland and sclerophyllous "
+                                                       "vegetation"),
     LandCover(324, "Transitional woodland/shrub", 173506, "Transitional woodland, shrub"),
     LandCover(331, "Beaches, dunes, sands", 1578, "Beaches, dunes, sands"),
     LandCover(332, "Bare rock", 3277, None),
-    LandCover(333, "Sparsely vegetated areas", 1563, "Natural grassland and sparsely vegetated areas"),
+    LandCover(333, "Sparsely vegetated areas", 1563, "Natural grassland and sparsely vegetated "
+                                                     "areas"),
     LandCover(334, "Burnt areas", 328, None),
     LandCover(411, "Inland marshes", 6236, "Inland wetlands"),
     LandCover(412, "Peatbogs", 23207, "Inland wetlands"),
@@ -120,17 +125,22 @@ def binarise(labels: Iterable[str], where: str) -> np.ndarray:
     for label in labels:
         if label not in _INDEX:
             raise InputError(
-                f"{where}: unknown label {label!r}; expected one of the 43 CORINE labels of BigEarthNet v1.0 "
+                f"{where}: unknown label {label!r}; expected one of the 43 CORINE labels of "
+                "BigEarthNet v1.0 "
                 "(bigearth/nomenclature.py); correct the label or leave the patch out"
             )
         vector[_INDEX[label]] = 1
     if not vector.any():
-        raise InputError(f"{where}: no label; a patch needs at least one of the 43 CORINE labels; add one or leave the patch out")
+        raise InputError(
+            f"{where}: no label; a patch needs at least one of the 43 CORINE labels; "
+            "add one or leave the patch out"
+        )
     return vector
 
 
 def to_19(classes: np.ndarray) -> np.ndarray:
-    """Maps 43-class multi-hot vectors to the 19-class nomenclature: a class is present if any of its sources is.
+    """Maps 43-class multi-hot vectors to the 19-class nomenclature: a class is present if any of
+    its sources is.
 
     Args:
         classes: (..., 43) of any dtype that compares with 0.

@@ -1,4 +1,5 @@
-"""A progress bar with a rate and an ETA on standard error: a bar on a terminal, a plain line now and then elsewhere."""
+"""A progress bar with a rate and an ETA on standard error: a bar on a terminal, a plain line now
+and then elsewhere."""
 
 import sys
 import time
@@ -22,8 +23,21 @@ class Progress:
         self._show = show
         self._every = every
         self._last = time.monotonic()
-        self._bar = tqdm(total=total, desc=label, unit=unit, disable=not (show and self._tty), file=sys.stderr, smoothing=0.1)
-        self._label, self._unit, self._total, self._done, self._start = label, unit, total, 0, self._last
+        self._bar = tqdm(
+            total=total,
+            desc=label,
+            unit=unit,
+            disable=not (show and self._tty),
+            file=sys.stderr,
+            smoothing=0.1,
+        )
+        self._label, self._unit, self._total, self._done, self._start = (
+            label,
+            unit,
+            total,
+            0,
+            self._last,
+        )
 
     def update(self, count: int, note: str = "") -> None:
         """Adds finished work; `note` (e.g. the loss) stands at the end of the line."""
@@ -40,7 +54,8 @@ class Progress:
         rate = self._done / max(now - self._start, 1e-9)
         left = tqdm.format_interval((self._total - self._done) / rate) if rate > 0 else "?"
         print(
-            f"{self._label}: {self._done}/{self._total} {self._unit}, {rate:.1f} {self._unit}/s, {left} left {note}".rstrip(),
+            f"{self._label}: {self._done}/{self._total} {self._unit}, {rate:.1f} {self._unit}/s, "
+            f"{left} left {note}".rstrip(),
             file=sys.stderr,
             flush=True,
         )

@@ -1,4 +1,5 @@
-"""The HDF5 file of patches: the one place that knows its keys, shapes, dtypes and attributes (paper, section 3.3).
+"""The HDF5 file of patches: the one place that knows its keys, shapes, dtypes and attributes
+(paper, section 3.3).
 
 Keys, for N patches (digital numbers are reflectance x 10,000, less the product's offset):
 
@@ -11,8 +12,9 @@ Keys, for N patches (digital numbers are reflectance x 10,000, less the product'
     split       (N,)              uint8    0 train, 1 val, 2 test, 3 in no split
     checksum    (N, 32)           uint8    SHA-256 of everything above for this patch
 
-Every array is contiguous (not chunked, not compressed) and allocated when the file is created, so that it can be memory-mapped
-and written by many MPI ranks at once. Nothing in the file depends on when, where or by how many ranks it was written.
+Every array is contiguous (not chunked, not compressed) and allocated when the file is created, so
+that it can be memory-mapped and written by many MPI ranks at once. Nothing in the file depends on
+when, where or by how many ranks it was written.
 """
 
 import contextlib
@@ -37,7 +39,8 @@ NAME_BYTES = 64
 
 
 class Array(NamedTuple):
-    """One key of the file: the shape and dtype of a patch's entry, and the bands of its last axis (if it has bands)."""
+    """One key of the file: the shape and dtype of a patch's entry, and the bands of its last axis
+    (if it has bands)."""
 
     shape: tuple
     dtype: np.dtype
@@ -58,7 +61,8 @@ ARRAYS = {
     "checksum": Array((32,), np.dtype("u1"), ()),
 }
 NATIVE = tuple(f"data_{r}m" for r in bands.RESOLUTIONS)
-DATA = tuple(key for key in ARRAYS if key != "checksum")  # what a patch's checksum covers, in this order
+# what a patch's checksum covers, in this order
+DATA = tuple(key for key in ARRAYS if key != "checksum")
 
 
 def patch_bytes() -> int:
@@ -86,14 +90,16 @@ def checksums(arrays: dict) -> np.ndarray:
 
 
 def content_digest(checksums: np.ndarray, interpolation: str) -> str:
-    """The file's content digest: "sha256:..." over the format, the interpolation and all patch checksums, (N, 32) uint8."""
+    """The file's content digest: "sha256:..." over the format, the interpolation and all patch
+    checksums, (N, 32) uint8."""
     digest = hashlib.sha256(f"{FORMAT} {VERSION} {interpolation}\n".encode())
     digest.update(np.ascontiguousarray(checksums, np.uint8).tobytes())
     return f"sha256:{digest.hexdigest()}"
 
 
 def create(path, names, splits, interpolation: str, source: str) -> None:
-    """Creates the file with every array allocated, and names and splits written; pixels, labels and checksums are still to come.
+    """Creates the file with every array allocated, and names and splits written; pixels, labels and
+    checksums are still to come.
 
     Args:
         path: the file (a temporary name: the writer renames it when `finish` is done).
@@ -115,7 +121,8 @@ def create(path, names, splits, interpolation: str, source: str) -> None:
             file.attrs["interpolation"] = interpolation
             file.attrs["source"] = source
             file.attrs["labels"] = np.array([label.encode() for label in nomenclature.LABELS])
-            file.attrs["content_digest"] = np.bytes_("0" * 71)  # room for "sha256:" and 64 digits: set by finish() in place
+            # room for "sha256:" and 64 digits: set by finish() in place
+            file.attrs["content_digest"] = np.bytes_("0" * 71)
             for key, array in ARRAYS.items():
                 dataset = _allocate(file, key, (len(names),) + array.shape, array.dtype)
                 if array.bands:
@@ -127,7 +134,9 @@ def create(path, names, splits, interpolation: str, source: str) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             os.unlink(fresh)
-        raise disk_error(path, f"create it ({len(names) * patch_bytes() / 1e9:.3g} GB)", error) from error
+        raise disk_error(
+            path, f"create it ({len(names) * patch_bytes() / 1e9:.3g} GB)", error
+        ) from error
 
 
 def _claim(path: str, size: int) -> None:
@@ -187,11 +196,15 @@ class Store:
             complete: refuse a file that its writer has not finished.
 
         Raises:
-            InputError: not an HDF5 file, cut short, incomplete, of another version, or with a missing key or a wrong shape.
+            InputError: not an HDF5 file, cut short, incomplete, of another version, or with a
+                missing key or a wrong shape.
         """
         self.path = os.fspath(path)
         if not os.path.isfile(self.path):
-            raise InputError(f"{path}: no such file; expected an HDF5 file of patches; make one with `python -m benchmarks.prepare`")
+            raise InputError(
+                f"{path}: no such file; expected an HDF5 file of patches; make one "
+                "with `python -m benchmarks.prepare`"
+            )
         try:
             with h5py.File(self.path, "r") as file:
                 self._check(file, complete)
@@ -205,25 +218,31 @@ class Store:
                 self.offsets = {key: file[key].id.get_offset() for key in ARRAYS}
         except OSError as error:
             raise InputError(
-                f"{path}: not a readable HDF5 file, or one cut short ({error}); expected a complete file of patches; make it again "
+                f"{path}: not a readable HDF5 file, or one cut short ({error}); expected a "
+                "complete file of patches; make it again "
                 "with `python -m benchmarks.prepare`"
             ) from error
 
     def _check(self, file, complete: bool) -> None:
         def refuse(key, found, expected):
             raise InputError(
-                f"{self.path}: {key} is {found}, expected {expected}; make the file again with this version's `python -m benchmarks.prepare`"
+                f"{self.path}: {key} is {found}, expected {expected}; make the file again with "
+                "this version's `python -m benchmarks.prepare`"
             )
 
         if "format" not in file.attrs or _text(file.attrs["format"]) != FORMAT:
-            refuse("attribute 'format'", repr(_text(file.attrs.get("format", "missing"))), repr(FORMAT))
+            refuse(
+                "attribute 'format'", repr(_text(file.attrs.get("format", "missing"))), repr(FORMAT)
+            )
         if int(file.attrs.get("version", -1)) != VERSION:
             refuse("attribute 'version'", file.attrs.get("version", "missing"), VERSION)
         for attribute in ("interpolation", "source", "labels", "content_digest"):
             if attribute not in file.attrs:
                 refuse(f"attribute {attribute!r}", "missing", "present")
         if [_text(label) for label in file.attrs["labels"]] != list(nomenclature.LABELS):
-            refuse("attribute 'labels'", "another list", "the 43 CORINE labels in the official order")
+            refuse(
+                "attribute 'labels'", "another list", "the 43 CORINE labels in the official order"
+            )
         for key in ARRAYS:
             if key not in file:
                 refuse(f"key {key!r}", "missing", "present")
@@ -236,10 +255,15 @@ class Store:
                 refuse(f"the dtype of {key!r}", dataset.dtype, array.dtype)
             if dataset.id.get_offset() is None:
                 refuse(f"the layout of {key!r}", "chunked or compressed", "contiguous")
-            if array.bands and tuple(_text(b) for b in dataset.attrs.get("bands", ())) != array.bands:
+            if (
+                array.bands
+                and tuple(_text(b) for b in dataset.attrs.get("bands", ())) != array.bands
+            ):
                 refuse(f"attribute 'bands' of {key!r}", "another list", array.bands)
         if complete and not _text(file.attrs["content_digest"]).startswith("sha256:"):
-            refuse("attribute 'content_digest'", "not set (the file was never completed)", "sha256:...")
+            refuse(
+                "attribute 'content_digest'", "not set (the file was never completed)", "sha256:..."
+            )
 
     def __len__(self) -> int:
         return self.size
@@ -250,13 +274,16 @@ class Store:
         return np.memmap(self.path, spec.dtype, "r", self.offsets[key], (self.size,) + spec.shape)
 
     def indices(self, split: str) -> np.ndarray:
-        """Ascending positions of the patches of a split ("train", "val", "test" or "none"), int64."""
+        """Ascending positions of the patches of a split ("train", "val", "test" or "none"),
+        int64."""
         return np.flatnonzero(self.splits == SPLITS.index(split))
 
     def intact(self, positions: np.ndarray) -> np.ndarray:
-        """Whether the data of the patches at `positions` are those that their checksums were taken of, (n,) bool; reads them all."""
+        """Whether the data of the patches at `positions` are those that their checksums were taken
+        of, (n,) bool; reads them all."""
         result = np.zeros(len(positions), bool)
-        with open(self.path, "rb") as file:  # not memory-mapped: pages of the whole file would count as this process's memory
+        # not memory-mapped: pages of the whole file would count as this process's memory
+        with open(self.path, "rb") as file:
 
             def read(key, position):
                 array = ARRAYS[key]
@@ -267,5 +294,7 @@ class Store:
             for i, position in enumerate(positions):
                 stored = read("checksum", position)
                 if stored.any():  # an empty checksum: not written yet
-                    result[i] = np.array_equal(checksums({key: read(key, position) for key in DATA}), stored)
+                    result[i] = np.array_equal(
+                        checksums({key: read(key, position) for key in DATA}), stored
+                    )
         return result

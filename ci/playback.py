@@ -1,8 +1,10 @@
-"""Plays nightly runs on a machine's own history, with one injected regression: `python -m ci.playback --history results.db`.
+"""Plays nightly runs on a machine's own history, with one injected regression: `python -m
+ci.playback --history results.db`.
 
-Every night draws its values from the measured ones (or, where a metric was measured fewer than five times, from normal noise of
-1 % around their mean), goes through the same merge and the same judgement as `ci/track.sh`, and its exit code and sentence are
-printed. The playback ends with exit code 0 if every night before the step was green and the pipeline went red within three, with a
+Every night draws its values from the measured ones (or, where a metric was measured fewer than five
+times, from normal noise of 1 % around their mean), goes through the same merge and the same
+judgement as `ci/track.sh`, and its exit code and sentence are printed. The playback ends with exit
+code 0 if every night before the step was green and the pipeline went red within three, with a
 sentence that names the metric, that it is worse, and what changed with it.
 """
 
@@ -43,24 +45,35 @@ def measured(path: Path) -> tuple:
             values.setdefault(key, []).append(entry[0])
     if newest is None:
         raise InputError(
-            f"{path}: holds no measured value, expected at least one session that measured something; run the benchmarks first"
+            f"{path}: holds no measured value, expected at least one session that measured "
+            "something; run the benchmarks first"
         )
     return newest, values
 
 
 def night(template: dict, values: dict, number: int, step: float, metric: str, rng) -> dict:
-    """One night's session: the template's checks with drawn values, `metric` multiplied by 1 + step."""
+    """One night's session: the template's checks with drawn values, `metric` multiplied by 1 +
+    step."""
     report = copy.deepcopy(template)
-    name, start = str(uuid.UUID(int=int(rng.integers(2**62)))), template["session_info"]["time_start_unix"] + number * DAY
+    name, start = (
+        str(uuid.UUID(int=int(rng.integers(2**62)))),
+        template["session_info"]["time_start_unix"] + number * DAY,
+    )
     report["session_info"].update(uuid=name, time_start_unix=start, time_end_unix=start + 600)
     for r, run in enumerate(report["runs"]):
         for t, tc in enumerate(run["testcases"]):
-            tc.update(session_uuid=name, uuid=f"{name}:{r}:{t}", job_completion_time_unix=start + 600)
+            tc.update(
+                session_uuid=name, uuid=f"{name}:{r}:{t}", job_completion_time_unix=start + 600
+            )
             for key, entry in tc["perfvalues"].items():
                 seen = values.get(key, [])
                 if entry[0] is None:
                     continue
-                drawn = rng.choice(seen) if len(seen) >= FEWEST else np.mean(seen) * (1 + 0.01 * rng.standard_normal())
+                drawn = (
+                    rng.choice(seen)
+                    if len(seen) >= FEWEST
+                    else np.mean(seen) * (1 + 0.01 * rng.standard_normal())
+                )
                 entry[0] = float(drawn) * (1 + step if key.endswith(f":{metric}") else 1)
             if step and isinstance(tc.get("evidence"), dict):
                 tc["evidence"]["image"] = "sha256:another image"
@@ -68,9 +81,14 @@ def night(template: dict, values: dict, number: int, step: float, metric: str, r
 
 
 def store(path: Path, like: Path, report: dict) -> None:
-    """Writes one session as a results database of its own, with the tables of the database `like`."""
+    """Writes one session as a results database of its own, with the tables of the database
+    `like`."""
     info = report["session_info"]
-    with closing(database.connect(like)) as source, closing(sqlite3.connect(path)) as target, target:
+    with (
+        closing(database.connect(like)) as source,
+        closing(sqlite3.connect(path)) as target,
+        target,
+    ):
         for (statement,) in source.execute("SELECT sql FROM sqlite_master WHERE type = 'table'"):
             target.execute(statement)
         target.execute("INSERT INTO metadata VALUES (?)", (database.SCHEMA_VERSION,))
@@ -78,34 +96,60 @@ def store(path: Path, like: Path, report: dict) -> None:
         target.execute("INSERT INTO sessions VALUES (?, ?, ?, ?, ?)", row)
 
 
-def play(path: Path, nights: int, at: int, step: float, metric: str, seed: int, folder: Path) -> list:
+def play(
+    path: Path, nights: int, at: int, step: float, metric: str, seed: int, folder: Path
+) -> list:
     """Plays all nights; returns (exit code, all sentences, findings about `metric`) of each."""
     rng = np.random.default_rng(seed)
     template, values = measured(path)
     told = []
     for number in range(nights):
         tonight = folder / f"night{number}.db"
-        store(tonight, path, night(template, values, number, step if number >= at else 0.0, metric, rng))
+        store(
+            tonight,
+            path,
+            night(template, values, number, step if number >= at else 0.0, metric, rng),
+        )
         merge.merge(folder / "store/results.db", tonight, backups=1)
         cases = results.load(folder / "store/results.db").cases
         findings = history.judge(cases, history.histories(cases), 10, 0.02)
-        told.append((history.exit_code(findings), [f.sentence for f in findings], [f for f in findings if f.series[-1] == metric]))
+        told.append(
+            (
+                history.exit_code(findings),
+                [f.sentence for f in findings],
+                [f for f in findings if f.series[-1] == metric],
+            )
+        )
     return told
 
 
 def main(argv) -> int:
     """Plays, prints a line a night that is not green, and checks that red came when it should."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--history", type=Path, required=True, help="this machine's results database")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--history", type=Path, required=True, help="this machine's results database"
+    )
     parser.add_argument("--nights", type=int, default=60)
-    parser.add_argument("--at", type=int, default=40, help="the night, counted from 0, from which on it is slower")
+    parser.add_argument(
+        "--at", type=int, default=40, help="the night, counted from 0, from which on it is slower"
+    )
     parser.add_argument("--step", type=float, default=0.05, help="by how much, e.g. 0.05")
     parser.add_argument("--metric", default="time_per_epoch")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(argv)
     try:
         with tempfile.TemporaryDirectory() as folder:
-            told = play(options.history, options.nights, options.at, options.step, options.metric, options.seed, Path(folder))
+            told = play(
+                options.history,
+                options.nights,
+                options.at,
+                options.step,
+                options.metric,
+                options.seed,
+                Path(folder),
+            )
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -118,7 +162,10 @@ def main(argv) -> int:
         return 1
     print(f"the step of {options.step:+.1%} came in night {options.at}; first red: night {red[0]}")
     said = [finding.sentence for finding in told[red[0]][2]]
-    right = any(options.metric in sentence and sentence.endswith("image changed (worse)") for sentence in said)
+    right = any(
+        options.metric in sentence and sentence.endswith("image changed (worse)")
+        for sentence in said
+    )
     return 0 if options.at <= red[0] < options.at + WITHIN and right else 1
 
 

@@ -1,10 +1,12 @@
 """Writes an image's bill of materials, from inside it: python materials.py OUT.json
 
 {"digest": SHA-256 over the path, the kind, the mode and the content of every file of the image,
- "files": how many, "bytes": how much, "debian": {package: version}, "python": {distribution: version}}
+ "files": how many, "bytes": how much, "debian": {package: version}, "python": {distribution:
+ version}}
 
-The digest names what is in the image, so that an image can carry its own; two builds of the same inputs have the same one,
-though their SIF files differ by dates. Left out is what the build or a start of the image writes: logs, caches, byte code.
+The digest names what is in the image, so that an image can carry its own; two builds of the same
+inputs have the same one, though their SIF files differ by dates. Left out is what the build or a
+start of the image writes: logs, caches, byte code.
 """
 
 import hashlib
@@ -29,14 +31,32 @@ SKIPPED = {
     "/var/lib/apt",
     "/root",
 }
-WRITTEN_AT_START = {"/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/etc/localtime", "/etc/passwd", "/etc/group", "/etc/machine-id"}
-DATED = {"/etc/passwd-", "/etc/group-", "/etc/shadow", "/etc/shadow-", "/etc/gshadow", "/etc/gshadow-", "/etc/ld.so.cache"}
+WRITTEN_AT_START = {
+    "/etc/hosts",
+    "/etc/hostname",
+    "/etc/resolv.conf",
+    "/etc/localtime",
+    "/etc/passwd",
+    "/etc/group",
+    "/etc/machine-id",
+}
+DATED = {
+    "/etc/passwd-",
+    "/etc/group-",
+    "/etc/shadow",
+    "/etc/shadow-",
+    "/etc/gshadow",
+    "/etc/gshadow-",
+    "/etc/ld.so.cache",
+}
 
 
 def entries():
     """Every file and link that the digest covers, in the order of their paths."""
     for folder, folders, files in os.walk("/"):
-        folders[:] = sorted(f for f in folders if os.path.join(folder, f) not in SKIPPED and f != "__pycache__")
+        folders[:] = sorted(
+            f for f in folders if os.path.join(folder, f) not in SKIPPED and f != "__pycache__"
+        )
         links = [f for f in folders if os.path.islink(os.path.join(folder, f))]
         for name in sorted(files + links):
             path = os.path.join(folder, name)
@@ -51,7 +71,9 @@ def contents(out: str) -> dict:
         status = os.lstat(path)
         if path == out or not (stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode)):
             continue
-        digest.update(f"{path}\0{stat.S_IFMT(status.st_mode)}\0{stat.S_IMODE(status.st_mode)}\0".encode())
+        digest.update(
+            f"{path}\0{stat.S_IFMT(status.st_mode)}\0{stat.S_IMODE(status.st_mode)}\0".encode()
+        )
         if stat.S_ISLNK(status.st_mode):
             digest.update(os.readlink(path).encode())
         else:
@@ -66,7 +88,12 @@ def contents(out: str) -> dict:
 
 
 def debian() -> dict:
-    listing = subprocess.run(["dpkg-query", "-W", "-f", "${Package} ${Version}\n"], capture_output=True, text=True, check=True).stdout
+    listing = subprocess.run(
+        ["dpkg-query", "-W", "-f", "${Package} ${Version}\n"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
     return dict(line.split() for line in listing.splitlines())
 
 
@@ -74,5 +101,9 @@ if __name__ == "__main__":
     out = os.path.abspath(sys.argv[1])
     packages = {d.metadata["Name"]: d.version for d in metadata.distributions()}
     with open(out, "w") as file:
-        json.dump({**contents(out), "debian": debian(), "python": dict(sorted(packages.items()))}, file, indent=1)
+        json.dump(
+            {**contents(out), "debian": debian(), "python": dict(sorted(packages.items()))},
+            file,
+            indent=1,
+        )
         file.write("\n")

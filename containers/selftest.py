@@ -1,10 +1,12 @@
-"""The image's own test, two ranks: imports, drivers, an all-reduce, one training step, parallel HDF5. Needs nothing but the image."""
+"""The image's own test, two ranks: imports, drivers, an all-reduce, one training step, parallel
+HDF5. Needs nothing but the image."""
 
 import os
 import tempfile
 
 os.environ["H5PY_ALWAYS_USE_MPI"] = "1"
-from osgeo import gdal  # noqa: I001  GDAL before TensorFlow: both carry a protobuf, and this order is the one that works
+# noqa: I001  GDAL before TensorFlow: both carry a protobuf, and this order is the one that works
+from osgeo import gdal
 import h5py
 import horovod
 import horovod.tensorflow as hvd
@@ -15,7 +17,9 @@ from mpi4py import MPI
 
 hvd.init()
 rank, size = hvd.rank(), hvd.size()
-assert size == 2 and MPI.COMM_WORLD.size == 2, f"{size} ranks in Horovod, {MPI.COMM_WORLD.size} in MPI; 2 expected"
+assert size == 2 and MPI.COMM_WORLD.size == 2, (
+    f"{size} ranks in Horovod, {MPI.COMM_WORLD.size} in MPI; 2 expected"
+)
 devices = tf.config.list_physical_devices("GPU")
 
 missing = [name for name in ("GTiff", "JP2OpenJPEG") if gdal.GetDriverByName(name) is None]
@@ -36,7 +40,9 @@ tape = hvd.DistributedGradientTape(tape)
 hvd.broadcast_variables([kernel], root_rank=0)
 kernel.assign_sub(0.1 * tape.gradient(loss, [kernel])[0])
 both = hvd.allgather(kernel[None])
-assert np.isfinite(both).all() and np.array_equal(both[0], both[1]), "the ranks' weights differ after one step"
+assert np.isfinite(both).all() and np.array_equal(both[0], both[1]), (
+    "the ranks' weights differ after one step"
+)
 
 folder = MPI.COMM_WORLD.bcast(tempfile.mkdtemp() if rank == 0 else None)
 with h5py.File(f"{folder}/x.h5", "w", driver="mpio", comm=MPI.COMM_WORLD) as file:
@@ -47,7 +53,9 @@ with h5py.File(f"{folder}/x.h5", "r", driver="mpio", comm=MPI.COMM_WORLD) as fil
 
 if rank == 0:
     print(
-        f"image test: right on {size} ranks; TensorFlow {tf.__version__}, Horovod {horovod.__version__}, numpy {np.__version__}, "
-        f"h5py {h5py.__version__} (HDF5 {h5py.version.hdf5_version}), GDAL {gdal.__version__}, scikit-learn {sklearn.__version__}, "
+        f"image test: right on {size} ranks; TensorFlow {tf.__version__}, Horovod "
+        f"{horovod.__version__}, numpy {np.__version__}, "
+        f"h5py {h5py.__version__} (HDF5 {h5py.version.hdf5_version}), GDAL {gdal.__version__}, "
+        f"scikit-learn {sklearn.__version__}, "
         f"{MPI.Get_library_version().split(',')[0]}; GPU: {len(devices) or 'no device'}"
     )

@@ -1,1 +1,2 @@
-"""Figures, tables, the acceptance report and the history, from result records and ReFrame's results database."""
+"""Figures, tables, the acceptance report and the history, from result records and ReFrame's results
+database."""

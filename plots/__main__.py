@@ -7,7 +7,9 @@ import traceback
 from benchmarks import program
 from bigearth.errors import InputError
 
-COMMANDS = {  # the module of that name in this package has its `Config` and `run`; only the one asked for is imported
+# the module of that name in this package has its `Config` and `run`; only the one asked for is
+# imported
+COMMANDS = {
     "figures": "Draws the figures from the results.",
     "report": "Writes the acceptance report: one HTML file, readable offline and printable.",
     "merge": "Adds the sessions of one results database to another, with lock and backup.",
@@ -17,20 +19,32 @@ COMMANDS = {  # the module of that name in this package has its `Config` and `ru
 
 def _usage() -> str:
     lines = [f"  {name:10} {description}" for name, description in COMMANDS.items()]
-    return "\n".join(["usage: python -m plots COMMAND [options]; `python -m plots COMMAND --help` lists a command's options", *lines])
+    return "\n".join(
+        [
+            "usage: python -m plots COMMAND [options]; `python -m plots COMMAND --help` "
+            "lists a command's options",
+            *lines,
+        ]
+    )
 
 
 def main(argv: list) -> int:
-    """Runs one command and returns the exit code: 0 done, 2 a mistake of the user's, 1 anything else (or a command's own verdict)."""
+    """Runs one command and returns the exit code: 0 done, 2 a mistake of the user's, 1 anything
+    else (or a command's own verdict)."""
     if argv[:1] in (["--help"], ["-h"]):
         print(_usage())
         return 0
     try:
         if not argv or argv[0] not in COMMANDS:
             found = repr(argv[0]) if argv else "nothing"
-            raise InputError(f"command line: expected a command ({', '.join(COMMANDS)}), found {found}; see `python -m plots --help`")
+            raise InputError(
+                f"command line: expected a command ({', '.join(COMMANDS)}), found "
+                f"{found}; see `python -m plots --help`"
+            )
         command = importlib.import_module(f"plots.{argv[0]}")
-        config = program.parse(command.Config, argv[1:], f"python -m plots {argv[0]}", COMMANDS[argv[0]])
+        config = program.parse(
+            command.Config, argv[1:], f"python -m plots {argv[0]}", COMMANDS[argv[0]]
+        )
         return command.run(config) or 0
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -1,11 +1,14 @@
 """Where a series of measurements changed its level, and whether that is more than noise.
 
-Candidates come from the exact segmentation of `ruptures` (PELT in C, squared error: Killick et al. 2012). Each is kept only if a t-test
-calls the levels on its two sides different in the noise around all levels, and each of the two is known to half the step between
-them: three runs with an odd one among them are no level. The weakest is dropped first and its sides joined, until all that are left
+Candidates come from the exact segmentation of `ruptures` (PELT in C, squared error: Killick et al.
+2012). Each is kept only if a t-test calls the levels on its two sides different in the noise around
+all levels, and each of the two is known to half the step between
+them: three runs with an odd one among them are no level. The weakest is dropped first and its sides
+    joined, until all that are left
 pass. The penalty is low on purpose: it proposes, the test decides.
 
-How often this finds a real step and cries wolf is measured by `python -m plots.changes` (a benchmark with known answers).
+How often this finds a real step and cries wolf is measured by `python -m plots.changes` (a
+benchmark with known answers).
 """
 
 import math
@@ -20,7 +23,9 @@ from benchmarks.program import main, option
 
 MIN_RUNS = 3  # a level rests on at least this many runs: one odd night is an outlier, not a change
 ALPHA = 5e-4  # of the t-test: what counts in a short series, whose noise is badly known
-LEAST_T = 5.0  # what counts in a longer one: every night asks again, and the segmentation picks the best place to split
+# what counts in a longer one: every night asks again, and the segmentation picks the best place to
+# split
+LEAST_T = 5.0
 ROUNDING = 1e-9  # relative differences that are no more than that of an arithmetic
 PENALTY = 8.0  # in units of the noise variance
 
@@ -62,7 +67,9 @@ def _evidence(parts: list) -> list:
         spread = math.sqrt(variance * (1 / len(left) + 1 / len(right)))
         t = step / spread if spread > 1e-12 * step else math.inf if step else 0.0
         vague = max(part.std(ddof=1) / math.sqrt(len(part)) for part in (left, right)) > step / 2
-        found.append(t if t >= LEAST_T and 2 * stats.t.sf(t, freedom) < ALPHA and not vague else 0.0)
+        found.append(
+            t if t >= LEAST_T and 2 * stats.t.sf(t, freedom) < ALPHA and not vague else 0.0
+        )
     return found
 
 
@@ -94,7 +101,9 @@ def find(values) -> list:
 
 def _describe(values: np.ndarray, edges: list) -> list:
     parts = [values[a:b] for a, b in zip(edges, edges[1:])]
-    spread = math.sqrt(sum(part.var() * len(part) for part in parts) / max(1, len(values) - len(parts)))
+    spread = math.sqrt(
+        sum(part.var() * len(part) for part in parts) / max(1, len(values) - len(parts))
+    )
     found = []
     for i in range(1, len(parts)):
         before, after = float(parts[i - 1].mean()), float(parts[i].mean())
@@ -113,7 +122,8 @@ def _describe(values: np.ndarray, edges: list) -> list:
 
 
 def first_alarm(values, start: int = 2 * MIN_RUNS):
-    """The first run after which a nightly look at the series so far reports a change; None if it never does."""
+    """The first run after which a nightly look at the series so far reports a change; None if it
+    never does."""
     return next((n - 1 for n in range(start, len(values) + 1) if find(values[:n])), None)
 
 
@@ -132,8 +142,9 @@ def benchmark(config: BenchmarkConfig) -> dict:
     """Plays series with known answers, night by night.
 
     Returns:
-        "found": series whose step (at a random run of the middle two thirds, up or down) was reported within 3 runs and not before;
-        "false_alarms": series without a step in which any night reported a change.
+        "found": series whose step (at a random run of the middle two thirds, up or down) was
+        reported within 3 runs and not before; "false_alarms": series without a step in which any
+        night reported a change.
     """
     rng = np.random.default_rng(config.seed)
     found = alarms = 0
@@ -150,9 +161,20 @@ def benchmark(config: BenchmarkConfig) -> dict:
 
 def _run(config: BenchmarkConfig) -> None:
     result = benchmark(config)
-    print(f"steps of {config.step:.1%} in {config.noise:.1%} noise found within 3 runs: {result['found']} of {result['series']}")
-    print(f"series of {config.runs} runs without a step and with a false alarm: {result['false_alarms']} of {result['series']}")
+    print(
+        f"steps of {config.step:.1%} in {config.noise:.1%} noise found within 3 runs: "
+        f"{result['found']} of {result['series']}"
+    )
+    print(
+        f"series of {config.runs} runs without a step and with a false alarm: "
+        f"{result['false_alarms']} of {result['series']}"
+    )
 
 
 if __name__ == "__main__":
-    main(BenchmarkConfig, _run, "plots.changes", "Measures how well changes of level are found, on series with known answers.")
+    main(
+        BenchmarkConfig,
+        _run,
+        "plots.changes",
+        "Measures how well changes of level are found, on series with known answers.",
+    )

@@ -1,7 +1,9 @@
-"""ReFrame's memory: test cases out of its results database (SQLite) and its run reports (JSON). ReFrame itself is not needed.
+"""ReFrame's memory: test cases out of its results database (SQLite) and its run reports (JSON).
+ReFrame itself is not needed.
 
-The layout is that of ReFrame 4.9 and 4.10: tables `metadata`, `sessions` (whose `json_blob` is the whole run report) and
-`testcases`. A performance value is stored as [value, reference, lower, upper, unit, result], the limits relative to the reference.
+The layout is that of ReFrame 4.9 and 4.10: tables `metadata`, `sessions` (whose `json_blob` is the
+whole run report) and `testcases`. A performance value is stored as [value, reference, lower, upper,
+unit, result], the limits relative to the reference.
 """
 
 import datetime
@@ -19,7 +21,8 @@ SCHEMA_VERSION = "1.0"  # of the database
 DATA_VERSION = "4"  # of the reports in it, the part before the dot
 REPORT_NAME = re.compile(r"run-.*\.json|report.*\.json")
 TEXTS = ("image", "driver", "commit", "dataset", "kernel", "record")  # of a case's evidence
-LAST_MOMENT = datetime.datetime(9999, 12, 31, tzinfo=datetime.timezone.utc).timestamp()  # that a date can be written of
+# that a date can be written of
+LAST_MOMENT = datetime.datetime(9999, 12, 31, tzinfo=datetime.timezone.utc).timestamp()
 MOST = 10_000_000  # nodes or tasks of one case
 
 
@@ -31,7 +34,8 @@ class Value:
         value: in `unit`; NaN if it was not measured.
         reference, low, high: the band in the same unit; NaN where there is none.
         verdict: "pass", "fail", "xfail", "xpass", or "" if it was not judged.
-        origin, source: where the reference comes from ("published", "measured", "predicted", "unknown" or ""), and in words.
+        origin, source: where the reference comes from ("published", "measured", "predicted",
+            "unknown" or ""), and in words.
     """
 
     value: float
@@ -81,8 +85,11 @@ class Case:
 
 
 def _value(entry: list, cell: dict) -> Value:
-    """One perfvalue; reports of version 4.0 lack the last field. A limit of None is open, a reference of 0 is none."""
-    value, reference, lower, upper, unit = (number(v) if i < 4 else v for i, v in enumerate(entry[:5]))
+    """One perfvalue; reports of version 4.0 lack the last field. A limit of None is open, a
+    reference of 0 is none."""
+    value, reference, lower, upper, unit = (
+        number(v) if i < 4 else v for i, v in enumerate(entry[:5])
+    )
     if not reference:
         reference = math.nan
     return Value(
@@ -127,7 +134,9 @@ def _evidence(kept: dict) -> dict:
         if not isinstance(kept.get(name) or kind(), kind):
             raise TypeError(f"evidence: {name} is not a {kind.__name__}")
     ranks = kept.get("ranks") or []
-    if not all(isinstance(row, dict) and isinstance(row.get("phases") or {}, dict) for row in ranks):
+    if not all(
+        isinstance(row, dict) and isinstance(row.get("phases") or {}, dict) for row in ranks
+    ):
         raise TypeError("evidence: a rank is not a dict of its name, step time and phases")
     texts = {name: _text(kept[name]) or None for name in TEXTS if name in kept}
     return {**kept, **texts, "packages": printable(kept.get("packages") or {}), "ranks": ranks}
@@ -136,7 +145,12 @@ def _evidence(kept: dict) -> dict:
 def _case(tc: dict, session: dict) -> Case:
     cells = tc.get("cells") if isinstance(tc.get("cells"), dict) else {}
     evidence = tc.get("evidence") if isinstance(tc.get("evidence"), dict) else {}
-    evidence = _evidence({**{name: session[name] for name in ("commit", "image", "driver") if name in session}, **evidence})
+    evidence = _evidence(
+        {
+            **{name: session[name] for name in ("commit", "image", "driver") if name in session},
+            **evidence,
+        }
+    )
     name, _, parameters = _text(tc["name"]).partition(" ")
     values = {}
     for key, entry in (tc.get("perfvalues") or {}).items():
@@ -163,7 +177,8 @@ def _case(tc: dict, session: dict) -> Case:
 
 
 def cases_of(report: dict, where) -> list:
-    """The test cases of one run report, fixtures left out; of a case that was retried, the last try.
+    """The test cases of one run report, fixtures left out; of a case that was retried, the last
+    try.
 
     Raises:
         InputError: the report is not ReFrame's, or of another version.
@@ -173,17 +188,24 @@ def cases_of(report: dict, where) -> list:
         version = str(session["data_version"])
         if version.split(".")[0] != DATA_VERSION:
             raise InputError(
-                f"{where}: report data version is {version}, expected {DATA_VERSION}.x; read it with the ReFrame that wrote it"
+                f"{where}: report data version is {version}, expected {DATA_VERSION}.x; read it "
+                "with the ReFrame that wrote it"
             )
         last = {}
         for run in report["runs"]:
             for tc in run["testcases"]:
                 if not tc.get("fixture"):
-                    last[tc.get("unique_name") or tc["name"], tc["system"], tc["partition"], tc["environ"]] = tc
+                    last[
+                        tc.get("unique_name") or tc["name"],
+                        tc["system"],
+                        tc["partition"],
+                        tc["environ"],
+                    ] = tc
         return [_case(tc, session) for tc in last.values()]
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise InputError(
-            f"{where}: not a ReFrame run report ({printable(repr(error))}); expected what `reframe --report-file` or its database holds"
+            f"{where}: not a ReFrame run report ({printable(repr(error))}); expected what `reframe "
+            "--report-file` or its database holds"
         ) from error
 
 
@@ -195,24 +217,43 @@ def connect(path, writable: bool = False) -> sqlite3.Connection:
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"{path}: no such results database; expected the SQLite file that ReFrame keeps (results.db)")
-    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode={'rw' if writable else 'ro'}", uri=True, timeout=30)
+        raise InputError(
+            f"{path}: no such results database; expected the SQLite file that ReFrame "
+            "keeps (results.db)"
+        )
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={'rw' if writable else 'ro'}", uri=True, timeout=30
+    )
     try:
-        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        tables = {
+            name
+            for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        }
         if not {"metadata", "sessions", "testcases"} <= tables:
             found = ", ".join(sorted(tables)) or "no table at all"
-            raise InputError(f"{path}: not ReFrame's results database: it has {found}; expected metadata, sessions and testcases")
-        versions = [version for (version,) in connection.execute("SELECT schema_version FROM metadata")]
+            raise InputError(
+                f"{path}: not ReFrame's results database: it has {found}; expected "
+                "metadata, sessions and testcases"
+            )
+        versions = [
+            version for (version,) in connection.execute("SELECT schema_version FROM metadata")
+        ]
         if versions != [SCHEMA_VERSION]:
             found = ", ".join(map(str, versions)) or "missing"
             raise InputError(
-                f"{path}: database of another ReFrame: schema version {found}, expected {SCHEMA_VERSION}; use the suite's ReFrame"
+                f"{path}: database of another ReFrame: schema version {found}, expected "
+                f"{SCHEMA_VERSION}; use the suite's ReFrame"
             )
     except sqlite3.DatabaseError as error:
         connection.close()
         if "locked" in str(error):
-            raise InputError(f"{path}: another program writes to the results database; wait until it has ended") from error
-        raise InputError(f"{path}: not a results database ({error}); expected the SQLite file that ReFrame keeps (results.db)") from error
+            raise InputError(
+                f"{path}: another program writes to the results database; wait until it has ended"
+            ) from error
+        raise InputError(
+            f"{path}: not a results database ({error}); expected the SQLite file that "
+            "ReFrame keeps (results.db)"
+        ) from error
     except InputError:
         connection.close()
         raise
@@ -227,14 +268,25 @@ def read_database(path) -> dict:
     """
     with closing(connect(path)) as connection:
         try:
-            found = dict(connection.execute("SELECT uuid, json_blob FROM sessions ORDER BY session_start_unix"))
+            found = dict(
+                connection.execute(
+                    "SELECT uuid, json_blob FROM sessions ORDER BY session_start_unix"
+                )
+            )
         except sqlite3.DatabaseError as error:
             if "no such column" in str(error):
-                raise InputError(f"{path}: database of another ReFrame ({error}); use the suite's ReFrame") from error
-            raise InputError(f"{path}: the results database is damaged ({error}); restore its last backup") from error
+                raise InputError(
+                    f"{path}: database of another ReFrame ({error}); use the suite's ReFrame"
+                ) from error
+            raise InputError(
+                f"{path}: the results database is damaged ({error}); restore its last backup"
+            ) from error
     for uuid, text in found.items():
         if not isinstance(uuid, str) or not isinstance(text, str):
-            raise InputError(f"{path}: the results database is damaged (session {uuid} has no id or no report); restore its last backup")
+            raise InputError(
+                f"{path}: the results database is damaged (session {uuid} has no id "
+                "or no report); restore its last backup"
+            )
     return found
 
 
@@ -242,11 +294,14 @@ def _parse(text: str, where) -> dict:
     try:
         return parse(text)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{where}: not a ReFrame run report ({error}); expected JSON as ReFrame writes it") from error
+        raise InputError(
+            f"{where}: not a ReFrame run report ({error}); expected JSON as ReFrame writes it"
+        ) from error
 
 
 def _session_id(text: str) -> str:
-    """A report's session id, found without reading all of it (ReFrame writes session_info first)."""
+    """A report's session id, found without reading all of it (ReFrame writes session_info
+    first)."""
     found = re.search(r'"uuid":\s*"([^"]+)"', text[:4000])
     return found.group(1) if found else ""
 
@@ -265,6 +320,11 @@ def load(databases: list, reports: list) -> list:
     for uuid, text, path in found:
         first, where = texts.setdefault(uuid, (text, path))
         if first != text and canonical(_parse(first, where)) != canonical(_parse(text, path)):
-            raise InputError(f"{path}: session {uuid} differs from the one of that id in {where}; an id names one session; remove one")
-    cases = [case for text, where in texts.values() for case in cases_of(_parse(text, where), where)]
+            raise InputError(
+                f"{path}: session {uuid} differs from the one of that id in {where}; "
+                "an id names one session; remove one"
+            )
+    cases = [
+        case for text, where in texts.values() for case in cases_of(_parse(text, where), where)
+    ]
     return sorted(cases, key=lambda case: (math.isnan(case.time), case.time))

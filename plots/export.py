@@ -58,7 +58,9 @@ UNITS = {  # ours -> (OpenMetrics', factor)
 
 def iso(time: float) -> str:
     """A Unix time as ISO 8601, UTC."""
-    return datetime.datetime.fromtimestamp(time, datetime.timezone.utc).isoformat(timespec="seconds")
+    return datetime.datetime.fromtimestamp(time, datetime.timezone.utc).isoformat(
+        timespec="seconds"
+    )
 
 
 def value_columns(series: list) -> dict:
@@ -79,7 +81,12 @@ def value_columns(series: list) -> dict:
                 judged.origin,
                 judged.verdict,
             )
-            where = (case.session, case.evidence.get("image"), case.evidence.get("commit"), ",".join(case.nodelist))
+            where = (
+                case.session,
+                case.evidence.get("image"),
+                case.evidence.get("commit"),
+                ",".join(case.nodelist),
+            )
             for column, cell in zip(columns.values(), (*row, *where)):
                 column.append(cell)
     return columns
@@ -91,7 +98,18 @@ def change_rows(series: list) -> list:
     for one in series:
         for event in one.events:
             c = event.change
-            cells = (*one.key, iso(event.since), c.before, c.after, one.unit, c.effect, c.strength, c.runs, c.lasting, event.direction)
+            cells = (
+                *one.key,
+                iso(event.since),
+                c.before,
+                c.after,
+                one.unit,
+                c.effect,
+                c.strength,
+                c.runs,
+                c.lasting,
+                event.direction,
+            )
             rows.append(dict(zip(CHANGES, (*cells, ", ".join(event.with_it)))))
     return rows
 
@@ -101,15 +119,25 @@ def openmetrics(series: list) -> str:
     families: dict = {}
     for one in series:
         suffix, factor = UNITS.get(one.unit, ("", 1.0))
-        name = re.sub(r"[^a-zA-Z0-9_]", "_", f"bigearth_{one.key[3]}" + (f"_{suffix}" if suffix else ""))
+        name = re.sub(
+            r"[^a-zA-Z0-9_]", "_", f"bigearth_{one.key[3]}" + (f"_{suffix}" if suffix else "")
+        )
         families.setdefault(name, (suffix, factor, []))[2].append(one)
     lines = []
     for name, (suffix, factor, members) in sorted(families.items()):
         lines += [f"# TYPE {name} gauge"] + ([f"# UNIT {name} {suffix}"] if suffix else [])
-        lines.append(f"# HELP {name} Newest value of {_escape(members[0].key[3])} in {suffix or 'its own unit'}, see docs/methodology.md")
+        lines.append(
+            f"# HELP {name} Newest value of {_escape(members[0].key[3])} in "
+            f"{suffix or 'its own unit'}, see docs/methodology.md"
+        )
         for one in members:
-            labels = ",".join(f'{label}="{_escape(value)}"' for label, value in zip(("system", "check", "point", "metric"), one.key))
-            lines.append(f"{name}{{{labels}}} {float(one.values[-1]) * factor!r} {one.cases[-1].time!r}")
+            labels = ",".join(
+                f'{label}="{_escape(value)}"'
+                for label, value in zip(("system", "check", "point", "metric"), one.key)
+            )
+            lines.append(
+                f"{name}{{{labels}}} {float(one.values[-1]) * factor!r} {one.cases[-1].time!r}"
+            )
     return "\n".join([*lines, "# EOF", ""])
 
 
@@ -118,7 +146,8 @@ def _escape(value: str) -> str:
 
 
 def junit(series: list, findings: list) -> str:
-    """JUnit XML: a test case for every series and for every check that could not be measured; findings are its failures."""
+    """JUnit XML: a test case for every series and for every check that could not be measured;
+    findings are its failures."""
     told: dict = {}
     for finding in findings:
         told.setdefault(finding.series, []).append(finding.sentence)
@@ -126,12 +155,25 @@ def junit(series: list, findings: list) -> str:
     cases.update({key: 0 for key in told if key not in cases})
     lines = ['<?xml version="1.0" encoding="utf-8"?>', "<testsuites>"]
     stamp = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
-    head = f'errors="0" failures="{len(told)}" hostname="history" id="0" name="history" package="bigearth" tests="{len(cases)}" time="0"'
+    head = (
+        f'errors="0" failures="{len(told)}" hostname="history" id="0" name="history" '
+        f'package="bigearth" tests="{len(cases)}" time="0"'
+    )
     lines.append(f'<testsuite {head} timestamp="{stamp}"><properties/>')
     for key in sorted(cases):
-        classname, name = ".".join(part for part in key[:2]), " ".join(part for part in key[2:] if part) or key[1]
-        failure = f'<failure type="history" message={quoteattr("; ".join(told[key]))}/>' if key in told else ""
-        lines.append(f'<testcase classname={quoteattr(classname)} name={quoteattr(name)} time="0">{failure}</testcase>')
+        classname, name = (
+            ".".join(part for part in key[:2]),
+            " ".join(part for part in key[2:] if part) or key[1],
+        )
+        failure = (
+            (f'<failure type="history" message={quoteattr("; ".join(told[key]))}/>')
+            if key in told
+            else ""
+        )
+        lines.append(
+            f"<testcase classname={quoteattr(classname)} name={quoteattr(name)} "
+            f'time="0">{failure}</testcase>'
+        )
     return "\n".join([*lines, "<system-out/><system-err/>", "</testsuite>", "</testsuites>", ""])
 
 
@@ -146,16 +188,21 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_all(out: Path, series: list, findings: list) -> None:
-    """Writes history.csv, history.parquet, changes.csv, metrics.openmetrics and junit.xml into a folder.
+    """Writes history.csv, history.parquet, changes.csv, metrics.openmetrics and junit.xml into a
+    folder.
 
     Raises:
         InputError: the folder is not writable or the disk is full.
     """
     columns = value_columns(series)
     numbers = [name for name, kind in VALUES.items() if kind == polars.Float64]
-    columns.update({name: [None if math.isnan(v) else v for v in columns[name]] for name in numbers})
+    columns.update(
+        {name: [None if math.isnan(v) else v for v in columns[name]] for name in numbers}
+    )
     frame = polars.DataFrame(columns, schema=VALUES)
-    changes = polars.DataFrame(change_rows(series), schema=CHANGES if not any(one.events for one in series) else None)
+    changes = polars.DataFrame(
+        change_rows(series), schema=CHANGES if not any(one.events for one in series) else None
+    )
     parquet = io.BytesIO()  # polars' own words on a full disk are no sentence
     frame.write_parquet(parquet)
     with new_file(out / "history.parquet", "write it") as partial:

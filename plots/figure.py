@@ -1,7 +1,9 @@
-"""What every picture has in common: the style, a data table that holds all it shows, and one way of saving.
+"""What every picture has in common: the style, a data table that holds all it shows, and one way of
+saving.
 
-A panel is two functions. `rows(runs)` makes the data table; `draw(rows)` draws from that table alone, so a picture cannot show a
-number that is not in it. What is missing is returned as notes, written under the picture and at the end of the table.
+A panel is two functions. `rows(runs)` makes the data table; `draw(rows)` draws from that table
+alone, so a picture cannot show a number that is not in it. What is missing is returned as notes,
+written under the picture and at the end of the table.
 """
 
 import csv
@@ -30,9 +32,17 @@ SVG = "{http://www.w3.org/2000/svg}"
 ElementTree.register_namespace("", SVG[1:-1])
 ElementTree.register_namespace("xlink", "http://www.w3.org/1999/xlink")
 HOVER = "hover:"  # begins the id of a line whose points have names
-HOLLOW = {"linestyle": "none", "marker": "o", "markerfacecolor": "none", "markeredgecolor": "0.25", "color": "0.25"}  # not measured here
+# not measured here
+HOLLOW = {
+    "linestyle": "none",
+    "marker": "o",
+    "markerfacecolor": "none",
+    "markeredgecolor": "0.25",
+    "color": "0.25",
+}
 MISSING = {"color": "0.35"}
-LAYOUT_TABLES = ("GDEF", "GPOS", "GSUB")  # of a font: a PDF places every glyph itself, and they are most of the work of embedding one
+# of a font: a PDF places every glyph itself, and they are most of the work of embedding one
+LAYOUT_TABLES = ("GDEF", "GPOS", "GSUB")
 MOST_LETTERS = 400  # of one note under a picture; it is whole in the data table
 
 
@@ -55,7 +65,8 @@ class Panel(NamedTuple):
 
 
 def use_style() -> None:
-    """Draws without a screen, in the style of style.mplstyle; letters that its font lacks become boxes (not in an SVG), without a word."""
+    """Draws without a screen, in the style of style.mplstyle; letters that its font lacks become
+    boxes (not in an SVG), without a word."""
     matplotlib.use("Agg")
     # a private name, but matplotlib passes no option on
     Options._drop_tables_default = sorted({*Options._drop_tables_default, *LAYOUT_TABLES})
@@ -64,7 +75,8 @@ def use_style() -> None:
 
 
 def plain_log(axis) -> None:
-    """A log axis (`axes.xaxis` or `axes.yaxis`) labelled 1, 2, 5, 10 … in plain numbers; linear if nothing is positive."""
+    """A log axis (`axes.xaxis` or `axes.yaxis`) labelled 1, 2, 5, 10 … in plain numbers; linear if
+    nothing is positive."""
     if not math.isfinite(axis.get_minpos()):
         return
     name = axis.axis_name
@@ -84,7 +96,8 @@ def legend_above(axes, columns: int = 1) -> None:
 
 
 def short(label: str, width: int = 44) -> str:
-    """A label of at most `width` characters: of a longer one the beginning and the end, where names differ."""
+    """A label of at most `width` characters: of a longer one the beginning and the end, where names
+    differ."""
     if len(label) <= width:
         return label
     head = 2 * width // 3
@@ -92,7 +105,8 @@ def short(label: str, width: int = 44) -> str:
 
 
 def entry(label: str, width: int = 64) -> str:
-    """A label as an entry of a legend; matplotlib leaves out those that begin with an underscore."""
+    """A label as an entry of a legend; matplotlib leaves out those that begin with an
+    underscore."""
     return short(f" {label}" if label.startswith("_") else label, width)
 
 
@@ -103,18 +117,30 @@ def cover(axis, low: float, high: float) -> None:
 
 
 def size_ticks(axis, sizes) -> None:
-    """Ticks of a base-2 log axis at the sizes that were run: the ends, then powers of two, then as many others as have room."""
+    """Ticks of a base-2 log axis at the sizes that were run: the ends, then powers of two, then as
+    many others as have room."""
     sizes = sorted(set(sizes))
     room = math.log2(sizes[-1] / sizes[0]) / 18
     shown: list = []
-    for size in sorted(sizes, key=lambda size: (size not in (sizes[0], sizes[-1]), not math.log2(size).is_integer(), size)):
-        if all(abs(math.log2(size / other)) >= room * max(len(str(size)), len(str(other)), 2) / 2 for other in shown):
+    for size in sorted(
+        sizes,
+        key=lambda size: (
+            size not in (sizes[0], sizes[-1]),
+            not math.log2(size).is_integer(),
+            size,
+        ),
+    ):
+        if all(
+            abs(math.log2(size / other)) >= room * max(len(str(size)), len(str(other)), 2) / 2
+            for other in shown
+        ):
             shown.append(size)
     axis.set_ticks(shown, [str(size) for size in shown])
 
 
 def write_table(path: Path, columns, rows, notes=()) -> None:
-    """Writes a data table as CSV: the rows, then one row for each note (its only filled column is "note")."""
+    """Writes a data table as CSV: the rows, then one row for each note (its only filled column is
+    "note")."""
     header = [*columns, *(["note"] if notes else [])]
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, header, restval="", extrasaction="ignore")
@@ -126,12 +152,22 @@ def write_table(path: Path, columns, rows, notes=()) -> None:
 def _empty() -> plt.Figure:
     figure, axes = plt.subplots(figsize=(6.4, 2.4))
     axes.set_axis_off()
-    axes.text(0.5, 0.6, "nothing to draw", ha="center", va="center", fontsize=12, transform=axes.transAxes, **MISSING)
+    axes.text(
+        0.5,
+        0.6,
+        "nothing to draw",
+        ha="center",
+        va="center",
+        fontsize=12,
+        transform=axes.transAxes,
+        **MISSING,
+    )
     return figure
 
 
 def _say(figure, notes) -> None:
-    """Writes the notes under the picture, wrapped to its width; a picture with many is taller, not smaller."""
+    """Writes the notes under the picture, wrapped to its width; a picture with many is taller, not
+    smaller."""
     width = int(figure.get_figwidth() * 17)
     text = "\n".join(textwrap.fill(short(note, MOST_LETTERS), width) for note in notes)
     figure.set_figheight(figure.get_figheight() + 0.13 * max(0, text.count("\n") - 3))
@@ -148,11 +184,13 @@ def build(panel: Panel, data) -> tuple:
     with plt.rc_context({"figure.constrained_layout.use": True}):
         figure = panel.draw(rows) if rows else _empty()
     title = textwrap.fill(panel.title, int(figure.get_figwidth() * 10))
-    figure.suptitle(title, x=0.01, ha="left", fontsize=12)  # one weight and slant everywhere: each more costs a font in every PDF
+    # one weight and slant everywhere: each more costs a font in every PDF
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12)
     if notes:
         _say(figure, notes)
     figure.get_layout_engine().execute(figure)
-    figure.set_layout_engine(None)  # the layout is solved once, and no format is drawn twice for its sake
+    # the layout is solved once, and no format is drawn twice for its sake
+    figure.set_layout_engine(None)
     return figure, rows, notes
 
 
@@ -180,13 +218,16 @@ def save(panel: Panel, data, out: Path) -> list:
 
 
 def svg(figure, name: str) -> str:
-    """The figure as SVG text: points named by `hover` tell their values, and every id begins with `name`."""
+    """The figure as SVG text: points named by `hover` tell their values, and every id begins with
+    `name`."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     root = ElementTree.fromstring(buffer.getvalue())
     for number, group in enumerate(root.iter(f"{SVG}g")):
         if group.get("id", "").startswith(HOVER):
-            for mark, text in zip(group.iter(f"{SVG}use"), json.loads(group.get("id")[len(HOVER) :])):
+            for mark, text in zip(
+                group.iter(f"{SVG}use"), json.loads(group.get("id")[len(HOVER) :])
+            ):
                 ElementTree.SubElement(mark, f"{SVG}title").text = text
             group.set("id", f"points{number}")
     for element in root.iter():  # so that several pictures can stand in one page
@@ -221,5 +262,8 @@ def output_folder(path) -> Path:
     except OSError as error:
         raise disk_error(folder, "create the output folder", error) from error
     if not os.access(folder, os.W_OK):
-        raise InputError(f"{folder}: the output folder is not writable; choose another with --out, or change its permissions")
+        raise InputError(
+            f"{folder}: the output folder is not writable; choose another with --out, "
+            "or change its permissions"
+        )
     return folder

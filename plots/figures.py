@@ -1,4 +1,5 @@
-"""`python -m plots figures`: draws every picture from the results, each with its data table beside it, and the paper's tables."""
+"""`python -m plots figures`: draws every picture from the results, each with its data table beside
+it, and the paper's tables."""
 
 import itertools
 import sys
@@ -11,21 +12,30 @@ from bigearth.progress import Progress
 from plots import figure, nodes, results, samples, scaling, study, tables, training
 from plots.parallel import on_all_cores
 
-PANELS = training.PANELS + nodes.PANELS + scaling.PANELS + samples.PANELS + study.PANELS  # what takes longest first: all cores end together
+# what takes longest first: all cores end together
+PANELS = training.PANELS + nodes.PANELS + scaling.PANELS + samples.PANELS + study.PANELS
 
 
 @dataclass
 class Config:
     """Options of `python -m plots figures`."""
 
-    results: str = option(REQUIRED, "folder that is searched for result.json files, results.db and run-*.json reports, or one such file")
-    out: str = option(REQUIRED, "folder for the pictures (SVG, PDF, PNG) and their data tables (CSV)")
+    results: str = option(
+        REQUIRED,
+        "folder that is searched for result.json files, results.db and "
+        "run-*.json reports, or one such file",
+    )
+    out: str = option(
+        REQUIRED, "folder for the pictures (SVG, PDF, PNG) and their data tables (CSV)"
+    )
 
 
 def _draw(panels: list, runs: list, out: Path) -> dict:
     """Draws the panels of one data table, which is made once."""
     made = panels[0].rows(runs)
-    return {panel.name: figure.save(panel._replace(rows=lambda _: made), runs, out) for panel in panels}
+    return {
+        panel.name: figure.save(panel._replace(rows=lambda _: made), runs, out) for panel in panels
+    }
 
 
 def _write(table, runs: list, out: Path) -> dict:
@@ -34,7 +44,10 @@ def _write(table, runs: list, out: Path) -> dict:
 
 
 TASKS = [
-    *(partial(_draw, list(panels)) for _, panels in itertools.groupby(PANELS, key=lambda panel: panel.rows)),
+    *(
+        partial(_draw, list(panels))
+        for _, panels in itertools.groupby(PANELS, key=lambda panel: panel.rows)
+    ),
     *(partial(_write, table) for table in (tables.table2, tables.table3)),
 ]
 _data: tuple = ()

@@ -1,8 +1,10 @@
-"""`python -m plots merge`: adds the sessions of one results database to another, safely, so that CI carries one database from run to run.
+"""`python -m plots merge`: adds the sessions of one results database to another, safely, so that CI
+carries one database from run to run.
 
-The database is never changed in place: a copy is made, the sessions are added to the copy, it is checked, the old database is
-kept as a backup and the copy takes its name. All of it under the lock that ReFrame itself takes (`.db.lock` beside the database),
-after a trial that the file system honours locks at all.
+The database is never changed in place: a copy is made, the sessions are added to the copy, it is
+checked, the old database is kept as a backup and the copy takes its name. All of it under the lock
+that ReFrame itself takes (`.db.lock` beside the database), after a trial that the file system
+honours locks at all.
 """
 
 import errno
@@ -42,7 +44,8 @@ def _try_lock(file, path: Path) -> bool:
         if error.errno in (errno.EAGAIN, errno.EACCES):
             return False
         raise InputError(
-            f"{path}: the file system does not support locks ({error.strerror}), so two jobs could write at once; keep the database elsewhere"
+            f"{path}: the file system does not support locks ({error.strerror}), so two jobs could "
+            "write at once; keep the database elsewhere"
         ) from error
 
 
@@ -51,7 +54,8 @@ def locked(path: Path, wait: float = WAIT_S):
     """Holds the lock of a results database, alone.
 
     Raises:
-        InputError: another process keeps it for longer than `wait` seconds, or the file system grants it to two at once or to none.
+        InputError: another process keeps it for longer than `wait` seconds, or the file system
+            grants it to two at once or to none.
     """
     lock = path.parent / LOCK_NAME
     try:
@@ -62,11 +66,20 @@ def locked(path: Path, wait: float = WAIT_S):
         end = time.monotonic() + wait
         while not _try_lock(file, lock):
             if time.monotonic() > end:
-                raise InputError(f"{lock}: another process has held the lock for {wait:.0f} s; wait for it to end, or find it with `fuser`")
+                raise InputError(
+                    f"{lock}: another process has held the lock for {wait:.0f} s; "
+                    "wait for it to end, or find it with `fuser`"
+                )
             time.sleep(0.1)
-        if subprocess.run([sys.executable, "-c", TRIAL, str(lock)], stderr=subprocess.DEVNULL).returncode == 0:
+        if (
+            subprocess.run(
+                [sys.executable, "-c", TRIAL, str(lock)], stderr=subprocess.DEVNULL
+            ).returncode
+            == 0
+        ):
             raise InputError(
-                f"{lock}: the file system grants one lock to two processes, so locks mean nothing here; keep the database elsewhere"
+                f"{lock}: the file system grants one lock to two processes, so locks mean nothing "
+                "here; keep the database elsewhere"
             )
         yield
 
@@ -82,13 +95,18 @@ def _add_sessions(target: Path, source: Path) -> int:
     for uuid in here.keys() & there.keys():
         if here[uuid] != there[uuid]:
             raise InputError(
-                f"{source}: session {uuid} differs from the one of that id in {target}; an id names one session; nothing was merged"
+                f"{source}: session {uuid} differs from the one of that id in {target}; an id "
+                "names one session; nothing was merged"
             )
     fresh = [(uuid,) for uuid in there if uuid not in here]
     with closing(database.connect(target, writable=True)) as connection, connection:
         connection.execute("ATTACH DATABASE ? AS other", (str(source),))
-        connection.executemany("INSERT INTO sessions SELECT * FROM other.sessions WHERE uuid = ?", fresh)
-        connection.executemany("INSERT INTO testcases SELECT * FROM other.testcases WHERE session_uuid = ?", fresh)
+        connection.executemany(
+            "INSERT INTO sessions SELECT * FROM other.sessions WHERE uuid = ?", fresh
+        )
+        connection.executemany(
+            "INSERT INTO testcases SELECT * FROM other.testcases WHERE session_uuid = ?", fresh
+        )
     return len(fresh)
 
 
@@ -96,7 +114,8 @@ def _backup(path: Path, keep: int) -> None:
     """Keeps the database under a dated name, and of those names the newest `keep`."""
     stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
     same_second = sorted(path.parent.glob(f"{path.name}.{stamp}-*.backup"))
-    number = int(same_second[-1].stem[-3:]) + 1 if same_second else 0  # never a deleted one's: names sort by age
+    # never a deleted one's: names sort by age
+    number = int(same_second[-1].stem[-3:]) + 1 if same_second else 0
     os.link(path, path.with_name(f"{path.name}.{stamp}-{number:03d}.backup"))
     for old in sorted(path.parent.glob(f"{path.name}.*.backup"))[: -keep or None]:
         old.unlink()
@@ -109,11 +128,14 @@ def merge(path: Path, add: Path, backups: int = 5) -> int:
         How many sessions were new.
 
     Raises:
-        InputError: one of them is not a results database, they disagree about a session, the lock cannot be had, or the disk is full.
+        InputError: one of them is not a results database, they disagree about a session, the lock
+            cannot be had, or the disk is full.
     """
     database.connect(add).close()
     if path.exists() and path.samefile(add):
-        raise InputError(f"{add}: cannot be added to itself; give the other run's database with --add")
+        raise InputError(
+            f"{add}: cannot be added to itself; give the other run's database with --add"
+        )
     partial = path.with_name(f"{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -124,7 +146,10 @@ def merge(path: Path, add: Path, backups: int = 5) -> int:
             with closing(database.connect(partial)) as connection:
                 (state,) = connection.execute("PRAGMA quick_check").fetchone()
             if state != "ok":
-                raise InputError(f"{partial}: the merged database is damaged ({state}); the old one was left as it was")
+                raise InputError(
+                    f"{partial}: the merged database is damaged ({state}); the old "
+                    "one was left as it was"
+                )
             if path.exists() and backups:
                 _backup(path, backups)
             partial.replace(path)

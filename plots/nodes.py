@@ -23,18 +23,28 @@ def _has_steps(run) -> bool:
 
 
 def rank_rows(runs: list) -> tuple:
-    """Median step time of every rank of the largest training run that kept them, and how its node compares with all."""
-    largest = sorted(trainings(runs), key=lambda run: (run.devices, run.time), reverse=True)  # the largest one has seen the most nodes
+    """Median step time of every rank of the largest training run that kept them, and how its node
+    compares with all."""
+    # the largest one has seen the most nodes
+    largest = sorted(trainings(runs), key=lambda run: (run.devices, run.time), reverse=True)
     run = next(filter(_has_steps, largest), None)
     if not run:
         return [], ["No training run kept the step times of its ranks."]
     times: dict = {}
     ranks = zip(
-        run.column("ranks", "hostname"), numbers(run.column("ranks", "rank")).tolist(), numbers(run.column("ranks", "step_time")).tolist()
+        run.column("ranks", "hostname"),
+        numbers(run.column("ranks", "rank")).tolist(),
+        numbers(run.column("ranks", "step_time")).tolist(),
     )
     for place, (host, rank, step) in enumerate(ranks):
-        times.setdefault(str(host or "unnamed node"), []).append((place if math.isnan(rank) else rank, step))
-    medians = {node: statistics.median(t) for node, ranks in times.items() if (t := [x for _, x in ranks if math.isfinite(x)])}
+        times.setdefault(str(host or "unnamed node"), []).append(
+            (place if math.isnan(rank) else rank, step)
+        )
+    medians = {
+        node: statistics.median(t)
+        for node, ranks in times.items()
+        if (t := [x for _, x in ranks if math.isfinite(x)])
+    }
     middle = statistics.median(medians.values())
     rows = [
         {
@@ -44,7 +54,9 @@ def rank_rows(runs: list) -> tuple:
             "rank": int(rank),
             "place": place,
             "step_time": value,
-            "node_excess_percent": round(100 * (medians[node] / middle - 1), 2) if node in medians and middle > 0 else math.nan,
+            "node_excess_percent": round(100 * (medians[node] / middle - 1), 2)
+            if node in medians and middle > 0
+            else math.nan,
         }
         for node, ranks in sorted(times.items())
         for place, (rank, value) in enumerate(sorted(ranks))
@@ -56,11 +68,16 @@ def rank_rows(runs: list) -> tuple:
 
 def slow_nodes(rows: list) -> dict:
     """node -> how many per cent its median step lies above the median node's, for the slow ones."""
-    return {row["node"]: row["node_excess_percent"] for row in rows if row["node_excess_percent"] >= 100 * (SLOW - 1)}
+    return {
+        row["node"]: row["node_excess_percent"]
+        for row in rows
+        if row["node_excess_percent"] >= 100 * (SLOW - 1)
+    }
 
 
 def draw_ranks(rows: list) -> plt.Figure:
-    """A heat map: a row a node, a column a rank of the node; slow nodes are marked with an arrow."""
+    """A heat map: a row a node, a column a rank of the node; slow nodes are marked with an
+    arrow."""
     nodes = list(dict.fromkeys(row["node"] for row in rows))
     columns = 1 + max(row["place"] for row in rows)
     grid = np.full((len(nodes), columns), math.nan)
@@ -68,13 +85,22 @@ def draw_ranks(rows: list) -> plt.Figure:
         grid[nodes.index(row["node"]), row["place"]] = row["step_time"]
     figure, axes = plt.subplots(figsize=(6.4, 1.8 + min(0.25 * len(nodes), 12)))
     low = float(np.nanmin(grid))
-    high = max(float(np.nanmax(grid)), SLOW * low)  # colours reach at least as far as what is called slow: noise has one colour
+    # colours reach at least as far as what is called slow: noise has one colour
+    high = max(float(np.nanmax(grid)), SLOW * low)
     image = axes.imshow(grid, vmin=low, vmax=high, aspect="auto", interpolation="nearest")
     axes.grid(False)
     slow = slow_nodes(rows)
-    labels = [f"{short(node, 24)} ◀ slow, +{slow[node]:.0f} %" if node in slow else short(node, 24) for node in nodes]
-    pointed, every = [y for y, node in enumerate(nodes) if node in slow], math.ceil(len(nodes) / MOST_NAMES)
-    named = pointed + [y for y in range(0, len(nodes), every) if all(abs(y - other) >= every for other in pointed)]
+    labels = [
+        f"{short(node, 24)} ◀ slow, +{slow[node]:.0f} %" if node in slow else short(node, 24)
+        for node in nodes
+    ]
+    pointed, every = (
+        [y for y, node in enumerate(nodes) if node in slow],
+        math.ceil(len(nodes) / MOST_NAMES),
+    )
+    named = pointed + [
+        y for y in range(0, len(nodes), every) if all(abs(y - other) >= every for other in pointed)
+    ]
     axes.set_yticks(named, [labels[y] for y in named])
     axes.xaxis.set_major_locator(MaxNLocator(20, integer=True))
     axes.set_xlabel("rank within the node")
@@ -83,22 +109,33 @@ def draw_ranks(rows: list) -> plt.Figure:
         for (y, x), value in np.ndenumerate(grid):
             if math.isfinite(value):
                 axes.text(
-                    x, y, f"{value:.3g}", ha="center", va="center", fontsize=7, color="black" if value > (low + high) / 2 else "white"
+                    x,
+                    y,
+                    f"{value:.3g}",
+                    ha="center",
+                    va="center",
+                    fontsize=7,
+                    color="black" if value > (low + high) / 2 else "white",
                 )
     figure.colorbar(image, label="median step time (s)")
     return figure
 
 
 def _disjoint(phases: dict) -> dict:
-    """Phases (name -> (ranks,) s) that do not overlap: waiting for data is a part of training, and is taken out of it."""
+    """Phases (name -> (ranks,) s) that do not overlap: waiting for data is a part of training, and
+    is taken out of it."""
     if "wait for data" not in phases or "train" not in phases:
         return phases
     rest = phases["train"] - np.nan_to_num(phases["wait for data"])
-    return {"train, less waiting" if name == "train" else name: rest if name == "train" else value for name, value in phases.items()}
+    return {
+        "train, less waiting" if name == "train" else name: rest if name == "train" else value
+        for name, value in phases.items()
+    }
 
 
 def phase_rows(runs: list) -> tuple:
-    """Where the time of the ranks went: seconds of each phase, mean over ranks, for the last run of every series and size that kept them."""
+    """Where the time of the ranks went: seconds of each phase, mean over ranks, for the last run of
+    every series and size that kept them."""
     rows = []
     for label, group in series(trainings(runs)).items():
         for (nodes, devices), same in by_size(group).items():
@@ -107,19 +144,36 @@ def phase_rows(runs: list) -> tuple:
             for phase, seconds in phases.items():
                 mean, _, count = statistic(seconds)
                 if count:
-                    rows.append({"series": label, "nodes": nodes, "devices": devices, "phase": phase, "seconds": mean, "ranks": count})
+                    rows.append(
+                        {
+                            "series": label,
+                            "nodes": nodes,
+                            "devices": devices,
+                            "phase": phase,
+                            "seconds": mean,
+                            "ranks": count,
+                        }
+                    )
     if not rows:
         return [], ["No training run kept the phases of its ranks."]
     notes = shown(row["series"] for row in rows)[1]
     bars = len(_bars(rows))
-    notes += [f"{bars} sizes: the first {MOST_BARS} are drawn, all are in the data table."] if bars > MOST_BARS else []
+    notes += (
+        [f"{bars} sizes: the first {MOST_BARS} are drawn, all are in the data table."]
+        if bars > MOST_BARS
+        else []
+    )
     return rows, notes + ["Mean over ranks, the last run of each size that kept them."]
 
 
 def _bars(rows: list) -> list:
     """(series, nodes, devices) of every bar, of the series that are drawn."""
     names, _ = shown(row["series"] for row in rows)
-    return list(dict.fromkeys((row["series"], row["nodes"], row["devices"]) for row in rows if row["series"] in names))
+    return list(
+        dict.fromkeys(
+            (row["series"], row["nodes"], row["devices"]) for row in rows if row["series"] in names
+        )
+    )
 
 
 def draw_phases(rows: list) -> plt.Figure:
@@ -130,7 +184,11 @@ def draw_phases(rows: list) -> plt.Figure:
     left = np.zeros(len(bars))
     hatches = ("", "//", "..", "xx", "\\\\", "++", "oo", "--")
     for i, phase in enumerate(phases):
-        seconds = {(r["series"], r["nodes"], r["devices"]): r["seconds"] for r in rows if r["phase"] == phase}
+        seconds = {
+            (r["series"], r["nodes"], r["devices"]): r["seconds"]
+            for r in rows
+            if r["phase"] == phase
+        }
         width = np.array([seconds.get(bar, 0.0) for bar in bars])
         color = f"C{i % 8}"
         axes.barh(
@@ -145,7 +203,9 @@ def draw_phases(rows: list) -> plt.Figure:
         )
         left += width
     labels = [
-        f"{short(name, 40)}, {devices} device{'s' * (devices > 1)} on {nodes} node{'s' * (nodes > 1)}" for name, nodes, devices in bars
+        f"{short(name, 40)}, {devices} device{'s' * (devices > 1)} on {nodes} "
+        f"node{'s' * (nodes > 1)}"
+        for name, nodes, devices in bars
     ]
     axes.set_yticks(range(len(bars)), labels)
     axes.invert_yaxis()
@@ -163,5 +223,11 @@ PANELS = (
         rank_rows,
         draw_ranks,
     ),
-    Panel("phases", "Where the time went", ("series", "nodes", "devices", "phase", "seconds", "ranks"), phase_rows, draw_phases),
+    Panel(
+        "phases",
+        "Where the time went",
+        ("series", "nodes", "devices", "phase", "seconds", "ranks"),
+        phase_rows,
+        draw_phases,
+    ),
 )

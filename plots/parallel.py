@@ -1,4 +1,5 @@
-"""Work on all cores, in processes forked from this one: what is loaded here is inherited, not copied through a pipe."""
+"""Work on all cores, in processes forked from this one: what is loaded here is inherited, not
+copied through a pipe."""
 
 import gc
 import multiprocessing
@@ -7,10 +8,12 @@ from concurrent.futures import ProcessPoolExecutor
 
 
 def on_all_cores(function, items: list, chunk: int = 1, initializer=None, arguments: tuple = ()):
-    """Yields function(item) of every item, in order; in this process if there are too few items to share out.
+    """Yields function(item) of every item, in order; in this process if there are too few items to
+    share out.
 
     Args:
-        function: a module's function; what it returns comes back through a pipe, what it raises is raised here.
+        function: a module's function; what it returns comes back through a pipe, what it raises is
+            raised here.
         chunk: items that a process takes at a time.
         initializer, arguments: called once in every process, `initializer(*arguments)`.
     """
@@ -19,7 +22,9 @@ def on_all_cores(function, items: list, chunk: int = 1, initializer=None, argume
             initializer(*arguments)
         yield from map(function, items)
         return
-    with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("fork"), _begin, (initializer, arguments)) as pool:
+    with ProcessPoolExecutor(
+        os.cpu_count(), multiprocessing.get_context("fork"), _begin, (initializer, arguments)
+    ) as pool:
         yield from pool.map(function, items, chunksize=chunk)
 
 

@@ -1,4 +1,5 @@
-"""The paper's printed numbers: Sedona et al. 2019 (published.yaml, published_table2.csv, published_table3.csv)."""
+"""The paper's printed numbers: Sedona et al. 2019 (published.yaml, published_table2.csv,
+published_table3.csv)."""
 
 import csv
 from functools import cache
@@ -15,13 +16,18 @@ def _content() -> dict:
 
 
 def note(quantity: str = "") -> str:
-    """What stands under every picture with hollow markers; more for a quantity of which the paper draws something without its value."""
+    """What stands under every picture with hollow markers; more for a quantity of which the paper
+    draws something without its value."""
     unprinted = _content()["unprinted"].get(quantity, "")
-    return f"Hollow: published, not measured here: {_content()['source'].strip()} ({_content()['data']}); other data, other times. {unprinted}".rstrip()
+    return (
+        f"Hollow: published, not measured here: {_content()['source'].strip()} "
+        f"({_content()['data']}); other data, other times. {unprinted}"
+    ).rstrip()
 
 
 def points(quantity: str) -> list:
-    """The paper's values of a metric: rows of series, origin, nodes, devices, mean, bound ("exact", "about", "below") and where."""
+    """The paper's values of a metric: rows of series, origin, nodes, devices, mean, bound ("exact",
+    "about", "below") and where."""
     systems = _content()["systems"]
     return [
         {
@@ -44,11 +50,18 @@ def _table(name: str) -> list:
 
 
 def table2() -> list:
-    """Rows of model ("rgb", "multispectral"), precision, recall, f1 (micro averages), on one JUWELS node."""
-    return [{k: v if k == "model" else float(v) for k, v in row.items()} for row in _table("published_table2.csv")]
+    """Rows of model ("rgb", "multispectral"), precision, recall, f1 (micro averages), on one JUWELS
+    node."""
+    return [
+        {k: v if k == "model" else float(v) for k, v in row.items()}
+        for row in _table("published_table2.csv")
+    ]
 
 
 def table3() -> list:
     """Rows of class, support (int), f1_multispectral, f1_rgb, on one JUWELS node."""
     kinds = {"class": str, "support": int}
-    return [{k: kinds.get(k, float)(v) for k, v in row.items()} for row in _table("published_table3.csv")]
+    return [
+        {k: kinds.get(k, float)(v) for k, v in row.items()}
+        for row in _table("published_table3.csv")
+    ]

@@ -1,4 +1,5 @@
-"""`python -m plots report`: one HTML file, readable offline and printable, that a director signs and an engineer debugs with."""
+"""`python -m plots report`: one HTML file, readable offline and printable, that a director signs
+and an engineer debugs with."""
 
 import datetime
 import math
@@ -25,14 +26,21 @@ PHOTOGRAPHIC = ("samples",)  # not to be inverted on a dark screen
 class Config:
     """Options of `python -m plots report`."""
 
-    results: str = option(REQUIRED, "folder with records, ReFrame's results.db or run-*.json reports")
+    results: str = option(
+        REQUIRED, "folder with records, ReFrame's results.db or run-*.json reports"
+    )
     out: str = option(REQUIRED, "the HTML file to write")
-    recent: int = option(10, "a change for the worse counts as a regression while it is at most this many runs old")
-    min_effect: float = option(0.02, "relative changes smaller than this are told but are no regression")
+    recent: int = option(
+        10, "a change for the worse counts as a regression while it is at most this many runs old"
+    )
+    min_effect: float = option(
+        0.02, "relative changes smaller than this are told but are no regression"
+    )
 
 
 class Cell(NamedTuple):
-    """One cell of a table: its text, its value if it is a number, and a mark ("good", "bad", "open") or ""."""
+    """One cell of a table: its text, its value if it is a number, and a mark ("good", "bad",
+    "open") or ""."""
 
     text: str
     number: Optional[float] = None
@@ -69,7 +77,8 @@ class Verdict(NamedTuple):
 
 
 def cell(value, unit: str = "") -> Cell:
-    """A table's cell from a value: numbers to four digits with their unit, what is missing as a dash."""
+    """A table's cell from a value: numbers to four digits with their unit, what is missing as a
+    dash."""
     if value is None or value == "" or value != value:
         return Cell("–")
     if isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -83,7 +92,10 @@ def judge(cases: list, findings: list) -> Verdict:
     now = history.newest(cases)
     values = [value for case in now for value in case.values.values() if math.isfinite(value.value)]
     judged = [value for value in values if value.verdict and not math.isnan(value.reference)]
-    counts = f"{len(judged)} of {len(values)} metrics of the newest sessions were compared with a reference"
+    counts = (
+        f"{len(judged)} of {len(values)} metrics of the newest sessions were compared with a "
+        "reference"
+    )
     told = [finding.sentence for finding in findings[:MOST_FINDINGS]]
     told += [f"and {len(findings) - MOST_FINDINGS} more"] if len(findings) > MOST_FINDINGS else []
     code = history.exit_code(findings)
@@ -93,8 +105,18 @@ def judge(cases: list, findings: list) -> Verdict:
         return Verdict("Could not be measured completely", "bad", f"{counts}.", told)
     if not judged:
         detail = "No reference says what these numbers should be, so none of them passed or failed."
-        return Verdict("Measured, not judged", "open", f"{counts}. {detail}" if values else f"No ReFrame session was found. {detail}", [])
-    return Verdict("Accepted: every judged metric is within its band", "good", f"{counts}; the others are recorded only.", [])
+        return Verdict(
+            "Measured, not judged",
+            "open",
+            f"{counts}. {detail}" if values else f"No ReFrame session was found. {detail}",
+            [],
+        )
+    return Verdict(
+        "Accepted: every judged metric is within its band",
+        "good",
+        f"{counts}; the others are recorded only.",
+        [],
+    )
 
 
 def _commit(provenance: dict) -> str:
@@ -108,12 +130,24 @@ def _hosts(run) -> str:
 
 
 def _where(runs: list, cases: list) -> list:
-    """What was run where: the newest sessions, and the newest record of every system and workload."""
+    """What was run where: the newest sessions, and the newest record of every system and
+    workload."""
     rows = []
     for case in history.newest(cases):
         e = case.evidence
-        when, place = export.iso(case.time) if math.isfinite(case.time) else None, " ".join((case.check, case.point))
-        cells = (case.system, place, when, case.result, e.get("image") or "native, no image", e.get("commit"), ", ".join(case.nodelist))
+        when, place = (
+            export.iso(case.time) if math.isfinite(case.time) else None,
+            " ".join((case.check, case.point)),
+        )
+        cells = (
+            case.system,
+            place,
+            when,
+            case.result,
+            e.get("image") or "native, no image",
+            e.get("commit"),
+            ", ".join(case.nodelist),
+        )
         rows.append([cell(v) for v in (*cells, e.get("dataset"))])
     columns = ("system", "check", "ended (UTC)", "result", "image", "commit", "nodes", "data")
     newest: dict = {}
@@ -122,18 +156,46 @@ def _where(runs: list, cases: list) -> list:
             newest[run.system, run.workload] = run
     users: dict = {}  # of a version of a package: the workloads
     for run in newest.values():
-        for name, version in {**(run.provenance.get("packages") or {}), **(run.provenance.get("libraries") or {})}.items():
+        for name, version in {
+            **(run.provenance.get("packages") or {}),
+            **(run.provenance.get("libraries") or {}),
+        }.items():
             users.setdefault((run.system, name, str(version)), []).append(run.workload)
-    packages = [[*map(cell, key), cell(", ".join(workloads))] for key, workloads in sorted(users.items())]
+    packages = [
+        [*map(cell, key), cell(", ".join(workloads))] for key, workloads in sorted(users.items())
+    ]
     origins = [
-        [cell(v) for v in (run.system, run.workload, run.time, p.get("image_digest") or "native, no image", _commit(p), _hosts(run))]
+        [
+            cell(v)
+            for v in (
+                run.system,
+                run.workload,
+                run.time,
+                p.get("image_digest") or "native, no image",
+                _commit(p),
+                _hosts(run),
+            )
+        ]
         + [cell(p.get("dataset_digest"))]
         for run in newest.values()
         for p in [run.provenance]
     ]
     machines = [
-        [cell(run.system), cell(run.workload), cell(run.provenance.get("processor")), cell(run.provenance.get("kernel"))]
-        + [cell(", ".join(sorted({str(device) for device in run.column("ranks", "device") if device}))), cell(run.nodes), cell(run.devices)]
+        [
+            cell(run.system),
+            cell(run.workload),
+            cell(run.provenance.get("processor")),
+            cell(run.provenance.get("kernel")),
+        ]
+        + [
+            cell(
+                ", ".join(
+                    sorted({str(device) for device in run.column("ranks", "device") if device})
+                )
+            ),
+            cell(run.nodes),
+            cell(run.devices),
+        ]
         for run in newest.values()
     ]
     origin_columns = ("system", "workload", "began (UTC)", "image", "commit", "nodes", "data")
@@ -141,8 +203,15 @@ def _where(runs: list, cases: list) -> list:
     software_columns = ("system", "package", "version", "workloads")
     return [
         Table("Newest sessions", columns, rows, [] if rows else ["No ReFrame session was found."]),
-        Table("Newest records", origin_columns, origins, [] if origins else ["No record was found."]),
-        Table("Machines of the newest records", machine_columns, machines, [] if machines else ["No record was found."]),
+        Table(
+            "Newest records", origin_columns, origins, [] if origins else ["No record was found."]
+        ),
+        Table(
+            "Machines of the newest records",
+            machine_columns,
+            machines,
+            [] if machines else ["No record was found."],
+        ),
         Table(
             "Software of the newest records",
             software_columns,
@@ -153,20 +222,44 @@ def _where(runs: list, cases: list) -> list:
 
 
 def _metrics(cases: list) -> Table:
-    columns = ("system", "check", "metric", "value", "reference", "lowest good", "highest good", "origin", "source", "verdict")
+    columns = (
+        "system",
+        "check",
+        "metric",
+        "value",
+        "reference",
+        "lowest good",
+        "highest good",
+        "origin",
+        "source",
+        "verdict",
+    )
     rows = []
     for case in history.newest(cases):
         for metric, v in sorted(case.values.items()):
             judged = v.verdict and not math.isnan(v.reference)
             verdict = (
-                Cell(v.verdict, None, "good" if v.verdict in ("pass", "xfail") else "bad") if judged else Cell("not judged", None, "open")
+                Cell(v.verdict, None, "good" if v.verdict in ("pass", "xfail") else "bad")
+                if judged
+                else Cell("not judged", None, "open")
             )
             numbers = [cell(x, v.unit) for x in (v.value, v.reference, v.low, v.high)]
             rows.append(
-                [cell(case.system), cell(f"{case.check} {case.point}"), cell(metric), *numbers, cell(v.origin), cell(v.source), verdict]
+                [
+                    cell(case.system),
+                    cell(f"{case.check} {case.point}"),
+                    cell(metric),
+                    *numbers,
+                    cell(v.origin),
+                    cell(v.source),
+                    verdict,
+                ]
             )
     return Table(
-        "Every metric of the newest sessions", columns, rows, [] if rows else ["No ReFrame session was found: nothing was judged."]
+        "Every metric of the newest sessions",
+        columns,
+        rows,
+        [] if rows else ["No ReFrame session was found: nothing was judged."],
     )
 
 
@@ -175,9 +268,19 @@ def _preflight(cases: list) -> Table:
     for case in history.newest(cases):
         if "preflight" in case.check:
             mark = "good" if case.result in ("pass", "xfail") else "bad"
-            rows.append([cell(case.system), cell(f"{case.check} {case.point}"), Cell(case.result, None, mark), cell(case.reason)])
+            rows.append(
+                [
+                    cell(case.system),
+                    cell(f"{case.check} {case.point}"),
+                    Cell(case.result, None, mark),
+                    cell(case.reason),
+                ]
+            )
     return Table(
-        "Preflight", ("system", "check", "result", "reason"), rows, [] if rows else ["No preflight check is among the newest sessions."]
+        "Preflight",
+        ("system", "check", "result", "reason"),
+        rows,
+        [] if rows else ["No preflight check is among the newest sessions."],
     )
 
 
@@ -187,14 +290,40 @@ def _changes(series: list) -> Table:
         for event in one.events:
             c = event.change
             mark = {"worse": "bad", "better": "good"}.get(event.direction, "open")
-            effect = Cell(history.percent(c.effect), 100 * c.effect if math.isfinite(c.effect) else None, mark)
-            cells = (cell(" ".join(one.key[:3])), cell(one.key[3]), cell(history.day(event.since)), effect, cell(c.strength), cell(c.runs))
-            more = (cell("yes" if c.lasting else "over"), cell(", ".join(event.with_it) or "nothing recorded"))
+            effect = Cell(
+                history.percent(c.effect), 100 * c.effect if math.isfinite(c.effect) else None, mark
+            )
+            cells = (
+                cell(" ".join(one.key[:3])),
+                cell(one.key[3]),
+                cell(history.day(event.since)),
+                effect,
+                cell(c.strength),
+                cell(c.runs),
+            )
+            more = (
+                cell("yes" if c.lasting else "over"),
+                cell(", ".join(event.with_it) or "nothing recorded"),
+            )
             rows.append((event.since, [*cells, *more]))
-    columns = ("where", "metric", "since", "change", "strength (noise deviations)", "runs", "lasting", "changed with it")
+    columns = (
+        "where",
+        "metric",
+        "since",
+        "change",
+        "strength (noise deviations)",
+        "runs",
+        "lasting",
+        "changed with it",
+    )
     rows.sort(key=lambda row: row[0], reverse=True)
     notes = (
-        [f"The newest {MOST_ROWS} of {len(rows)}; all are in changes.csv of `python -m plots history`."] if len(rows) > MOST_ROWS else []
+        [
+            f"The newest {MOST_ROWS} of {len(rows)}; all are in changes.csv of `python -m plots "
+            "history`."
+        ]
+        if len(rows) > MOST_ROWS
+        else []
     )
     notes += [] if rows else ["No lasting change was found."]
     return Table("Lasting changes", columns, [row for _, row in rows[:MOST_ROWS]], notes)
@@ -204,7 +333,10 @@ def _scores(table: tables.Table) -> Table:
     return Table(
         table.title,
         table.columns,
-        [[Cell(tables.text(v), None if isinstance(v, str) or v != v else v) for v in row] for row in table.rows],
+        [
+            [Cell(tables.text(v), None if isinstance(v, str) or v != v else v) for v in row]
+            for row in table.rows
+        ],
         table.notes,
     )
 
@@ -216,12 +348,18 @@ def _picture(panel: figure.Panel, data) -> Picture:
     plt.close(drawn)
     kept = [[cell(row.get(column)) for column in panel.columns] for row in rows[:MOST_ROWS]]
     cut = (
-        [f"The first {MOST_ROWS} of {len(rows)} rows; all are in {panel.name}.csv of `python -m plots {command}`."]
+        [
+            f"The first {MOST_ROWS} of {len(rows)} rows; all are in {panel.name}.csv of `python -m "
+            f"plots {command}`."
+        ]
         if len(rows) > MOST_ROWS
         else []
     )
     return Picture(
-        panel.title, text[text.index("<svg") :], Table(panel.title, panel.columns, kept, notes + cut), panel.name in PHOTOGRAPHIC
+        panel.title,
+        text[text.index("<svg") :],
+        Table(panel.title, panel.columns, kept, notes + cut),
+        panel.name in PHOTOGRAPHIC,
     )
 
 
@@ -235,7 +373,11 @@ def _inherit(*data) -> None:
 
 
 def _draw(name: str) -> tuple:
-    panel = timeline.PANEL if name == timeline.PANEL.name else next(p for p in figures.PANELS if p.name == name)
+    panel = (
+        timeline.PANEL
+        if name == timeline.PANEL.name
+        else next(p for p in figures.PANELS if p.name == name)
+    )
     return name, _picture(panel, _data[1] if panel is timeline.PANEL else _data[0])
 
 
@@ -243,9 +385,27 @@ SECTIONS = (  # id, title, panels
     (
         "scaling",
         "Scaling",
-        ("fig3_time_per_epoch", "fig4_time_per_epoch", "efficiency", "throughput_per_device", "fig5_training_time", "phases"),
+        (
+            "fig3_time_per_epoch",
+            "fig4_time_per_epoch",
+            "efficiency",
+            "throughput_per_device",
+            "fig5_training_time",
+            "phases",
+        ),
     ),
-    ("accuracy", "Accuracy", ("fig6_f1", "learning_curves", "f1_per_class", "f1_against_support", "batch_study", "samples")),
+    (
+        "accuracy",
+        "Accuracy",
+        (
+            "fig6_f1",
+            "learning_curves",
+            "f1_per_class",
+            "f1_against_support",
+            "batch_study",
+            "samples",
+        ),
+    ),
     ("nodes", "Slow nodes", ("step_time_by_rank",)),
     ("history", "History", (timeline.PANEL.name,)),
 )
@@ -255,15 +415,23 @@ def sections(runs: list, cases: list, series: list) -> list:
     """All sections of the page, in order; pictures are drawn on all cores."""
     names = [name for _, _, panels in SECTIONS for name in panels]
     pictures = dict(on_all_cores(_draw, names, 1, _inherit, (runs, series)))
-    drawn = {key: Section(key, title, [], [], [pictures[name] for name in panels]) for key, title, panels in SECTIONS}
+    drawn = {
+        key: Section(key, title, [], [], [pictures[name] for name in panels])
+        for key, title, panels in SECTIONS
+    }
     drawn["scaling"].text.append(
-        "The thin grey line, dashed, is the limit: a time that falls as 1 / devices from the smallest size that was run."
+        "The thin grey line, dashed, is the limit: a time that falls as 1 / devices from the "
+        "smallest size that was run."
     )
-    drawn["accuracy"].tables.extend(_scores(table) for table in (tables.table2(runs), tables.table3(runs)))
+    drawn["accuracy"].tables.extend(
+        _scores(table) for table in (tables.table2(runs), tables.table3(runs))
+    )
     slow = nodes.slow_nodes(nodes.rank_rows(runs)[0])
     told = ", ".join(f"{node} (+{excess:.0f} %)" for node, excess in slow.items())
     drawn["nodes"].text.append(
-        f"Slow: {told}." if slow else f"No node's median step is {100 * (nodes.SLOW - 1):.0f} % above the median node's."
+        f"Slow: {told}."
+        if slow
+        else f"No node's median step is {100 * (nodes.SLOW - 1):.0f} % above the median node's."
     )
     drawn["history"].tables.append(_changes(series))
     return [
@@ -282,12 +450,16 @@ def page(found: results.Results, config: Config) -> str:
     series = history.histories(found.cases)
     findings = history.judge(found.cases, series, config.recent, config.min_effect)
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(PAGE), autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined
+        loader=jinja2.FileSystemLoader(PAGE),
+        autoescape=True,
+        trim_blocks=True,
+        undefined=jinja2.StrictUndefined,
     )
     return environment.get_template("template.html").render(
         verdict=judge(found.cases, findings),
         made=datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-        source=f"{results.describe(found.runs)}, {len({case.session for case in found.cases})} ReFrame sessions",
+        source=f"{results.describe(found.runs)}, {len({case.session for case in found.cases})} "
+        "ReFrame sessions",
         sections=sections(found.runs, found.cases, series),
         style=markupsafe.Markup((PAGE / "style.css").read_text(encoding="utf-8")),
         script=markupsafe.Markup((PAGE / "script.js").read_text(encoding="utf-8")),

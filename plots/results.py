@@ -1,4 +1,5 @@
-"""What was measured: result records and ReFrame's test cases under a folder, each run counted once."""
+"""What was measured: result records and ReFrame's test cases under a folder, each run counted
+once."""
 
 import datetime
 import gc
@@ -20,11 +21,25 @@ from plots.parallel import on_all_cores
 from plots.values import canonical, column, columns, number, parse, printable
 
 RECORD_NAMES = ("result.json", ".result.json")  # a name ends in one of these
-TRAINING = frozenset(("time_per_epoch", "training_time", "f1_micro"))  # metrics that only a training has
+# metrics that only a training has
+TRAINING = frozenset(("time_per_epoch", "training_time", "f1_micro"))
 RECORDS_AT_A_TIME = 256
-# Settings that say where or how often, not what was measured: runs that differ only in these are repetitions.
+# Settings that say where or how often, not what was measured: runs that differ only in these are
+# repetitions.
 NOT_COMPARED = frozenset(
-    ("archive", "checkpoint_epochs", "checkpoint_keep", "data", "devices", "mlperf", "nodes", "out", "output", "record", "resume")
+    (
+        "archive",
+        "checkpoint_epochs",
+        "checkpoint_keep",
+        "data",
+        "devices",
+        "mlperf",
+        "nodes",
+        "out",
+        "output",
+        "record",
+        "resume",
+    )
     + ("samples", "seed", "timeline")
 )
 
@@ -38,13 +53,15 @@ class Run:
         path: the record's file, None if only ReFrame's values are left.
         workload: e.g. "train".
         system: where it ran: the site's name if known, else the device's or the processor's.
-        nodes, devices: how many took part; a device is what one rank drives (an accelerator, or a set of cores).
+        nodes, devices: how many took part; a device is what one rank drives (an accelerator, or a
+            set of cores).
         time: when it began or ended, ISO 8601 (UTC).
-        experiment: what makes two runs different experiments rather than repetitions: check and point, or the config.
+        experiment: what makes two runs different experiments rather than repetitions: check and
+            point, or the config.
         metrics, config, files, provenance: as in the record.
-        tables: name -> its columns, see `plots.values.columns`, as in the record. Two more, "ranks" (rank, hostname, device, step_time:
-            the median in s) and "phases" (a column a phase, in s), a row a rank, are made when first asked for: few runs are
-            looked at rank by rank.
+        tables: name -> its columns, see `plots.values.columns`, as in the record. Two more, "ranks"
+            (rank, hostname, device, step_time: the median in s) and "phases" (a column a phase, in
+            s), a row a rank, are made when first asked for: few runs are looked at rank by rank.
         case: ReFrame's test case, if it was ReFrame that started the run.
     """
 
@@ -77,21 +94,32 @@ class Run:
     @cached_property
     def key(self) -> str:
         """Runs with one key are the same experiment, at whatever number of nodes."""
-        return canonical([self.workload, self.system, self.provenance.get("dataset_digest"), self.experiment])
+        return canonical(
+            [self.workload, self.system, self.provenance.get("dataset_digest"), self.experiment]
+        )
 
     @cached_property
     def _rank_tables(self) -> dict:
         if self.path:
-            return rank_tables(_content(self.path)["ranks"], lambda times: number((times or {}).get("p50")))
+            return rank_tables(
+                _content(self.path)["ranks"], lambda times: number((times or {}).get("p50"))
+            )
         return rank_tables(self.case.evidence["ranks"] if self.case else [], number)
 
     def columns(self, table: str) -> dict:
         """A table's columns, empty if there is none."""
-        return self._rank_tables[table] if table in ("ranks", "phases") and table not in self.tables else self.tables.get(table, {})
+        return (
+            self._rank_tables[table]
+            if table in ("ranks", "phases") and table not in self.tables
+            else self.tables.get(table, {})
+        )
 
     def table(self, name: str) -> list:
         """The rows of one of the record's tables, empty if there is none."""
-        found = {key: v.tolist() if isinstance(v, np.ndarray) else v for key, v in self.columns(name).items()}
+        found = {
+            key: v.tolist() if isinstance(v, np.ndarray) else v
+            for key, v in self.columns(name).items()
+        }
         return [dict(zip(found, row)) for row in zip(*found.values())]
 
     def column(self, table: str, name: str):
@@ -102,22 +130,29 @@ class Run:
 
 @dataclass(frozen=True)
 class Results:
-    """Everything found: `runs` in order of time, and ReFrame's `cases` (of which runs are a part)."""
+    """Everything found: `runs` in order of time, and ReFrame's `cases` (of which runs are a
+    part)."""
 
     runs: list
     cases: list
 
 
 def _mappings(values, *inner) -> bool:
-    """Whether these are mappings, and what they have under the names `inner` is too (or nothing)."""
-    return set(map(type, values)) <= {dict} and all({type(v.get(name)) for v in values} <= {dict, type(None)} for name in inner)
+    """Whether these are mappings, and what they have under the names `inner` is too (or
+    nothing)."""
+    return set(map(type, values)) <= {dict} and all(
+        {type(v.get(name)) for v in values} <= {dict, type(None)} for name in inner
+    )
 
 
 def rank_tables(ranks: list, median) -> dict:
-    """The tables "ranks" and "phases" of rows of ranks; `median` finds the median of a row's step time."""
+    """The tables "ranks" and "phases" of rows of ranks; `median` finds the median of a row's step
+    time."""
     if not ranks:
         return {"ranks": {}, "phases": {}}
-    table = {name: column([rank.get(name) for rank in ranks]) for name in ("rank", "hostname", "device")}
+    table = {
+        name: column([rank.get(name) for rank in ranks]) for name in ("rank", "hostname", "device")
+    }
     table["step_time"] = column([median(rank.get("step_time")) for rank in ranks])
     return {"ranks": table, "phases": columns([rank.get("phases") or {} for rank in ranks])}
 
@@ -129,11 +164,15 @@ def _misshapen(content: dict) -> str:
             return name
     provenance = content["provenance"]
     sound = {
-        "ranks": isinstance(content["ranks"], list) and _mappings(content["ranks"], "step_time", "phases"),
+        "ranks": isinstance(content["ranks"], list)
+        and _mappings(content["ranks"], "step_time", "phases"),
         "metrics": _mappings(content["metrics"].values()),
-        "tables": all(isinstance(rows, list) and _mappings(rows) for rows in content["tables"].values()),
+        "tables": all(
+            isinstance(rows, list) and _mappings(rows) for rows in content["tables"].values()
+        ),
         "files": all(isinstance(name, str) for name in content["files"].values()),
-        "provenance": _mappings([provenance], "packages", "libraries") and isinstance(provenance.get("nodelist") or [], list),
+        "provenance": _mappings([provenance], "packages", "libraries")
+        and isinstance(provenance.get("nodelist") or [], list),
     }
     return next((name for name, good in sound.items() if not good), "")
 
@@ -142,25 +181,41 @@ def _content(path: Path) -> dict:
     try:
         return record.read(path, parse)
     except RecursionError:
-        raise InputError(f"{path}: not a result record (nested too deeply); expected the result.json that a workload wrote") from None
+        raise InputError(
+            f"{path}: not a result record (nested too deeply); expected the "
+            "result.json that a workload wrote"
+        ) from None
 
 
 def _run_of_record(path: Path) -> Run:
     content = _content(path)
     wrong = _misshapen(content)
     if wrong:
-        raise InputError(f"{path}: not a result record: its {wrong!r} is not built as a workload writes it; run the workload again")
+        raise InputError(
+            f"{path}: not a result record: its {wrong!r} is not built as a workload "
+            "writes it; run the workload again"
+        )
     identity = content.get("id") or hashlib.sha256(canonical(content).encode()).hexdigest()
-    ranks, tables = content.pop("ranks"), {name: columns(rows) for name, rows in content.pop("tables").items()}
+    ranks, tables = (
+        content.pop("ranks"),
+        {name: columns(rows) for name, rows in content.pop("tables").items()},
+    )
     content = printable(content)
     provenance = content["provenance"]
-    hosts = {str(rank["hostname"]) for rank in ranks if rank.get("hostname")} or set(map(str, provenance.get("nodelist") or ()))
+    hosts = {str(rank["hostname"]) for rank in ranks if rank.get("hostname")} or set(
+        map(str, provenance.get("nodelist") or ())
+    )
     devices = {str(rank.get("device")) for rank in ranks} - {"None", "CPU"}
     return Run(
         id=str(identity),
         path=path,
         workload=str(content["workload"]),
-        system=str(provenance.get("system") or printable(", ".join(sorted(devices))) or provenance.get("processor") or "unnamed system"),
+        system=str(
+            provenance.get("system")
+            or printable(", ".join(sorted(devices)))
+            or provenance.get("processor")
+            or "unnamed system"
+        ),
         nodes=max(1, len(hosts)),
         devices=max(1, len(ranks)),
         time=str(provenance.get("start_time") or ""),
@@ -179,8 +234,12 @@ def _experiment(case: database.Case) -> dict:
 
 
 def _run_of_case(case: database.Case) -> Run:
-    workload = "train" if TRAINING & set(case.values) or case.check.startswith("training") else case.check
-    moment = datetime.datetime.fromtimestamp(0 if math.isnan(case.time) else case.time, datetime.timezone.utc)
+    workload = (
+        "train" if TRAINING & set(case.values) or case.check.startswith("training") else case.check
+    )
+    moment = datetime.datetime.fromtimestamp(
+        0 if math.isnan(case.time) else case.time, datetime.timezone.utc
+    )
     return Run(
         id=f"{case.session}:{case.key}",
         path=None,
@@ -191,18 +250,25 @@ def _run_of_case(case: database.Case) -> Run:
         time=moment.isoformat(timespec="seconds"),
         experiment=_experiment(case),
         metrics={name: {"value": v.value, "unit": v.unit} for name, v in case.values.items()},
-        provenance={"dataset_digest": case.evidence.get("dataset"), "image_digest": case.evidence.get("image"), "nodelist": case.nodelist},
+        provenance={
+            "dataset_digest": case.evidence.get("dataset"),
+            "image_digest": case.evidence.get("image"),
+            "nodelist": case.nodelist,
+        },
         case=case,
     )
 
 
 def _join(runs: dict, cases: list) -> list:
-    """The runs of all records and cases; a case keeps the id of the record it judged, and the two are one run."""
+    """The runs of all records and cases; a case keeps the id of the record it judged, and the two
+    are one run."""
     joined = dict(runs)
     for case in cases:
         run = runs.get(case.evidence.get("record"))
         if run:
-            joined[run.id] = replace(run, case=case, system=case.system, experiment=_experiment(case))
+            joined[run.id] = replace(
+                run, case=case, system=case.system, experiment=_experiment(case)
+            )
         elif case.result != "skip":
             other = _run_of_case(case)
             joined[other.id] = other
@@ -210,26 +276,36 @@ def _join(runs: dict, cases: list) -> list:
 
 
 def _find(path: Path) -> tuple:
-    """(record files, databases, run reports) at or under a path, in order; links are not followed."""
+    """(record files, databases, run reports) at or under a path, in order; links are not
+    followed."""
     files = [(str(path.parent), path.name)]
     if path.is_dir():
         files = sorted((root, name) for root, _, names in os.walk(path) for name in names)
     elif not path.exists():
-        raise InputError(f"{path}: no such file or folder; expected the results that `make run` leaves; check --results")
+        raise InputError(
+            f"{path}: no such file or folder; expected the results that `make run` "
+            "leaves; check --results"
+        )
     records = [Path(root, name) for root, name in files if name.endswith(RECORD_NAMES)]
     databases = [Path(root, name) for root, name in files if name.endswith(".db")]
-    reports = [f for f in (Path(root, name) for root, name in files if database.REPORT_NAME.fullmatch(name)) if not f.is_symlink()]
+    reports = [
+        f
+        for f in (Path(root, name) for root, name in files if database.REPORT_NAME.fullmatch(name))
+        if not f.is_symlink()
+    ]
     if not records and not databases and not reports:
         what = "holds no result" if path.is_dir() else "is not a results file"
         raise InputError(
-            f"{path}: {what}; expected result.json files of workloads, ReFrame's results.db or its run-*.json reports; run `make run` first"
+            f"{path}: {what}; expected result.json files of workloads, ReFrame's results.db or its "
+            "run-*.json reports; run `make run` first"
         )
     return records, databases, reports
 
 
 @contextmanager
 def _for_good():
-    """What is made in here is kept to the end: the garbage collector would only walk it again and again, in every process."""
+    """What is made in here is kept to the end: the garbage collector would only walk it again and
+    again, in every process."""
     gc.disable()
     try:
         yield
@@ -240,10 +316,12 @@ def _for_good():
 
 @_for_good()
 def load(path) -> Results:
-    """Reads every record, results database and run report at or under a path; copies of one run count once.
+    """Reads every record, results database and run report at or under a path; copies of one run
+    count once.
 
     Raises:
-        InputError: there is none, a file is not what its name says, or two different records or sessions have one id.
+        InputError: there is none, a file is not what its name says, or two different records or
+            sessions have one id.
     """
     records, databases, reports = _find(Path(path))
     runs: dict = {}
@@ -251,7 +329,8 @@ def load(path) -> Results:
         other = runs.setdefault(run.id, run)
         if other is not run and canonical(_content(other.path)) != canonical(_content(run.path)):
             raise InputError(
-                f"{run.path}: has the same id ({run.id}) as {other.path} but other content; an id names one run; remove one of the two"
+                f"{run.path}: has the same id ({run.id}) as {other.path} but other content; an id "
+                "names one run; remove one of the two"
             )
     cases = database.load(databases, reports)
     if not runs and not cases:

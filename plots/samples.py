@@ -28,14 +28,17 @@ def _samples(run):
         with np.load(path, allow_pickle=False) as file:
             arrays = tuple(file[key] for key in ("rgb", "truth", "score", "names"))
     except (OSError, KeyError, ValueError) as error:
-        return None, f"{name} beside the last training's record cannot be read ({type(error).__name__})"
+        return None, (
+            f"{name} beside the last training's record cannot be read ({type(error).__name__})"
+        )
     if len({len(a) for a in arrays}) != 1:
         return None, f"the arrays of {name} have different lengths"
     return arrays, ""
 
 
 def sample_rows(runs: list) -> tuple:
-    """Truth and score of every class that is true or predicted on the sample patches of the last training that kept some."""
+    """Truth and score of every class that is true or predicted on the sample patches of the last
+    training that kept some."""
     runs = trainings(runs)
     if not runs:
         return [], ["No training run was found."]
@@ -60,7 +63,11 @@ def sample_rows(runs: list) -> tuple:
                     "_pixels": rgb[i],
                 }
             )
-    notes = [f"Shown: {min(len(names), MOST_SAMPLES)} of {len(names)} kept patches."] if len(names) > MOST_SAMPLES else []
+    notes = (
+        [f"Shown: {min(len(names), MOST_SAMPLES)} of {len(names)} kept patches."]
+        if len(names) > MOST_SAMPLES
+        else []
+    )
     return rows, notes
 
 
@@ -70,13 +77,16 @@ def _sample_line(row: dict) -> str:
 
 
 def draw_samples(rows: list) -> plt.Figure:
-    """Patches in true colour, the labels beneath: ✓ found, – missed, + predicted but not true, each with its probability."""
+    """Patches in true colour, the labels beneath: ✓ found, – missed, + predicted but not true, each
+    with its probability."""
     by_patch: dict = {}
     for row in rows:
         by_patch.setdefault(row["patch"], []).append(row)
     columns = min(4, len(by_patch))
     lines = math.ceil(len(by_patch) / columns)
-    figure, grid = plt.subplots(lines, columns, figsize=(2.4 * columns + 0.4, 3.4 * lines), squeeze=False)
+    figure, grid = plt.subplots(
+        lines, columns, figsize=(2.4 * columns + 0.4, 3.4 * lines), squeeze=False
+    )
     for axes in grid.flat[len(by_patch) :]:
         axes.set_axis_off()
     for axes, (patch, entries) in zip(grid.flat, by_patch.items()):
@@ -86,7 +96,11 @@ def draw_samples(rows: list) -> plt.Figure:
         axes.set_title(short(patch, 40), fontsize=5.5)
         ranked = sorted(entries, key=lambda r: (-r["true"], -r["score"]))
         text = "\n".join(_sample_line(row) for row in ranked[:MOST_LABELS])
-        more = f"\n… and {len(ranked) - MOST_LABELS} more in the data table" if len(ranked) > MOST_LABELS else ""
+        more = (
+            (f"\n… and {len(ranked) - MOST_LABELS} more in the data table")
+            if len(ranked) > MOST_LABELS
+            else ""
+        )
         axes.set_xlabel(text + more, loc="left", fontsize=6.5)
     return figure
 

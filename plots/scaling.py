@@ -1,7 +1,9 @@
-"""Pictures of time and accuracy over nodes and devices: the paper's Figs. 3 to 6, efficiency, throughput a device.
+"""Pictures of time and accuracy over nodes and devices: the paper's Figs. 3 to 6, efficiency,
+throughput a device.
 
-All are made of rows (series, origin, nodes, devices, mean, deviation, runs): origin "measured" is what this suite measured,
-"published" what the paper prints (hollow), "ideal" a straight line through a series' smallest size.
+All are made of rows (series, origin, nodes, devices, mean, deviation, runs): origin "measured" is
+what this suite measured, "published" what the paper prints (hollow), "ideal" a straight line
+through a series' smallest size.
 """
 
 import math
@@ -20,7 +22,8 @@ BOUNDS = {"exact": "", "about": " (≈)", "below": " (less than)"}
 
 
 def metric(run, name: str) -> float:
-    """A run's metric; the total training time is the sum of its epochs where the record has no such metric."""
+    """A run's metric; the total training time is the sum of its epochs where the record has no such
+    metric."""
     value = run.metric(name)
     if math.isnan(value) and name == "training_time":
         times = numbers(run.column("epochs", "time"))
@@ -30,7 +33,15 @@ def metric(run, name: str) -> float:
 
 def _row(label: str, origin: str, size: tuple, values) -> dict:
     mean, deviation, count = statistic(values)
-    return {"series": label, "origin": origin, "nodes": size[0], "devices": size[1], "mean": mean, "deviation": deviation, "runs": count}
+    return {
+        "series": label,
+        "origin": origin,
+        "nodes": size[0],
+        "devices": size[1],
+        "mean": mean,
+        "deviation": deviation,
+        "runs": count,
+    }
 
 
 def whole_nodes(runs: list) -> list:
@@ -50,7 +61,10 @@ def _losses(runs: list, name: str) -> list:
         if math.isnan(metric(run, name)):
             reason = run.reason(name)
             lost[reason] = lost.get(reason, 0) + 1
-    return [f"No {name} in {count} of {len(runs)} training runs: {reason}." for reason, count in lost.items()]
+    return [
+        f"No {name} in {count} of {len(runs)} training runs: {reason}."
+        for reason, count in lost.items()
+    ]
 
 
 def metric_rows(name: str, choose, x: str, with_ideal: bool = False):
@@ -67,22 +81,41 @@ def metric_rows(name: str, choose, x: str, with_ideal: bool = False):
         notes = _losses(runs, name) if runs else ["No training run was found."]
         measured, ideal = [], []
         for label, group in series(runs).items():
-            points = [_row(label, "measured", size, [metric(r, name) for r in same]) for size, same in by_size(choose(group)).items()]
+            points = [
+                _row(label, "measured", size, [metric(r, name) for r in same])
+                for size, same in by_size(choose(group)).items()
+            ]
             points = [p for p in points if p["runs"]]
             measured += points
             points = [p for p in points if p["mean"] > 0]
             if with_ideal and len({p[x] for p in points}) > 1:
                 first = points[0]
                 ideal += [
-                    {**p, "origin": "ideal", "mean": first["mean"] * first[x] / p[x], "deviation": math.nan, "runs": 0} for p in points
+                    {
+                        **p,
+                        "origin": "ideal",
+                        "mean": first["mean"] * first[x] / p[x],
+                        "deviation": math.nan,
+                        "runs": 0,
+                    }
+                    for p in points
                 ]
         printed = [p for p in published.points(name) if x == "nodes" or p["nodes"] == 1]
         if not measured:
-            notes.append("Nothing measured: only published numbers are shown." if printed else "Nothing measured.")
+            notes.append(
+                "Nothing measured: only published numbers are shown."
+                if printed
+                else "Nothing measured."
+            )
         low = sum(row["mean"] <= 0 for row in measured)
         if with_ideal and low:
-            notes.append(f"Not on the log axis: {low} values that are not above 0; they are in the data table.")
-        notes += shown(row["series"] for row in measured)[1] + ([published.note(name)] if printed else [])
+            notes.append(
+                f"Not on the log axis: {low} values that are not above 0; they are in the "
+                "data table."
+            )
+        notes += shown(row["series"] for row in measured)[1] + (
+            [published.note(name)] if printed else []
+        )
         return measured + ideal + printed, notes
 
     return rows
@@ -94,33 +127,51 @@ def _efficiency(least: float, cost: float) -> float:
 
 
 def efficiency_rows(runs: list) -> tuple:
-    """Scaling efficiency: time at the smallest size x its nodes, over time x nodes, from time_per_epoch."""
+    """Scaling efficiency: time at the smallest size x its nodes, over time x nodes, from
+    time_per_epoch."""
     runs = trainings(runs)
     notes = _losses(runs, "time_per_epoch") if runs else ["No training run was found."]
     rows = []
     for label, group in series(runs).items():
-        times = {size: [run.metric("time_per_epoch") for run in same] for size, same in by_size(whole_nodes(group)).items()}
+        times = {
+            size: [run.metric("time_per_epoch") for run in same]
+            for size, same in by_size(whole_nodes(group)).items()
+        }
         times = {size: values for size, values in times.items() if statistic(values)[2]}
         if len(times) < 2:
             notes.append(f"{label}: no efficiency from one size alone.")
             continue
         (first, _), base = next(iter(times.items()))
         base = statistic(base)[0]
-        points = [_row(label, "measured", size, [_efficiency(first * base, size[0] * t) for t in ts]) for size, ts in times.items()]
+        points = [
+            _row(label, "measured", size, [_efficiency(first * base, size[0] * t) for t in ts])
+            for size, ts in times.items()
+        ]
         rows += [point for point in points if point["runs"]]
         if first > 1:
             notes.append(f"{label}: relative to {first} nodes, the smallest size that was run.")
     printed = published.points("time_per_epoch")
     base = printed[0]
-    rows += [{**p, "mean": base["mean"] * base["nodes"] / (p["mean"] * p["nodes"]), "where": f"from {p['where']}"} for p in printed]
-    return rows, notes + shown(row["series"] for row in rows if row["origin"] == "measured")[1] + [published.note()]
+    rows += [
+        {
+            **p,
+            "mean": base["mean"] * base["nodes"] / (p["mean"] * p["nodes"]),
+            "where": f"from {p['where']}",
+        }
+        for p in printed
+    ]
+    return rows, notes + shown(row["series"] for row in rows if row["origin"] == "measured")[1] + [
+        published.note()
+    ]
 
 
 def _runs_text(points: list) -> str:
     counts = sorted({p["runs"] for p in points})
     if counts[-1] < 2:
         return ""
-    return f", mean of {counts[0]}" if len(counts) == 1 else f", mean of {counts[0]} to {counts[-1]}"
+    return (
+        f", mean of {counts[0]}" if len(counts) == 1 else (f", mean of {counts[0]} to {counts[-1]}")
+    )
 
 
 def draw_over(rows: list, x: str, x_label: str, y_label: str, log_y: bool) -> plt.Figure:
@@ -128,16 +179,29 @@ def draw_over(rows: list, x: str, x_label: str, y_label: str, log_y: bool) -> pl
     names, _ = shown(row["series"] for row in rows if row["origin"] == "measured")
     printed = [r for r in rows if r["origin"] == "published"]
     entries = len(names) + len({(r["series"], r["bound"]) for r in printed})
-    figure, axes = plt.subplots(figsize=(6.4, 3.8 + 0.17 * entries))  # the legend takes its own room
+    # the legend takes its own room
+    figure, axes = plt.subplots(figsize=(6.4, 3.8 + 0.17 * entries))
     cycle = list(plt.rcParams["axes.prop_cycle"])
     for name, style in zip(names, cycle):
-        points = sorted((r for r in rows if r["series"] == name and r["origin"] == "measured"), key=lambda r: r[x])
+        points = sorted(
+            (r for r in rows if r["series"] == name and r["origin"] == "measured"),
+            key=lambda r: r[x],
+        )
         deviation = [p["deviation"] for p in points]  # NaN for a single run: no bar
         bars = axes.errorbar(
-            [p[x] for p in points], [p["mean"] for p in points], yerr=deviation, label=entry(name) + _runs_text(points), **style
+            [p[x] for p in points],
+            [p["mean"] for p in points],
+            yerr=deviation,
+            label=entry(name) + _runs_text(points),
+            **style,
         )
-        hover(bars.lines[0], [f"{name}, {p[x]} {x}: {p['mean']:.4g} (runs: {p['runs']})" for p in points])
-        ideal = sorted((r for r in rows if r["series"] == name and r["origin"] == "ideal"), key=lambda r: r[x])
+        hover(
+            bars.lines[0],
+            [f"{name}, {p[x]} {x}: {p['mean']:.4g} (runs: {p['runs']})" for p in points],
+        )
+        ideal = sorted(
+            (r for r in rows if r["series"] == name and r["origin"] == "ideal"), key=lambda r: r[x]
+        )
         if ideal:
             axes.plot(
                 [p[x] for p in ideal],
@@ -151,7 +215,11 @@ def draw_over(rows: list, x: str, x_label: str, y_label: str, log_y: bool) -> pl
             marker = {"exact": "os"[i % 2], "about": "Dd"[i % 2], "below": "v"}[bound]
             if points:
                 axes.plot(
-                    [p[x] for p in points], [p["mean"] for p in points], label=name + suffix, markersize=8, **{**HOLLOW, "marker": marker}
+                    [p[x] for p in points],
+                    [p["mean"] for p in points],
+                    label=name + suffix,
+                    markersize=8,
+                    **{**HOLLOW, "marker": marker},
                 )
     sizes = sorted({r[x] for r in rows})
     axes.set_xscale("log", base=2)
@@ -170,7 +238,11 @@ def _drawing(x: str, x_label: str, y_label: str, log_y: bool, limits=None):
     def draw(rows: list) -> plt.Figure:
         figure = draw_over(rows, x, x_label, y_label, log_y)
         if limits:
-            cover(figure.axes[0].yaxis, limits[0], max(limits[1], 1.05 * max(r["mean"] for r in rows)) or 1)
+            cover(
+                figure.axes[0].yaxis,
+                limits[0],
+                max(limits[1], 1.05 * max(r["mean"] for r in rows)) or 1,
+            )
         return figure
 
     return draw

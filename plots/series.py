@@ -9,7 +9,11 @@ MOST_SERIES = 8  # what the palette can tell apart
 
 def _difference(run, fields: dict) -> str:
     """The settings in which this run's series differs from others of its system, as text."""
-    parts = [f"{name}={run.experiment[name]}" for name in fields if name in run.experiment and len(fields[name]) > 1]
+    parts = [
+        f"{name}={run.experiment[name]}"
+        for name in fields
+        if name in run.experiment and len(fields[name]) > 1
+    ]
     return ", ".join(parts[:3]) + (", …" if len(parts) > 3 else "")
 
 
@@ -17,7 +21,8 @@ def series(runs: list) -> dict:
     """Splits runs into series.
 
     Returns:
-        label -> runs. The label is the system and, where a system has several series, the settings in which they differ.
+        label -> runs. The label is the system and, where a system has several series, the settings
+        in which they differ.
     """
     groups: dict = {}
     for run in runs:
@@ -28,12 +33,18 @@ def series(runs: list) -> dict:
     labelled: dict = {}
     for system, members in by_system.items():
         names = dict.fromkeys(name for group in members for name in group[0].experiment)
-        fields = {name: {canonical(group[0].experiment.get(name)) for group in members} for name in names}
+        fields = {
+            name: {canonical(group[0].experiment.get(name)) for group in members} for name in names
+        }
         for group in members:
             difference = _difference(group[0], fields)
             label = f"{system} ({difference})" if difference else system
-            if label in labelled:  # the settings shown agree: it is others, or the data, that differ
-                label += f", data {str(group[0].provenance.get('dataset_digest')).replace('sha256:', '')[:8]}"
+            # the settings shown agree: it is others, or the data, that differ
+            if label in labelled:
+                label += (
+                    ", data "
+                    f"{str(group[0].provenance.get('dataset_digest')).replace('sha256:', '')[:8]}"
+                )
             if label in labelled:
                 label += f", series {len(labelled) + 1}"
             labelled[label] = group
@@ -52,14 +63,17 @@ def _whole(value):
     """1 of 1.0, as other programs write it; what is neither a whole number nor text as text."""
     if type(value) in (int, str):
         return value
-    return int(value) if isinstance(value, float) and number(float(value)).is_integer() else str(value)
+    return (
+        int(value) if isinstance(value, float) and number(float(value)).is_integer() else str(value)
+    )
 
 
 def grouped(runs: list, table: str, by: str, wanted) -> dict:
     """The rows of one table of all runs, put together where column `by` agrees.
 
     Returns:
-        value of `by` (what is neither a whole number nor text: as text) -> column of `wanted` -> its values over the runs, (n,) floats.
+        value of `by` (what is neither a whole number nor text: as text) -> column of `wanted` ->
+        its values over the runs, (n,) floats.
     """
     alike: dict = {}  # most runs have the same values in the same rows
     for run in runs:
@@ -71,10 +85,18 @@ def grouped(runs: list, table: str, by: str, wanted) -> dict:
     for values, members in alike.items():
         for name in wanted:
             columns = (run.column(table, name) for run in members)
-            rows = np.concatenate([column if isinstance(column, np.ndarray) else numbers(column) for column in columns])
+            rows = np.concatenate(
+                [
+                    column if isinstance(column, np.ndarray) else numbers(column)
+                    for column in columns
+                ]
+            )
             for value, column in zip(values, numbers(rows).reshape(len(members), len(values)).T):
                 parts.setdefault(value, {}).setdefault(name, []).append(column)
-    return {value: {name: np.concatenate(found) for name, found in columns.items()} for value, columns in parts.items()}
+    return {
+        value: {name: np.concatenate(found) for name, found in columns.items()}
+        for value, columns in parts.items()
+    }
 
 
 def shown(labels) -> tuple:
@@ -82,4 +104,7 @@ def shown(labels) -> tuple:
     labels = list(dict.fromkeys(labels))
     if len(labels) <= MOST_SERIES:
         return labels, []
-    return labels[:MOST_SERIES], [f"{len(labels)} series were found; the first {MOST_SERIES} are drawn, all are in the data table."]
+    return labels[:MOST_SERIES], [
+        f"{len(labels)} series were found; the first {MOST_SERIES} are "
+        "drawn, all are in the data table."
+    ]

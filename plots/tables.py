@@ -1,4 +1,5 @@
-"""The paper's Tables 2 and 3 from results, as Markdown, CSV and LaTeX, with the published numbers in rows and columns of their own."""
+"""The paper's Tables 2 and 3 from results, as Markdown, CSV and LaTeX, with the published numbers
+in rows and columns of their own."""
 
 import math
 from pathlib import Path
@@ -26,7 +27,8 @@ class Table(NamedTuple):
 
 
 def table2(runs: list) -> Table:
-    """Precision, recall and F1 (micro averages) of every series: mean, deviation and number of runs."""
+    """Precision, recall and F1 (micro averages) of every series: mean, deviation and number of
+    runs."""
     runs = trainings(runs)
     rows = []
     for label, group in series(runs).items():
@@ -37,19 +39,36 @@ def table2(runs: list) -> Table:
         rows.append([label, str(group[0].config.get("bands", NONE)), "measured", *cells, scored])
     for row in published.table2():
         rows.append(
-            ["JUWELS, 1 node", row["model"], "published", row["precision"], math.nan, row["recall"], math.nan, row["f1"], math.nan, 1]
+            [
+                "JUWELS, 1 node",
+                row["model"],
+                "published",
+                row["precision"],
+                math.nan,
+                row["recall"],
+                math.nan,
+                row["f1"],
+                math.nan,
+                1,
+            ]
         )
     columns = ["series", "bands", "origin"]
     for _, short in SCORES:
         columns += [short, f"{short} deviation"]
-    notes = ["Micro averages on the test split; published: Table 2 of Sedona et al. 2019 (consistent with micro averages)."]
+    notes = [
+        "Micro averages on the test split; published: Table 2 of Sedona et al. 2019 "
+        "(consistent with micro averages)."
+    ]
     return Table("table2_scores", "Table 2  Scores", (*columns, "runs"), rows, notes)
 
 
 def table3(runs: list) -> Table:
-    """F1 of every class: a column of means for every series, the test support of the first, and the paper's columns."""
+    """F1 of every class: a column of means for every series, the test support of the first, and the
+    paper's columns."""
     columns, by_class, supports = [], {}, {}
-    for label, group in series([run for run in trainings(runs) if run.tables.get("per_class")]).items():
+    for label, group in series(
+        [run for run in trainings(runs) if run.tables.get("per_class")]
+    ).items():
         columns.append(f"F1 {label}")
         for name, values in grouped(group, "per_class", "label", ("f1", "support")).items():
             by_class.setdefault(str(name), {})[label] = statistic(values["f1"])[0]
@@ -61,9 +80,17 @@ def table3(runs: list) -> Table:
         means = [by_class.get(name, {}).get(label, math.nan) for label in labels]
         paper = printed.get(name, {})
         rows.append(
-            [name, supports.get(name, math.nan), *means] + [paper.get(key, math.nan) for key in ("support", "f1_multispectral", "f1_rgb")]
+            [name, supports.get(name, math.nan), *means]
+            + [paper.get(key, math.nan) for key in ("support", "f1_multispectral", "f1_rgb")]
         )
-    header = ("class", "support", *columns, "support (published)", "F1 multispectral (published)", "F1 RGB (published)")
+    header = (
+        "class",
+        "support",
+        *columns,
+        "support (published)",
+        "F1 multispectral (published)",
+        "F1 RGB (published)",
+    )
     notes = ["Published: Table 3 of Sedona et al. 2019, one JUWELS node."] + (
         [] if columns else ["No training with scores a class was found."]
     )
@@ -71,7 +98,8 @@ def table3(runs: list) -> Table:
 
 
 def text(value) -> str:
-    """A cell: words as they are, counts (int) whole, scores (float) to three digits, what is missing as a dash."""
+    """A cell: words as they are, counts (int) whole, scores (float) to three digits, what is
+    missing as a dash."""
     if isinstance(value, str):
         return value
     if value != value:
@@ -85,13 +113,21 @@ def _count(value: float):
 
 def numeric(table: Table) -> list:
     """For each column, whether all of its cells are numbers or missing."""
-    return [all(cell == NONE or not isinstance(cell, str) for cell in column) for column in zip(*table.rows)]
+    return [
+        all(cell == NONE or not isinstance(cell, str) for cell in column)
+        for column in zip(*table.rows)
+    ]
 
 
 def markdown(table: Table) -> str:
     """The table as Markdown (GitHub's), numbers aligned right."""
     right = numeric(table)
-    lines = [f"**{table.title}**", "", pipes(table.columns), pipes("--:" if r else ":--" for r in right)]
+    lines = [
+        f"**{table.title}**",
+        "",
+        pipes(table.columns),
+        pipes("--:" if r else ":--" for r in right),
+    ]
     lines += [pipes(map(text, row)) for row in table.rows]
     return "\n".join([*lines, "", *(f"{note}" for note in table.notes), ""])
 
@@ -101,7 +137,12 @@ def pipes(cells) -> str:
     return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
 
 
-_TEX = {c: f"\\{c}" for c in "&%$#_{}"} | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}", NONE: "--"}
+_TEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "\\": r"\textbackslash{}",
+    NONE: "--",
+}
 
 
 def _tex(value: str) -> str:
@@ -114,7 +155,15 @@ def latex(table: Table) -> str:
     body = [" & ".join(_tex(text(cell)) for cell in row) + r" \\" for row in table.rows]
     head = " & ".join(map(_tex, table.columns)) + r" \\"
     caption = _tex(f"{table.title.split('  ', 1)[-1]}. {' '.join(table.notes)}")
-    begin = [r"\begin{table}", r"\centering", rf"\caption{{{caption}}}", rf"\begin{{tabular}}{{{shape}}}", r"\toprule", head, r"\midrule"]
+    begin = [
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{caption}}}",
+        rf"\begin{{tabular}}{{{shape}}}",
+        r"\toprule",
+        head,
+        r"\midrule",
+    ]
     return "\n".join([*begin, *body, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
 
 
@@ -124,7 +173,10 @@ def save(table: Table, out: Path) -> None:
     Raises:
         InputError: the folder is not writable or the disk is full.
     """
-    rows = [{c: "" if v != v or v == NONE else v for c, v in zip(table.columns, row)} for row in table.rows]
+    rows = [
+        {c: "" if v != v or v == NONE else v for c, v in zip(table.columns, row)}
+        for row in table.rows
+    ]
     formats = {
         "md": lambda path: path.write_text(markdown(table), encoding="utf-8"),
         "tex": lambda path: path.write_text(latex(table), encoding="utf-8"),

@@ -1,8 +1,9 @@
 """Proposes references from what was measured: `python -m reframe_tests.calibrate --site SITE`.
 
-Reads ReFrame's results database, takes for every cell the runs that are alike (same image, data and node count as the latest
-one), and proposes their median and a band as wide as their noise. Writes a diff to review and apply with `git apply`.
-Exit code: 0 a diff was written, or nothing would change; 2 it could not be made.
+Reads ReFrame's results database, takes for every cell the runs that are alike (same image, data and
+node count as the latest one), and proposes their median and a band as wide as their noise. Writes a
+diff to review and apply with `git apply`. Exit code: 0 a diff was written, or nothing would change;
+2 it could not be made.
 """
 
 import argparse
@@ -21,14 +22,15 @@ from .settings.common import RESULTS, ROOT
 
 SIGMAS = 4.0  # the band holds this many robust standard deviations
 NARROWEST = 0.01  # relative; a handful of equal runs does not prove that there is no noise
-TOO_GOOD = 3.0  # the good side's limit, in widths of the band: further off is an error, not an improvement
+# the good side's limit, in widths of the band: further off is an error, not an improvement
+TOO_GOOD = 3.0
 
 
 def band(values: list) -> tuple:
     """Median and relative half width of some measurements.
 
-    The width is 4 robust standard deviations (1.4826 times the median absolute deviation), at least 1 %, and never so
-    narrow that it would have refused one of these runs.
+    The width is 4 robust standard deviations (1.4826 times the median absolute deviation), at least
+    1 %, and never so narrow that it would have refused one of these runs.
     """
     centre = statistics.median(values)
     deviations = [abs(value - centre) / centre for value in values]
@@ -43,7 +45,10 @@ def proposal(metric: str, runs: list) -> dict:
     """
     values = [value for value, _, _ in runs]
     centre, width = band(values)
-    width, good = round(math.ceil(width * 1000) / 1000, 3), round(TOO_GOOD * math.ceil(width * 1000) / 1000, 3)
+    width, good = (
+        round(math.ceil(width * 1000) / 1000, 3),
+        round(TOO_GOOD * math.ceil(width * 1000) / 1000, 3),
+    )
     unit, better = catalogue.METRICS[metric]
     evidence = runs[-1][2]
     days = sorted(datetime.date.fromtimestamp(when) for _, when, _ in runs)
@@ -59,7 +64,8 @@ def proposal(metric: str, runs: list) -> dict:
         "dataset": evidence["dataset"],
         "patches": evidence["patches"],
         "source": f"median of {len(values)} runs, {days[0]} to {days[-1]}",
-        "band": f"{SIGMAS:g} robust standard deviations, every run inside, at least {NARROWEST:.0%}; {TOO_GOOD:g} times that on the good side",
+        "band": f"{SIGMAS:g} robust standard deviations, every run inside, at least "
+        f"{NARROWEST:.0%}; {TOO_GOOD:g} times that on the good side",
     }
 
 
@@ -72,11 +78,16 @@ def loosens(old: dict, new: dict, better: str) -> bool:
     """Whether a proposal would accept a result that the present reference refuses."""
     if old["origin"] == "unknown":
         return False
-    return gate(new, better) > gate(old, better) if better == "lower" else gate(new, better) < gate(old, better)
+    return (
+        gate(new, better) > gate(old, better)
+        if better == "lower"
+        else gate(new, better) < gate(old, better)
+    )
 
 
 def collect(cases: list, system: str) -> dict:
-    """(partition, check, point, metric) -> (value, Unix time, evidence) of the runs that are like the latest one."""
+    """(partition, check, point, metric) -> (value, Unix time, evidence) of the runs that are like
+    the latest one."""
     latest = {history.key(case)[:4]: history.key(case) for case in cases}
     runs = {}
     for case in cases:
@@ -84,7 +95,9 @@ def collect(cases: list, system: str) -> dict:
         if where[0] != system or latest[where[:4]] != where:
             continue
         for metric, value in history.metrics(case).items():
-            runs.setdefault((*where[1:4], metric), []).append((value, case["job_completion_time_unix"], case["evidence"]))
+            runs.setdefault((*where[1:4], metric), []).append(
+                (value, case["job_completion_time_unix"], case["evidence"])
+            )
     return runs
 
 
@@ -107,7 +120,8 @@ def propose(content: dict, runs: dict, accept_slower: bool) -> tuple:
         cell, better = proposal(metric, found), catalogue.METRICS[metric][1]
         if loosens(cells[metric], cell, better) and not accept_slower:
             left.append(
-                f"{where}: would accept {gate(cell, better):.4g}, now {gate(cells[metric], better):.4g}; --accept-slower to allow it"
+                f"{where}: would accept {gate(cell, better):.4g}, now "
+                f"{gate(cells[metric], better):.4g}; --accept-slower to allow it"
             )
             continue
         cells[metric] = cell
@@ -115,35 +129,54 @@ def propose(content: dict, runs: dict, accept_slower: bool) -> tuple:
         changed += 1
     if not changed and not any("--accept-slower" in sentence for sentence in left):
         raise SuiteError(
-            f"no cell has {MIN_RUNS} like runs in the results database; run the suite {MIN_RUNS} times with the same image and data"
+            f"no cell has {MIN_RUNS} like runs in the results database; run the suite {MIN_RUNS} "
+            "times with the same image and data"
         )
     return new, left
 
 
 def main(argv: Optional[list] = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m reframe_tests.calibrate", description=__doc__)
-    parser.add_argument("--site", required=True, help="a name in reframe_tests/settings/, or a settings file")
-    parser.add_argument("--database", default=str(RESULTS / "results.db"), help="ReFrame's results database (default: %(default)s)")
+    parser.add_argument(
+        "--site", required=True, help="a name in reframe_tests/settings/, or a settings file"
+    )
+    parser.add_argument(
+        "--database",
+        default=str(RESULTS / "results.db"),
+        help="ReFrame's results database (default: %(default)s)",
+    )
     parser.add_argument("--out", help="the diff to write (default: beside the database)")
-    parser.add_argument("--accept-slower", action="store_true", help="let a reference become looser than it is")
+    parser.add_argument(
+        "--accept-slower", action="store_true", help="let a reference become looser than it is"
+    )
     options = parser.parse_args(argv)
     system = sites.system_of(options.site)
     path = references.path_of(system["name"])
     content = references.load(path)
     before = path.read_text()
-    new, left = propose(content, collect(history.cases(options.database), system["name"]), options.accept_slower)
+    new, left = propose(
+        content, collect(history.cases(options.database), system["name"]), options.accept_slower
+    )
     for sentence in left:
         print(f"left: {sentence}", file=sys.stderr)
     after = references.dump(new, references.comment_of(before))
     name = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path.name
-    diff = "".join(difflib.unified_diff(before.splitlines(True), after.splitlines(True), f"a/{name}", f"b/{name}"))
+    diff = "".join(
+        difflib.unified_diff(
+            before.splitlines(True), after.splitlines(True), f"a/{name}", f"b/{name}"
+        )
+    )
     for fault in references.lint(new, sites.partitions(system), system["name"]):
         print(f"to do after applying: {fault}", file=sys.stderr)
     if diff:
-        out = Path(options.out or Path(options.database).with_name(f"calibrate-{system['name']}.diff"))
+        out = Path(
+            options.out or Path(options.database).with_name(f"calibrate-{system['name']}.diff")
+        )
         out.write_text(diff)
         print(diff)
-    print(f"review, then: git apply {out}" if diff else "no reference would change", file=sys.stderr)
+    print(
+        f"review, then: git apply {out}" if diff else "no reference would change", file=sys.stderr
+    )
     return 0
 
 

@@ -1,7 +1,8 @@
-"""What the suite measures: every check, its points (one ReFrame test case each) and the metrics judged there.
+"""What the suite measures: every check, its points (one ReFrame test case each) and the metrics
+judged there.
 
-The checks take their parameters from here and the lint demands a reference cell for every entry, so that neither can know
-something that the other does not.
+The checks take their parameters from here and the lint demands a reference cell for every entry, so
+that neither can know something that the other does not.
 """
 
 import itertools
@@ -34,7 +35,8 @@ class Check:
     """One check of reframe_tests/checks/.
 
     Attributes:
-        points: the parameters of each test case, in the order in which they are written in a point's name.
+        points: the parameters of each test case, in the order in which they are written in a
+            point's name.
         metrics: what is judged at each point.
         feature: the feature a partition must have for the check to be valid there; "" if none.
     """
@@ -46,7 +48,9 @@ class Check:
 
 def _over(**parameters) -> tuple:
     """Every combination of parameter values, as points."""
-    return tuple(dict(zip(parameters, values)) for values in itertools.product(*parameters.values()))
+    return tuple(
+        dict(zip(parameters, values)) for values in itertools.product(*parameters.values())
+    )
 
 
 CHECKS = {
@@ -74,4 +78,8 @@ def points_on(check: Check, features, extras: dict) -> list:
     if not {"compute", check.feature} - {""} <= set(features):
         return []
     limits = {"nodes": extras.get("max_nodes", 1), "devices": extras.get("devices_per_node", 1)}
-    return [point_name(point) for point in check.points if all(point.get(name, 0) <= limit for name, limit in limits.items())]
+    return [
+        point_name(point)
+        for point in check.points
+        if all(point.get(name, 0) <= limit for name, limit in limits.items())
+    ]

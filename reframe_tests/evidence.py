@@ -1,4 +1,5 @@
-"""What a result record must show before any of its numbers is believed. Pure functions of the record, each fault one sentence."""
+"""What a result record must show before any of its numbers is believed. Pure functions of the
+record, each fault one sentence."""
 
 import json
 import math
@@ -20,15 +21,21 @@ def read(path) -> dict:
         record = json.loads(Path(path).read_text())
     except OSError as error:
         raise ValueError(
-            f"{path}: no result record ({error.strerror}): the program did not reach its end; see its standard error"
+            f"{path}: no result record ({error.strerror}): the program did not reach its end; see "
+            "its standard error"
         ) from error
     except ValueError as error:
-        raise ValueError(f"{path}: not a result record ({error}); the program did not write it") from error
+        raise ValueError(
+            f"{path}: not a result record ({error}); the program did not write it"
+        ) from error
     missing = [key for key in RECORD_KEYS if not isinstance(record, dict) or key not in record]
     if missing:
         raise ValueError(f"{path}: incomplete result record: {', '.join(missing)} missing")
     if record["schema"] != SCHEMA:
-        raise ValueError(f"{path}: record schema is {record['schema']}, expected {SCHEMA}: suite and programs are of different versions")
+        raise ValueError(
+            f"{path}: record schema is {record['schema']}, expected {SCHEMA}: suite "
+            "and programs are of different versions"
+        )
     return record
 
 
@@ -47,10 +54,15 @@ def common_faults(record: dict, workload: str, ranks: int, nodes: int) -> Iterat
         yield f"the record is of workload {record['workload']!r}, expected {workload!r}"
     found = sorted(row["rank"] for row in record["ranks"])
     if found != list(range(ranks)):
-        yield f"the record has ranks {found}, expected 0 to {ranks - 1}: not every rank that was asked for took part"
+        yield (
+            f"the record has ranks {found}, expected 0 to {ranks - 1}: not every rank that was "
+            "asked for took part"
+        )
     hosts = {row["hostname"] for row in record["ranks"]}
     if len(hosts) != nodes:
-        yield f"the ranks ran on {len(hosts)} node(s) ({', '.join(sorted(hosts))}), expected {nodes}"
+        yield (
+            f"the ranks ran on {len(hosts)} node(s) ({', '.join(sorted(hosts))}), expected {nodes}"
+        )
 
 
 def training_faults(record: dict, data: dict) -> Iterator[str]:
@@ -66,9 +78,15 @@ def training_faults(record: dict, data: dict) -> Iterator[str]:
         yield f"the training loss is not finite: {losses}"
     if record["provenance"]["dataset_digest"] != data["digest"]:
         yield f"trained on data {record['provenance']['dataset_digest']}, expected {data['digest']}"
-    scored, held = [row["support"] for row in record["tables"]["per_class"]], data["splits"]["test"]["support"]
+    scored, held = (
+        [row["support"] for row in record["tables"]["per_class"]],
+        data["splits"]["test"]["support"],
+    )
     if scored != held:
-        yield f"the scores count {sum(scored)} test labels, the file holds {sum(held)}: not every test sample was scored exactly once"
+        yield (
+            f"the scores count {sum(scored)} test labels, the file holds {sum(held)}: not every "
+            "test sample was scored exactly once"
+        )
     asked, done = data["splits"]["test"]["patches"], record["provenance"]["test_patches_scored"]
     if asked != done:
         yield f"{done} test patches were scored, the file holds {asked}"
@@ -78,22 +96,30 @@ def learning_faults(record: dict, data: dict) -> Iterator[str]:
     """Signs that nothing was learned, though every number is in order."""
     losses = [row["train_loss"] for row in record["tables"]["epochs"]]
     if not losses[-1] < losses[0]:
-        yield f"the training loss did not fall: {losses[0]:.4f} in the first epoch, {losses[-1]:.4f} in the last"
+        yield (
+            f"the training loss did not fall: {losses[0]:.4f} in the first epoch, "
+            f"{losses[-1]:.4f} in the last"
+        )
     floor, f1 = f1_floor(data["splits"]["test"]), record["metrics"]["f1_micro"]["value"]
     if not floor < f1 <= 1:
-        yield f"f1_micro is {f1:.4f}, expected more than {floor:.4f}: always guessing the most frequent classes reaches {floor - F1_MARGIN:.4f}"
+        yield (
+            f"f1_micro is {f1:.4f}, expected more than {floor:.4f}: always guessing the most "
+            f"frequent classes reaches {floor - F1_MARGIN:.4f}"
+        )
 
 
 def f1_floor(test: dict) -> float:
-    """The micro F1 that a model must beat to have learned anything, from the test split's `patches` and `support`."""
+    """The micro F1 that a model must beat to have learned anything, from the test split's `patches`
+    and `support`."""
     return best_constant_f1(test["support"], test["patches"]) + F1_MARGIN
 
 
 def best_constant_f1(support, samples: int) -> float:
     """The highest micro F1 that any fixed guess, the same set of classes for every sample, reaches.
 
-    Guessing k classes with T true labels among them on N samples that have L labels in all gives TP = T, FP = kN - T,
-    FN = L - T, so F1 = 2T / (kN + L); for each k the most frequent classes are the best guess.
+    Guessing k classes with T true labels among them on N samples that have L labels in all gives TP
+    = T, FP = kN - T, FN = L - T, so F1 = 2T / (kN + L); for each k the most frequent classes are
+    the best guess.
 
     Args:
         support: (43,) how many of the samples have each class.
@@ -107,11 +133,13 @@ def best_constant_f1(support, samples: int) -> float:
 
 
 def summary(record: dict, patches: int) -> dict:
-    """What decides whether two runs are alike, and where the time went; small enough to keep with every result.
+    """What decides whether two runs are alike, and where the time went; small enough to keep with
+    every result.
 
     Returns:
-        record (its id), commit, driver, packages, kernel, image, dataset, patches, nodes; and rows of rank, hostname, median
-        step time (s) and phases (name -> s), where the workload records them.
+        record (its id), commit, driver, packages, kernel, image, dataset, patches, nodes; and rows
+        of rank, hostname, median step time (s) and phases (name -> s), where the workload records
+        them.
     """
     provenance = record["provenance"]
     rows = [

@@ -1,4 +1,5 @@
-"""Checks the references of one site or of all: `python -m reframe_tests.lint [--site SITE]`. Exit code 1 if there is any fault."""
+"""Checks the references of one site or of all: `python -m reframe_tests.lint [--site SITE]`. Exit
+code 1 if there is any fault."""
 
 import argparse
 import sys
@@ -12,7 +13,12 @@ def faults(site: str) -> list:
     try:
         system = sites.system_of(site)
         path = references.path_of(system["name"])
-        return [f"{path}: {fault}" for fault in references.lint(references.load(path), sites.partitions(system), system["name"])]
+        return [
+            f"{path}: {fault}"
+            for fault in references.lint(
+                references.load(path), sites.partitions(system), system["name"]
+            )
+        ]
     except SuiteError as error:
         return [str(error)]
 

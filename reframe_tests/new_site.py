@@ -1,7 +1,9 @@
-"""Writes the settings and the empty references of a new site: `python -m reframe_tests.new_site --name SITE`, on its login node.
+"""Writes the settings and the empty references of a new site: `python -m reframe_tests.new_site
+--name SITE`, on its login node.
 
-Asks Slurm for the partitions, their nodes and their devices. No test is touched: what a partition says of itself decides which
-checks run on it. Then read both files: what Slurm does not know is marked there.
+Asks Slurm for the partitions, their nodes and their devices. No test is touched: what a partition
+says of itself decides which checks run on it. Then read both files: what Slurm does not know is
+marked there.
 """
 
 import argparse
@@ -46,7 +48,8 @@ site_configuration = configuration(
 
 
 def ask_slurm() -> list:
-    """One dictionary a partition: name, nodes, sockets, cores_per_socket, memory_mb, gres, time_limit_s.
+    """One dictionary a partition: name, nodes, sockets, cores_per_socket, memory_mb, gres,
+    time_limit_s.
 
     Raises:
         SuiteError: there is no Slurm here, or it does not answer.
@@ -55,7 +58,8 @@ def ask_slurm() -> list:
     for line in sites.sinfo("%R|%D|%X|%Y|%m|%G|%l"):
         partition = parse(line)
         known = found.get(partition["name"])
-        if known is None or partition["nodes"] > known["nodes"]:  # of several kinds of node, the most frequent
+        # of several kinds of node, the most frequent
+        if known is None or partition["nodes"] > known["nodes"]:
             found[partition["name"]] = partition
     if not found:
         raise SuiteError("Slurm has no partition here; expected at least one; see `sinfo`")
@@ -82,13 +86,27 @@ def seconds(limit: str) -> Optional[int]:
 
 
 def device(gres: str) -> Optional[dict]:
-    """The device of a node from its generic resources, e.g. "gpu:v100:4(S:0-1)"; None if it has none."""
+    """The device of a node from its generic resources, e.g. "gpu:v100:4(S:0-1)"; None if it has
+    none."""
     match = re.search(r"gpu(?::([A-Za-z][\w.-]*))?:(\d+)", gres)
     if not match:
         return None
     model = match.group(1) or "unknown"
-    arch, memory = next((facts for key, facts in sorted(DEVICES.items(), key=lambda d: -len(d[0])) if key in model.lower()), ("FILL IN", 0))
-    return {"type": "gpu", "arch": arch, "model": model, "num_devices": int(match.group(2)), "memory_gb": memory}
+    arch, memory = next(
+        (
+            facts
+            for key, facts in sorted(DEVICES.items(), key=lambda d: -len(d[0]))
+            if key in model.lower()
+        ),
+        ("FILL IN", 0),
+    )
+    return {
+        "type": "gpu",
+        "arch": arch,
+        "model": model,
+        "num_devices": int(match.group(2)),
+        "memory_gb": memory,
+    }
 
 
 def settings(name: str, hostnames: list, partitions: list) -> str:
@@ -96,7 +114,10 @@ def settings(name: str, hostnames: list, partitions: list) -> str:
     lines = []
     for partition in partitions:
         card = device(partition["gres"])
-        what = f"{partition['nodes']} nodes, {partition['sockets']} x {partition['cores_per_socket']} cores"
+        what = (
+            f"{partition['nodes']} nodes, {partition['sockets']} x "
+            f"{partition['cores_per_socket']} cores"
+        )
         arguments = [
             repr(partition["name"]).replace("'", '"'),
             f'"{what}{", " + str(card["num_devices"]) + " x " + card["model"] if card else ""}"',
@@ -107,18 +128,35 @@ def settings(name: str, hostnames: list, partitions: list) -> str:
         arguments.append('network="any"')
         if partition["time_limit_s"]:
             arguments.append(f"max_time_s={partition['time_limit_s']}")
-        lines += [" " * 12 + "slurm_partition(", *(" " * 16 + argument + "," for argument in arguments), " " * 12 + "),"]
-    return TEMPLATE.format(name=name, hostnames=", ".join(f'r"{host}"' for host in hostnames), partitions="\n".join(lines))
+        lines += [
+            " " * 12 + "slurm_partition(",
+            *(" " * 16 + argument + "," for argument in arguments),
+            " " * 12 + "),",
+        ]
+    return TEMPLATE.format(
+        name=name,
+        hostnames=", ".join(f'r"{host}"' for host in hostnames),
+        partitions="\n".join(lines),
+    )
 
 
 def main(argv: Optional[list] = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m reframe_tests.new_site", description=__doc__)
-    parser.add_argument("--name", required=True, help="the site's name: lower-case letters, digits, underscore")
+    parser.add_argument(
+        "--name", required=True, help="the site's name: lower-case letters, digits, underscore"
+    )
     here = re.sub(r"\d+", r"\\d+", socket.gethostname())
-    parser.add_argument("--hostnames", default=here, help="pattern of the host names it claims (default: %(default)s)")
+    parser.add_argument(
+        "--hostnames",
+        default=here,
+        help="pattern of the host names it claims (default: %(default)s)",
+    )
     options = parser.parse_args(argv)
     if not re.fullmatch(r"[a-z][a-z0-9_]*", options.name):
-        raise SuiteError(f"--name is {options.name!r}; expected lower-case letters, digits and underscores, a letter first; choose another")
+        raise SuiteError(
+            f"--name is {options.name!r}; expected lower-case letters, digits and "
+            "underscores, a letter first; choose another"
+        )
     files = [sites.settings_path(options.name), references.path_of(options.name)]
     for path in files:
         if path.exists():
@@ -129,15 +167,30 @@ def main(argv: Optional[list] = None) -> int:
         sites.detect()
         partitions = sites.partitions(sites.system_of(options.name))
         content = references.empty(options.name, partitions)
-        files[1].write_text(references.dump(content, f"{options.name}: nothing has been measured yet; see docs/adding-a-site.md."))
+        files[1].write_text(
+            references.dump(
+                content,
+                f"{options.name}: nothing has been measured yet; see docs/adding-a-site.md.",
+            )
+        )
         faults = references.lint(references.load(files[1]), partitions, options.name)
     except SuiteError:
         for path in files:
             path.unlink(missing_ok=True)
         raise
-    for sentence in [*faults, *(f"{files[0]}: FILL IN the architecture of a device" for _ in [0] if "FILL IN" in files[0].read_text())]:
+    for sentence in [
+        *faults,
+        *(
+            f"{files[0]}: FILL IN the architecture of a device"
+            for _ in [0]
+            if "FILL IN" in files[0].read_text()
+        ),
+    ]:
         print(f"to do: {sentence}")
-    print(f"written: {files[0]} and {files[1]}; next: python -m reframe_tests --site {options.name} --dry-run")
+    print(
+        f"written: {files[0]} and {files[1]}; next: python -m reframe_tests --site "
+        f"{options.name} --dry-run"
+    )
     return 0
 
 

@@ -4,20 +4,23 @@ reframe_tests/references/<site>.yaml:
 
     schema: 1
     site: juwels
-    image: null              # digest of the container image in use ("sha256:..."), or null if the programs run natively
+    image: null              # digest of the container image in use ("sha256:..."), or null if the
+        programs run natively
     max_age_days: 365        # a measured reference older than this is stale
     partitions:
       gpu:
         scaling:                         # check
           nodes=4:                       # point: the check's parameters
             time_per_epoch:              # metric
-              {value: 86, lower: null, upper: 0.06, unit: s, origin: published, date: 2019-12-17, runs: 2, source: "...", band: "..."}
+              {value: 86, lower: null, upper: 0.06, unit: s, origin: published, date: 2019-12-17,
+              runs: 2, source: "...", band: "..."}
             throughput: {value: null, unit: img/s, origin: unknown}
 
-`lower` and `upper` are relative tolerances as ReFrame takes them (-0.1 is 10 % below); null is no limit on that side; `band`
-says how they were chosen.
-`origin` is `published`, `measured`, `predicted` or `unknown`; an unknown cell has no value and is recorded, not judged.
-Optional, and compared with the run before any number is: `image`, `dataset` (content digest), `patches` (how many, to 1 %).
+`lower` and `upper` are relative tolerances as ReFrame takes them (-0.1 is 10 % below); null is no
+limit on that side; `band` says how they were chosen.
+`origin` is `published`, `measured`, `predicted` or `unknown`; an unknown cell has no value and is
+recorded, not judged. Optional, and compared with the run before any number is: `image`, `dataset`
+(content digest), `patches` (how many, to 1 %).
 """
 
 import datetime
@@ -36,7 +39,20 @@ FOLDER = Path(os.environ.get("BIGEARTH_REFERENCES", Path(__file__).resolve().par
 ORIGINS = ("published", "measured", "predicted", "unknown")
 MIN_RUNS = 5  # a measured reference rests on at least this many runs
 _FILE_KEYS = {"schema", "site", "image", "max_age_days", "partitions"}
-_CELL_KEYS = {"value", "lower", "upper", "unit", "origin", "date", "runs", "image", "dataset", "patches", "source", "band"}
+_CELL_KEYS = {
+    "value",
+    "lower",
+    "upper",
+    "unit",
+    "origin",
+    "date",
+    "runs",
+    "image",
+    "dataset",
+    "patches",
+    "source",
+    "band",
+}
 
 
 class SuiteError(Exception):
@@ -51,7 +67,9 @@ def _mapping(loader, node):
     keys = [loader.construct_object(key) for key, _ in node.value]
     for key in keys:
         if keys.count(key) > 1:
-            raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", node.start_mark)
+            raise yaml.constructor.ConstructorError(
+                None, None, f"key {key!r} is given twice", node.start_mark
+            )
     return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
 
 
@@ -72,13 +90,20 @@ def load(path) -> dict:
         content = yaml.load(Path(path).read_text(), _StrictLoader)
     except OSError as error:
         raise SuiteError(
-            f"{path}: cannot read the references: {error.strerror}; make it with `python -m reframe_tests.new_site`"
+            f"{path}: cannot read the references: {error.strerror}; make it with `python -m "
+            "reframe_tests.new_site`"
         ) from error
     except yaml.YAMLError as error:
-        raise SuiteError(f"{path}: not a valid reference file: {' '.join(str(error).split())}; see reframe_tests/references.py") from error
+        raise SuiteError(
+            f"{path}: not a valid reference file: {' '.join(str(error).split())}; see "
+            "reframe_tests/references.py"
+        ) from error
     found = content.get("schema", "missing") if isinstance(content, dict) else "missing"
     if found != SCHEMA:
-        raise SuiteError(f"{path}: reference schema is {found}, expected {SCHEMA}; bring the file to this version's schema")
+        raise SuiteError(
+            f"{path}: reference schema is {found}, expected {SCHEMA}; bring the file "
+            "to this version's schema"
+        )
     return content
 
 
@@ -92,7 +117,10 @@ def lint(content: dict, partitions: dict, site: str, today: Optional[datetime.da
         today: the day that ages are counted to.
     """
     today = today or datetime.date.today()
-    faults = [f"unknown key {key!r} at the top; expected {', '.join(sorted(_FILE_KEYS))}" for key in sorted(set(content) - _FILE_KEYS)]
+    faults = [
+        f"unknown key {key!r} at the top; expected {', '.join(sorted(_FILE_KEYS))}"
+        for key in sorted(set(content) - _FILE_KEYS)
+    ]
     faults += [f"key {key!r} is missing at the top" for key in sorted(_FILE_KEYS - set(content))]
     if faults:
         return faults
@@ -104,18 +132,31 @@ def lint(content: dict, partitions: dict, site: str, today: Optional[datetime.da
     wanted = set()
     for name, (features, extras) in partitions.items():
         for check, plan in catalogue.CHECKS.items():
-            wanted |= {(name, check, point, metric) for point in catalogue.points_on(plan, features, extras) for metric in plan.metrics}
+            wanted |= {
+                (name, check, point, metric)
+                for point in catalogue.points_on(plan, features, extras)
+                for metric in plan.metrics
+            }
     cells = dict(_walk(content["partitions"], faults))
     strange = sorted({key[0] for key in cells} - set(partitions))
     faults += [
-        f"{name}: orphan: the site's settings have no such partition, only {', '.join(partitions)}; correct the name" for name in strange
+        f"{name}: orphan: the site's settings have no such partition, only "
+        f"{', '.join(partitions)}; correct the name"
+        for name in strange
     ]
     for key in sorted(key for key in set(cells) - wanted if key[0] not in strange):
-        faults.append(f"{'/'.join(key)}: orphan: no check measures this; correct the name or delete the cell")
+        faults.append(
+            f"{'/'.join(key)}: orphan: no check measures this; correct the name or delete the cell"
+        )
     for key in sorted(wanted - set(cells)):
-        faults.append(f"{'/'.join(key)}: missing; add the cell, with `origin: unknown` if nobody has measured it")
+        faults.append(
+            f"{'/'.join(key)}: missing; add the cell, with `origin: unknown` if nobody "
+            "has measured it"
+        )
     for key in sorted(set(cells) & wanted):
-        faults += [f"{'/'.join(key)}: {fault}" for fault in _lint_cell(key[3], cells[key], content, today)]
+        faults += [
+            f"{'/'.join(key)}: {fault}" for fault in _lint_cell(key[3], cells[key], content, today)
+        ]
     return faults
 
 
@@ -135,7 +176,10 @@ def _walk(partitions, faults):
                     if isinstance(cell, dict):
                         yield (partition, check, point, metric), cell
                     else:
-                        faults.append(f"{partition}/{check}/{point}/{metric}: expected a mapping, found {cell!r}")
+                        faults.append(
+                            f"{partition}/{check}/{point}/{metric}: expected a mapping, "
+                            f"found {cell!r}"
+                        )
 
 
 def _number(value) -> bool:
@@ -155,41 +199,62 @@ def _lint_cell(metric: str, cell: dict, content: dict, today: datetime.date):
     if origin == "unknown":
         extra = sorted(set(cell) - {"value", "unit", "origin"})
         if cell.get("value") is not None or extra:
-            yield "origin is unknown but the cell has a value, a limit or a date; say where it comes from or delete it"
+            yield (
+                "origin is unknown but the cell has a value, a limit or a date; say where it "
+                "comes from or delete it"
+            )
         return
     if not _number(cell.get("value")) or cell["value"] <= 0:
         yield f"value is {cell.get('value')!r}, expected a positive number"
     yield from _lint_limits(cell, better)
-    for key, what in (("source", "where the number comes from"), ("band", "how the limits were chosen")):
+    for key, what in (
+        ("source", "where the number comes from"),
+        ("band", "how the limits were chosen"),
+    ):
         if not (isinstance(cell.get(key), str) and cell[key].strip()):
             yield f"no {key}; say in words {what}"
     if not isinstance(cell.get("runs"), int) or cell["runs"] < 1:
         yield f"runs is {cell.get('runs')!r}, expected how many runs the number rests on"
     elif origin == "measured" and cell["runs"] < MIN_RUNS:
-        yield f"rests on {cell['runs']} runs, expected {MIN_RUNS} or more; run `python -m reframe_tests.calibrate` when there are"
+        yield (
+            f"rests on {cell['runs']} runs, expected {MIN_RUNS} or more; run `python -m "
+            "reframe_tests.calibrate` when there are"
+        )
     date = cell.get("date")
     if not isinstance(date, datetime.date):
         yield f"date is {date!r}, expected YYYY-MM-DD"
     elif date > today + datetime.timedelta(days=1):  # a day's grace: time zones
         yield f"date {date} is in the future"
     elif origin == "measured" and (today - date).days > content["max_age_days"]:
-        yield f"stale: measured {(today - date).days} days ago, at most {content['max_age_days']} allowed; calibrate anew"
+        yield (
+            f"stale: measured {(today - date).days} days ago, at most {content['max_age_days']} "
+            "allowed; calibrate anew"
+        )
     if origin == "measured" and cell.get("image") != content["image"]:
-        yield f"stale: measured with image {cell.get('image')}, the site now uses {content['image']}; calibrate anew"
+        yield (
+            f"stale: measured with image {cell.get('image')}, the site now uses "
+            f"{content['image']}; calibrate anew"
+        )
 
 
 def _lint_limits(cell: dict, better: str):
     for side, sign in (("lower", -1), ("upper", 1)):
         limit = cell.get(side)
-        if limit is not None and not (_number(limit) and 0 <= sign * limit <= (1 if side == "lower" else 10)):
-            yield f"{side} is {limit!r}, expected a relative tolerance ({'-1 to 0' if side == 'lower' else '0 to 10'}) or null"
+        if limit is not None and not (
+            _number(limit) and 0 <= sign * limit <= (1 if side == "lower" else 10)
+        ):
+            yield (
+                f"{side} is {limit!r}, expected a relative tolerance "
+                f"({'-1 to 0' if side == 'lower' else '0 to 10'}) or null"
+            )
     worse = "upper" if better == "lower" else "lower"
     if cell.get(worse) is None:
         yield f"no {worse} limit, though {better} is better: a regression could not fail"
 
 
 def checked(site: str, partitions: dict) -> dict:
-    """The site's references, if they have no fault at all: nothing is judged by a file that does not pass the lint.
+    """The site's references, if they have no fault at all: nothing is judged by a file that does
+    not pass the lint.
 
     Args:
         partitions: as for `lint`.
@@ -201,7 +266,10 @@ def checked(site: str, partitions: dict) -> dict:
     content = load(path)
     faults = lint(content, partitions, site)
     if faults:
-        raise SuiteError(f"{path}: {faults[0]} ({len(faults)} fault(s); `python -m reframe_tests.lint --site {site}` lists all)")
+        raise SuiteError(
+            f"{path}: {faults[0]} ({len(faults)} fault(s); `python -m "
+            f"reframe_tests.lint --site {site}` lists all)"
+        )
     return content
 
 
@@ -217,9 +285,11 @@ def unlike(cell: dict, run: dict) -> list:
     if cell["origin"] == "measured" and "image" not in stated:
         stated.append("image")  # measured natively
     return [
-        f"{key} was {cell.get(key) or 'none (native)'} for the reference and is {run.get(key) or 'none (native)'} in this run"
+        f"{key} was {cell.get(key) or 'none (native)'} for the reference and is "
+        f"{run.get(key) or 'none (native)'} in this run"
         for key in stated
-        if cell.get(key) != run.get(key) and (key != "patches" or abs(run[key] - cell[key]) > 0.01 * cell[key])
+        if cell.get(key) != run.get(key)
+        and (key != "patches" or abs(run[key] - cell[key]) > 0.01 * cell[key])
     ]
 
 
@@ -238,15 +308,21 @@ def empty(site: str, partitions: dict) -> dict:
     for name, (features, extras) in partitions.items():
         for check, plan in catalogue.CHECKS.items():
             for point in catalogue.points_on(plan, features, extras):
-                cells = {m: {"value": None, "unit": catalogue.METRICS[m][0], "origin": "unknown"} for m in plan.metrics}
+                cells = {
+                    m: {"value": None, "unit": catalogue.METRICS[m][0], "origin": "unknown"}
+                    for m in plan.metrics
+                }
                 tree.setdefault(name, {}).setdefault(check, {})[point] = cells
     return {"schema": SCHEMA, "site": site, "image": None, "max_age_days": 365, "partitions": tree}
 
 
 def dump(content: dict, comment: str = "") -> str:
-    """The text of a reference file, a line a cell: a change of one number is a change of one line."""
+    """The text of a reference file, a line a cell: a change of one number is a change of one
+    line."""
     lines = [f"# {line}".rstrip() for line in comment.splitlines()]
-    lines += [f"{key}: {_flow(content[key])}" for key in ("schema", "site", "image", "max_age_days")] + ["partitions:"]
+    lines += [
+        f"{key}: {_flow(content[key])}" for key in ("schema", "site", "image", "max_age_days")
+    ] + ["partitions:"]
     for partition, checks in content["partitions"].items():
         lines.append(f"  {partition}:")
         for check, points in checks.items():
@@ -258,7 +334,9 @@ def dump(content: dict, comment: str = "") -> str:
 
 
 def _flow(value) -> str:
-    text = yaml.safe_dump(value, default_flow_style=True, width=math.inf, sort_keys=False, allow_unicode=True)
+    text = yaml.safe_dump(
+        value, default_flow_style=True, width=math.inf, sort_keys=False, allow_unicode=True
+    )
     return text.removesuffix("\n").removesuffix("\n...")
 
 

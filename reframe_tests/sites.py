@@ -32,17 +32,25 @@ def system_of(site: str) -> dict:
     """
     path = settings_path(site)
     if not path.is_file():
-        raise SuiteError(f"{site}: no such site; expected one of {', '.join(names())}; add one with `python -m reframe_tests.new_site`")
+        raise SuiteError(
+            f"{site}: no such site; expected one of {', '.join(names())}; add one "
+            "with `python -m reframe_tests.new_site`"
+        )
     try:
         if path.parent == FOLDER:
-            configuration = importlib.import_module(f"{__package__}.settings.{path.stem}").site_configuration
+            configuration = importlib.import_module(
+                f"{__package__}.settings.{path.stem}"
+            ).site_configuration
         else:
             configuration = runpy.run_path(str(path))["site_configuration"]
         (system,) = configuration["systems"]
         if not system["partitions"]:
             raise ValueError("no partitions")
     except Exception as error:  # the file is a program of the user's
-        raise SuiteError(f"{path}: not usable as a site's settings: {error!r}; see reframe_tests/settings/local.py") from error
+        raise SuiteError(
+            f"{path}: not usable as a site's settings: {error!r}; see "
+            "reframe_tests/settings/local.py"
+        ) from error
     return system
 
 
@@ -61,13 +69,20 @@ def sinfo(columns: str) -> list:
         SuiteError: there is no Slurm here, or it does not answer.
     """
     if not shutil.which("sinfo"):
-        raise SuiteError("there is no `sinfo` on the PATH; run this on a login node of a machine with Slurm, or copy settings/local.py")
+        raise SuiteError(
+            "there is no `sinfo` on the PATH; run this on a login node of a machine "
+            "with Slurm, or copy settings/local.py"
+        )
     command = ["sinfo", "--noheader", f"--format={columns}"]
     try:
-        text = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+        text = subprocess.run(
+            command, capture_output=True, text=True, check=True, timeout=60
+        ).stdout
     except (subprocess.SubprocessError, OSError) as error:
         detail = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[-1]
-        raise SuiteError(f"Slurm does not answer ({detail}); see that `sinfo` works here") from error
+        raise SuiteError(
+            f"Slurm does not answer ({detail}); see that `sinfo` works here"
+        ) from error
     return [line.split("|") for line in text.splitlines()]
 
 
@@ -75,7 +90,8 @@ def check_scheduler(system: dict) -> None:
     """Whether a site's jobs can be submitted from here.
 
     Raises:
-        SuiteError: it needs Slurm and there is none, or one that does not answer or does not have a partition.
+        SuiteError: it needs Slurm and there is none, or one that does not answer or does not have a
+            partition.
     """
     for partition in system["partitions"]:
         if partition["scheduler"] not in ("slurm", "squeue"):
@@ -83,13 +99,19 @@ def check_scheduler(system: dict) -> None:
         where = f"partition {partition['name']} of {system['name']}"
         if not shutil.which("sbatch"):
             raise SuiteError(
-                f"{where} needs Slurm and there is no `sbatch` on the PATH; run on a login node, or choose another site with --site"
+                f"{where} needs Slurm and there is no `sbatch` on the PATH; run on a login node, "
+                "or choose another site with --site"
             )
         known = sorted({line[0] for line in sinfo("%R")})
-        asked = [option.split("=", 1)[1] for option in partition.get("access", ()) if option.startswith("--partition=")]
+        asked = [
+            option.split("=", 1)[1]
+            for option in partition.get("access", ())
+            if option.startswith("--partition=")
+        ]
         if not set(asked) <= set(known):
             raise SuiteError(
-                f"{where}: its jobs ask for the partition {', '.join(asked)} and Slurm has only {', '.join(known)}; correct the site's settings"
+                f"{where}: its jobs ask for the partition {', '.join(asked)} and Slurm has only "
+                f"{', '.join(known)}; correct the site's settings"
             )
 
 
@@ -106,8 +128,14 @@ def detect(hosts: Optional[list] = None) -> str:
     claims = [
         site
         for site in names()
-        if site != FALLBACK and any(re.match(pattern, host) for pattern in system_of(site)["hostnames"] for host in hosts)
+        if site != FALLBACK
+        and any(
+            re.match(pattern, host) for pattern in system_of(site)["hostnames"] for host in hosts
+        )
     ]
     if len(claims) > 1:
-        raise SuiteError(f"{hosts[0]}: claimed by the sites {' and '.join(claims)}; make their `hostnames` differ, or choose with --site")
+        raise SuiteError(
+            f"{hosts[0]}: claimed by the sites {' and '.join(claims)}; make their "
+            "`hostnames` differ, or choose with --site"
+        )
     return claims[0] if claims else FALLBACK

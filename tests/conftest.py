@@ -20,7 +20,8 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture(scope="session")
 def mpirun():
-    """mpirun(ranks, *python_arguments, timeout=300) -> CompletedProcess: real ranks of this Python, in the root of the project."""
+    """mpirun(ranks, *python_arguments, timeout=300) -> CompletedProcess: real ranks of this Python,
+    in the root of the project."""
 
     def run(ranks, *arguments, timeout=300, **environment):
         settings = {
@@ -45,7 +46,10 @@ def mpirun():
 @pytest.fixture(scope="session")
 def slurm(tmp_path_factory):
     """A virtual cluster of 24 + 24 nodes: the environment in which Slurm's commands reach it."""
-    cluster, folder = ROOT / "ci" / "virtual_cluster" / "cluster.sh", tmp_path_factory.mktemp("cluster")
+    cluster, folder = (
+        ROOT / "ci" / "virtual_cluster" / "cluster.sh",
+        tmp_path_factory.mktemp("cluster"),
+    )
     environment = {**os.environ, "VIRTUAL_CLUSTER": str(folder), "VIRTUAL_PORT": "27000"}
     try:
         subprocess.run([cluster, "start"], env=environment, check=True, timeout=600)

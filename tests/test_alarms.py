@@ -1,7 +1,9 @@
-"""Every alarm of the suite is rung once: with the fault the suite fails or refuses, with the right message; without it, it passes.
+"""Every alarm of the suite is rung once: with the fault the suite fails or refuses, with the right
+message; without it, it passes.
 
-The programs are stand-ins (reframe_tests/stand_in.py) that write in a moment what the real ones write; ReFrame, the checks, the
-references, the launcher and, for the last tests, Slurm are the real ones.
+The programs are stand-ins (reframe_tests/stand_in.py) that write in a moment what the real ones
+write; ReFrame, the checks, the references, the launcher and, for the last tests, Slurm are the real
+ones.
 """
 
 import datetime
@@ -22,7 +24,8 @@ pytestmark = pytest.mark.reframe
 
 @pytest.fixture
 def training(tmp_path):
-    """training(faults, *options, mutate=...) -> exit code and output of the training check on this machine."""
+    """training(faults, *options, mutate=...) -> exit code and output of the training check on this
+    machine."""
 
     def run(faults=None, *options, mutate=lambda cells, content: None):
         reference_file(tmp_path, (["compute", "multinode"], {"max_nodes": 1}), mutate=mutate)
@@ -38,18 +41,30 @@ def test_without_a_fault_it_passes(training):
 
 
 RUN_FAULTS = {
-    "slow rank": ({"time_per_epoch": 14.0, "slow_rank": 1, "slow_factor": 1.5}, ["+40.0 %, regression", "slowest is rank 1 on"]),
+    "slow rank": (
+        {"time_per_epoch": 14.0, "slow_rank": 1, "slow_factor": 1.5},
+        ["+40.0 %, regression", "slowest is rank 1 on"],
+    ),
     "NaN loss": ({"losses": [0.7, "nan", 0.3]}, ["the training loss is not finite"]),
     "loss that rises": ({"losses": [0.3, 0.5, 0.7]}, ["the training loss did not fall"]),
     "dead rank": ({"dead_rank": 1}, ["ended as FAILURE with exit code 9"]),
     "missing data file": ({"lost_data": True}, ["patches.h5: no such file"]),
     "accuracy drop": ({"f1": 0.66}, ["f1_micro", "-12.0 %, regression"]),
-    "no better than guessing": ({"f1": 0.64}, ["always guessing the most frequent classes reaches 0.6355"]),
+    "no better than guessing": (
+        {"f1": 0.64},
+        ["always guessing the most frequent classes reaches 0.6355"],
+    ),
     "too good a number": ({"time_per_epoch": 2.0}, ["-80.0 %, too good to be true"]),
     "test samples left out": ({"scored": 99}, ["99 test patches were scored, the file holds 100"]),
     "record cut short": ({"cut_record": 300}, ["not a result record"]),
-    "metric not measured": ({"drop_metric": "throughput"}, ["metric throughput was not measured: injected"]),
-    "node not ready": ({"preflight": True}, ["clock: found 9 s", "NOT RUN: a check it depends on failed"]),
+    "metric not measured": (
+        {"drop_metric": "throughput"},
+        ["metric throughput was not measured: injected"],
+    ),
+    "node not ready": (
+        {"preflight": True},
+        ["clock: found 9 s", "NOT RUN: a check it depends on failed"],
+    ),
     "another image": ({"image": "sha256:other"}, ["refusing to compare: image was none (native)"]),
 }
 
@@ -68,20 +83,40 @@ def test_comparison_of_unlike_runs_can_be_forced(training):
 
 
 def test_job_over_its_time_limit_fails(training):
-    code, output = training({"sleep": 60}, "-S", "training.time_limit=2s", mutate=lambda cells, content: cells.update(unknown(cells)))
+    code, output = training(
+        {"sleep": 60},
+        "-S",
+        "training.time_limit=2s",
+        mutate=lambda cells, content: cells.update(unknown(cells)),
+    )
     assert code == 1 and "TIMEOUT" in output.upper().replace("TIMED OUT", "TIMEOUT"), output
 
 
 def unknown(cells):
-    return {metric: {"value": None, "unit": cell["unit"], "origin": "unknown"} for metric, cell in cells.items()}
+    return {
+        metric: {"value": None, "unit": cell["unit"], "origin": "unknown"}
+        for metric, cell in cells.items()
+    }
 
 
 OLD = datetime.date.today() - datetime.timedelta(days=400)
 REFERENCE_FAULTS = {
-    "wrong key": (lambda cells, _: cells.update(time_per_epok=cells.pop("time_per_epoch")), "time_per_epok: orphan"),
-    "stale by age": (lambda cells, _: cells["f1_micro"].update(date=OLD), "stale: measured 400 days ago"),
-    "stale by image": (lambda _, content: content.update(image="sha256:new"), "the site now uses sha256:new"),
-    "another schema": (lambda _, content: content.update(schema=2), "reference schema is 2, expected 1"),
+    "wrong key": (
+        lambda cells, _: cells.update(time_per_epok=cells.pop("time_per_epoch")),
+        "time_per_epok: orphan",
+    ),
+    "stale by age": (
+        lambda cells, _: cells["f1_micro"].update(date=OLD),
+        "stale: measured 400 days ago",
+    ),
+    "stale by image": (
+        lambda _, content: content.update(image="sha256:new"),
+        "the site now uses sha256:new",
+    ),
+    "another schema": (
+        lambda _, content: content.update(schema=2),
+        "reference schema is 2, expected 1",
+    ),
 }
 
 
@@ -93,11 +128,37 @@ def test_fault_of_the_references_stops_the_suite_before_it_starts(training, name
 
 
 def test_plain_reframe_refuses_faulty_references_too(tmp_path):
-    reference_file(tmp_path, (["compute", "multinode"], {"max_nodes": 1}), mutate=REFERENCE_FAULTS["wrong key"][0])
-    environment = {"PYTHONPATH": str(ROOT), "BIGEARTH_REFERENCES": str(tmp_path), "BIGEARTH_RESULTS": str(tmp_path / "results")}
+    reference_file(
+        tmp_path,
+        (["compute", "multinode"], {"max_nodes": 1}),
+        mutate=REFERENCE_FAULTS["wrong key"][0],
+    )
+    environment = {
+        "PYTHONPATH": str(ROOT),
+        "BIGEARTH_REFERENCES": str(tmp_path),
+        "BIGEARTH_RESULTS": str(tmp_path / "results"),
+    }
     reframe = Path(sys.executable).with_name("reframe")
-    command = [reframe, "-C", str(SITE), "--system=stand_in", "-c", "reframe_tests", "-R", "-n", "^training", "-r"]
-    done = subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, timeout=120)
+    command = [
+        reframe,
+        "-C",
+        str(SITE),
+        "--system=stand_in",
+        "-c",
+        "reframe_tests",
+        "-R",
+        "-n",
+        "^training",
+        "-r",
+    ]
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert done.returncode == 1 and "time_per_epok: orphan" in done.stdout, done.stdout
 
 
@@ -111,17 +172,22 @@ def test_metric_without_a_reference_is_recorded_and_counted(training):
     code, output = training(mutate=lambda cells, content: cells.update(unknown(cells)))
     assert code == 0 and output.count("no reference: recorded, not judged") == 2
     assert "2 without a reference" in output
-    assert "0.6555 [0.6555 .. any]  pass  (computed: the best constant guess and a margin)" in output
+    assert (
+        "0.6555 [0.6555 .. any]  pass  (computed: the best constant guess and a margin)"
+    ) in output
 
 
-# ---- on a real Slurm ----------------------------------------------------------------------------------------------------------
+# ---- on a real Slurm
+# ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def scaling(slurm, tmp_path):
-    """scaling(faults, meanwhile, *options) -> exit code, output and what sacct says of the last job of the check on one, then two nodes.
+    """scaling(faults, meanwhile, *options) -> exit code, output and what sacct says of the last job
+    of the check on one, then two nodes.
 
-    `meanwhile` is Python that runs beside the suite, when the job on two nodes runs; it knows the job's id.
+    `meanwhile` is Python that runs beside the suite, when the job on two nodes runs; it knows the
+    job's id.
     """
 
     def run(faults=None, meanwhile="", *options):
@@ -129,14 +195,26 @@ def scaling(slurm, tmp_path):
         mutate = (lambda _, content: forget(content)) if options else (lambda cells, content: None)
         reference_file(tmp_path, (["compute", "multinode"], {"max_nodes": 2}), "scaling", mutate)
         environment = {**os.environ, **slurm}
-        with subprocess.Popen([sys.executable, "-c", WHEN_IT_RUNS + meanwhile], env=environment) as disturber:
-            code, output = suite(tmp_path, "-n", "^scaling", "-E", "nodes==2", *options, faults=faults, **slurm)
+        with subprocess.Popen(
+            [sys.executable, "-c", WHEN_IT_RUNS + meanwhile], env=environment
+        ) as disturber:
+            code, output = suite(
+                tmp_path, "-n", "^scaling", "-E", "nodes==2", *options, faults=faults, **slurm
+            )
             disturber.kill()
         (report,) = (tmp_path / "results" / "reports").glob("run-*.json")
         cases = verdict.last_cases(json.loads(report.read_text()))
-        job = [case["jobid"] for case in cases if case.get("check") == "scaling" and case["jobid"]][-1]
+        job = [case["jobid"] for case in cases if case.get("check") == "scaling" and case["jobid"]][
+            -1
+        ]
         command = ["sacct", "-nPX", "-j", str(job), "--format=State,ExitCode"]
-        return code, output, subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+        return (
+            code,
+            output,
+            subprocess.run(
+                command, env=environment, capture_output=True, text=True, check=True
+            ).stdout,
+        )
 
     return run
 
@@ -162,16 +240,31 @@ ON_SLURM = {  # fault, what happens meanwhile, options; what the suite says, wha
         ({"time_per_epoch": 14.0, "slow_rank": 1, "slow_factor": 1.5}, ""),
         (["+40.0 %, regression", "slowest is rank 1 on jw"], "COMPLETED|0:0"),
     ),
-    "NaN loss": (({"losses": [0.7, "nan", 0.3]}, ""), (["the training loss is not finite"], "COMPLETED|0:0")),
+    "NaN loss": (
+        ({"losses": [0.7, "nan", 0.3]}, ""),
+        (["the training loss is not finite"], "COMPLETED|0:0"),
+    ),
     "dead rank": (({"dead_rank": 1}, ""), (["ended as FAILED with exit code 9"], "FAILED|9:0")),
     "missing data file": (({"lost_data": True}, ""), (["patches.h5: no such file"], "FAILED|1:0")),
-    "too good a number": (({"time_per_epoch": 2.0}, ""), (["-80.0 %, too good to be true"], "COMPLETED|0:0")),
+    "too good a number": (
+        ({"time_per_epoch": 2.0}, ""),
+        (["-80.0 %, too good to be true"], "COMPLETED|0:0"),
+    ),
     "node down": (
-        ({"sleep": 8}, 's.run(["scontrol", "update", "NodeName=jw02", "State=DOWN", "Reason=test"])'),
+        (
+            {"sleep": 8},
+            's.run(["scontrol", "update", "NodeName=jw02", "State=DOWN", "Reason=test"])',
+        ),
         (["ended as NODE_FAIL"], "NODE_FAIL|"),
     ),
-    "cancelled job": (({"sleep": 8}, 's.run(["scancel", job])'), (["ended as CANCELLED"], "CANCELLED by ")),
-    "job over its time limit": (({"sleep": 300}, "", "-S", "scaling.time_limit=10s"), (["TIMEOUT"], "TIMEOUT|")),
+    "cancelled job": (
+        ({"sleep": 8}, 's.run(["scancel", job])'),
+        (["ended as CANCELLED"], "CANCELLED by "),
+    ),
+    "job over its time limit": (
+        ({"sleep": 300}, "", "-S", "scaling.time_limit=10s"),
+        (["TIMEOUT"], "TIMEOUT|"),
+    ),
 }
 
 
@@ -189,7 +282,11 @@ def test_fault_of_a_job_fails_it(scaling, slurm, name):
     try:
         code, output, job = scaling(*fault)
     finally:
-        subprocess.run(["scontrol", "update", "NodeName=jw02", "State=RESUME"], env={**os.environ, **slurm}, capture_output=True)
+        subprocess.run(
+            ["scontrol", "update", "NodeName=jw02", "State=RESUME"],
+            env={**os.environ, **slurm},
+            capture_output=True,
+        )
         time.sleep(1)
     assert code == 1 and all(message in output for message in messages), output
     assert accounted in job

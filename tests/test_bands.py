@@ -11,7 +11,8 @@ def test_twelve_bands_without_b10():
 
 
 @pytest.mark.parametrize(
-    "resolution, names, side", [(10, "B02 B03 B04 B08", 120), (20, "B05 B06 B07 B8A B11 B12", 60), (60, "B01 B09", 20)]
+    "resolution, names, side",
+    [(10, "B02 B03 B04 B08", 120), (20, "B05 B06 B07 B8A B11 B12", 60), (60, "B01 B09", 20)],
 )
 def test_resolutions(resolution, names, side):
     assert [band.name for band in bands.at(resolution)] == names.split()

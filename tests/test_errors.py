@@ -11,7 +11,10 @@ def test_alone_the_error_passes_through():
 
 
 def test_the_lowest_ranks_error_is_raised_on_a_rank_that_did_well():
-    with pytest.raises(InputError, match="b.tif"), together(lambda message: [message, "b.tif: missing", "c.tif: missing"]):
+    with (
+        pytest.raises(InputError, match="b.tif"),
+        together(lambda message: [message, "b.tif: missing", "c.tif: missing"]),
+    ):
         pass
 
 
@@ -22,5 +25,6 @@ def test_no_error_no_exception():
 
 def test_disk_error_says_what_to_do():
     assert str(disk_error("/x", "write it", OSError(28, "No space left on device"))) == (
-        "/x: cannot write it: No space left on device; check that the folder exists, is writable and has free space"
+        "/x: cannot write it: No space left on device; check that the folder exists, is writable "
+        "and has free space"
     )

@@ -28,17 +28,24 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path):
 
 def test_a_disk_that_fails_is_one_sentence(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="cannot write the list: File exists"), new_file(tmp_path / "file/list.csv", "write the list"):
+    with (
+        pytest.raises(InputError, match="cannot write the list: File exists"),
+        new_file(tmp_path / "file/list.csv", "write the list"),
+    ):
         pass
 
 
 def test_arrays_on_a_full_disk_are_one_sentence_and_nothing_else(tmp_path):
     program = (
-        "import sys, numpy as np; from bigearth.errors import InputError; from bigearth.files import save_arrays\n"
-        "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
+        "import sys, numpy as np; from bigearth.errors import InputError; from bigearth.files "
+        "import save_arrays\n"
+        "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
         "try: save_arrays(sys.argv[1], 'save it', {'a': np.zeros(10_000)})\n"
         "except InputError as error: print(error)"
     )
-    done = subprocess.run([sys.executable, "-c", program, tmp_path / "a.npz"], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program, tmp_path / "a.npz"], capture_output=True, text=True
+    )
     assert done.stdout.startswith(f"{tmp_path / 'a.npz'}: cannot save it: ") and done.stderr == ""
     assert not list(tmp_path.iterdir())

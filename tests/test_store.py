@@ -21,7 +21,9 @@ def write(path, seed=0):
     arrays = {}
     for key in (*store.NATIVE, "data_super", "classes"):
         array = store.ARRAYS[key]
-        arrays[key] = rng.integers(0, 2 if key == "classes" else 65536, (3,) + array.shape).astype(array.dtype)
+        arrays[key] = rng.integers(0, 2 if key == "classes" else 65536, (3,) + array.shape).astype(
+            array.dtype
+        )
     arrays["patch"], arrays["split"] = np.array(NAMES, store.ARRAYS["patch"].dtype), SPLITS
     arrays["checksum"] = store.checksums(arrays)
     store.create(path, NAMES, SPLITS, "bilinear", "a test")
@@ -40,7 +42,12 @@ def file(tmp_path):
 def test_reads_what_was_written(file):
     path, arrays = file
     patches = store.Store(path)
-    assert len(patches) == 3 and patches.names.tolist() == NAMES and patches.interpolation == "bilinear" and patches.source == "a test"
+    assert (
+        len(patches) == 3
+        and patches.names.tolist() == NAMES
+        and patches.interpolation == "bilinear"
+        and patches.source == "a test"
+    )
     for key, values in arrays.items():
         assert np.array_equal(patches.array(key), values), key
     assert [patches.indices(split).tolist() for split in store.SPLITS] == [[1], [], [0], [2]]
@@ -57,7 +64,9 @@ def test_digest_is_over_all_checksums(file):
     path, arrays = file
     one = hashlib.sha256(b"".join(arrays[key][:1].tobytes() for key in store.DATA)).digest()
     assert arrays["checksum"][0].tobytes() == one
-    expected = hashlib.sha256(b"bigearth-patches 1 bilinear\n" + arrays["checksum"].tobytes()).hexdigest()
+    expected = hashlib.sha256(
+        b"bigearth-patches 1 bilinear\n" + arrays["checksum"].tobytes()
+    ).hexdigest()
     assert store.Store(path).digest == f"sha256:{expected}"
 
 
@@ -100,15 +109,40 @@ def replace(key, **keywords):
 
 
 SPOILED = {
-    "another format": (spoil(lambda f: f.attrs.__setitem__("format", "x")), "attribute 'format' is 'x', expected 'bigearth-patches'"),
-    "another version": (spoil(lambda f: f.attrs.__setitem__("version", 7)), "attribute 'version' is 7, expected 1"),
-    "no attribute": (spoil(lambda f: f.attrs.__delitem__("source")), "attribute 'source' is missing"),
-    "other labels": (spoil(lambda f: f.attrs.__setitem__("labels", [b"x"])), "attribute 'labels' is another list"),
+    "another format": (
+        spoil(lambda f: f.attrs.__setitem__("format", "x")),
+        "attribute 'format' is 'x', expected 'bigearth-patches'",
+    ),
+    "another version": (
+        spoil(lambda f: f.attrs.__setitem__("version", 7)),
+        "attribute 'version' is 7, expected 1",
+    ),
+    "no attribute": (
+        spoil(lambda f: f.attrs.__delitem__("source")),
+        "attribute 'source' is missing",
+    ),
+    "other labels": (
+        spoil(lambda f: f.attrs.__setitem__("labels", [b"x"])),
+        "attribute 'labels' is another list",
+    ),
     "missing key": (spoil(lambda f: f.__delitem__("data_20m")), "key 'data_20m' is missing"),
-    "shape": (replace("classes", data=np.zeros((3, 19), "u1")), r"shape of 'classes' is \(3, 19\), expected \(3, 43\)"),
-    "dtype": (replace("data_60m", data=np.zeros((3, 20, 20, 2), "f4")), "dtype of 'data_60m' is float32, expected uint16"),
-    "layout": (replace("data_60m", shape=(3, 20, 20, 2), dtype="u2", chunks=(1, 20, 20, 2)), "chunked or compressed, expected contiguous"),
-    "bands": (spoil(lambda f: f["data_20m"].attrs.__setitem__("bands", [b"B05"] * 6)), "'bands' of 'data_20m' is another list"),
+    "shape": (
+        replace("classes", data=np.zeros((3, 19), "u1")),
+        r"shape of 'classes' is \(3, 19\), "
+        r"expected \(3, 43\)",
+    ),
+    "dtype": (
+        replace("data_60m", data=np.zeros((3, 20, 20, 2), "f4")),
+        "dtype of 'data_60m' is float32, expected uint16",
+    ),
+    "layout": (
+        replace("data_60m", shape=(3, 20, 20, 2), dtype="u2", chunks=(1, 20, 20, 2)),
+        "chunked or compressed, expected contiguous",
+    ),
+    "bands": (
+        spoil(lambda f: f["data_20m"].attrs.__setitem__("bands", [b"B05"] * 6)),
+        "'bands' of 'data_20m' is another list",
+    ),
 }
 
 
@@ -137,9 +171,13 @@ def test_no_file(tmp_path):
 
 
 def test_more_than_the_disk_holds(tmp_path):
-    names = [f"{i:08d}" for i in range(shutil.disk_usage(tmp_path).free // store.patch_bytes() + 1000)]
+    names = [
+        f"{i:08d}" for i in range(shutil.disk_usage(tmp_path).free // store.patch_bytes() + 1000)
+    ]
     with pytest.raises(InputError, match="No space left on device"):
-        store.create(tmp_path / "big.h5", names, np.zeros(len(names), np.uint8), "bilinear", "a test")
+        store.create(
+            tmp_path / "big.h5", names, np.zeros(len(names), np.uint8), "bilinear", "a test"
+        )
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,11 +1,22 @@
-"""The jobs of a real run with a small network: tries out a scheduler, a launcher and a file system, and measures nothing.
+"""The jobs of a real run with a small network: tries out a scheduler, a launcher and a file system,
+and measures nothing.
 
-Command:  srun python -m benchmarks.train --data FILE --config benchmarks/configs/rehearsal.py --output DIR
+Command:  srun python -m benchmarks.train --data FILE --config benchmarks/configs/rehearsal.py
+    --output DIR
 Hardware: one rank a node of a virtual cluster, 24 ranks on two CPU cores.
 """
 
 from benchmarks.configs import TrainConfig
 
 config = TrainConfig(
-    network="resnet5", window=32, batch_size=2, epochs=2, steps_per_epoch=2, warmup_epochs=1, eager=True, threads=1, groups=1, samples=2
+    network="resnet5",
+    window=32,
+    batch_size=2,
+    epochs=2,
+    steps_per_epoch=2,
+    warmup_epochs=1,
+    eager=True,
+    threads=1,
+    groups=1,
+    samples=2,
 )

@@ -1,7 +1,8 @@
-"""Augmentation on the device (paper, section 3.5): rotations by 90 degrees and flips, mix-up, random windows.
+"""Augmentation on the device (paper, section 3.5): rotations by 90 degrees and flips, mix-up,
+random windows.
 
-Every random number is a function of (seed, epoch, position of the sample in the file): a sample is treated the same in an
-epoch whichever rank, batch or restart it falls in.
+Every random number is a function of (seed, epoch, position of the sample in the file): a sample is
+treated the same in an epoch whichever rank, batch or restart it falls in.
 """
 
 import numpy as np
@@ -50,7 +51,10 @@ def random_mask(positions, seed, epoch, width: int, rate: float):
 
 def _shift(x, bits: int):
     """Logical (unsigned) right shift of int64."""
-    return tf.bitwise.bitwise_and(tf.bitwise.right_shift(x, tf.constant(bits, tf.int64)), tf.constant(2 ** (64 - bits) - 1, tf.int64))
+    return tf.bitwise.bitwise_and(
+        tf.bitwise.right_shift(x, tf.constant(bits, tf.int64)),
+        tf.constant(2 ** (64 - bits) - 1, tf.int64),
+    )
 
 
 def _mix(x):
@@ -64,7 +68,8 @@ def rotate_and_flip(images, codes):
 
     Args:
         images: (n, H, H, bands).
-        codes: (n,) integers: bit 0 transposes, bit 1 flips rows, bit 2 flips columns, in this order; further bits are ignored.
+        codes: (n,) integers: bit 0 transposes, bit 1 flips rows, bit 2 flips columns, in this
+            order; further bits are ignored.
 
     Returns:
         the same shape and dtype.
@@ -98,14 +103,18 @@ def random_window(images, window: int, codes):
 
 
 def beta(positions, seed: int, epoch, alpha: float):
-    """A random weight for each sample from Beta(alpha, alpha), (n,) float32; arguments as in `random_bits`."""
+    """A random weight for each sample from Beta(alpha, alpha), (n,) float32; arguments as in
+    `random_bits`."""
     with tf.device("/CPU:0"):
         quantile = tf.cast(random_bits(positions, seed, epoch, 3), tf.float32) / 2.0**31
         table = tf.constant(_beta_quantiles(alpha), tf.float32)
         place = quantile * (len(_PROBABILITIES) - 1)
         low = tf.cast(tf.floor(place), tf.int32)
         share = place - tf.floor(place)
-        return tf.gather(table, low) * (1 - share) + tf.gather(table, tf.minimum(low + 1, len(_PROBABILITIES) - 1)) * share
+        return (
+            tf.gather(table, low) * (1 - share)
+            + tf.gather(table, tf.minimum(low + 1, len(_PROBABILITIES) - 1)) * share
+        )
 
 
 _PROBABILITIES = np.linspace(0, 1, 4097)
@@ -114,20 +123,26 @@ _PROBABILITIES = np.linspace(0, 1, 4097)
 def _beta_quantiles(alpha: float) -> np.ndarray:
     """Quantiles of Beta(alpha, alpha) at `_PROBABILITIES`, float64."""
     t = np.linspace(-40 / alpha, 40 / alpha, 200_001)
-    x = 1 / (1 + np.exp(-np.clip(t, -700, 700)))  # in t, where x is the logistic function, the density has no poles: (x (1 - x))^alpha
+    # in t, where x is the logistic function, the density has no poles: (x (1 - x))^alpha
+    x = 1 / (1 + np.exp(-np.clip(t, -700, 700)))
     density = (x * (1 - x)) ** alpha
     cumulative = np.concatenate([[0], np.cumsum((density[1:] + density[:-1]) / 2)])
     return np.interp(_PROBABILITIES, cumulative / cumulative[-1], x)
 
 
 def mix_up(images, truth, weights):
-    """Mixes each patch with another of the batch (Zhang et al. 2018, arXiv:1710.09412), a weight a patch.
+    """Mixes each patch with another of the batch (Zhang et al. 2018, arXiv:1710.09412), a weight a
+    patch.
 
     Args:
-        images: (n, H, W, bands); truth: (n, C) float32; weights: (n,) float32, share of the patch itself.
+        images: (n, H, W, bands); truth: (n, C) float32; weights: (n,) float32, share of the patch
+            itself.
 
     Returns:
-        images and truth of the same shapes: weights x own + (1 - weights) x that of the next patch in the batch.
+        images and truth of the same shapes: weights x own + (1 - weights) x that of the next patch
+        in the batch.
     """
     w = weights[:, None, None, None]
-    return w * images + (1 - w) * tf.roll(images, -1, 0), weights[:, None] * truth + (1 - weights[:, None]) * tf.roll(truth, -1, 0)
+    return w * images + (1 - w) * tf.roll(images, -1, 0), weights[:, None] * truth + (
+        1 - weights[:, None]
+    ) * tf.roll(truth, -1, 0)

@@ -1,12 +1,14 @@
 """Checkpoints: everything that training goes on from, in one file that is complete or not there.
 
-What is random in training is a function of the seed, the epoch, the step and a sample's position, so the state is only: the
-variables of network and optimizer, where in the run it was taken, and what has been measured so far. Each rank's own BatchNorm
-moving statistics are kept: a run that resumes on as many ranks gives the same numbers as one that was never stopped.
+What is random in training is a function of the seed, the epoch, the step and a sample's position,
+so the state is only: the variables of network and optimizer, where in the run it was taken, and
+what has been measured so far. Each rank's own BatchNorm moving statistics are kept: a run that
+resumes on as many ranks gives the same numbers as one that was never stopped.
 
-On another number of ranks the variables are the same and the moving statistics are the mean. If the global batch is the same, so
-are the samples of every step still to come. With another global batch the epoch goes on after as many samples as were seen
-(rounded down to whole steps); as its order is another one, some samples come twice and others not in that one epoch.
+On another number of ranks the variables are the same and the moving statistics are the mean. If the
+global batch is the same, so are the samples of every step still to come. With another global batch
+the epoch goes on after as many samples as were seen (rounded down to whole steps); as its order is
+another one, some samples come twice and others not in that one epoch.
 """
 
 import contextlib
@@ -25,8 +27,28 @@ from bigearth.files import save_arrays
 FORMAT = 1
 # options that may change between the jobs of one run: where and how it runs, not what it computes
 FREE = {
-    *("output", "data", "stage", "batch_size", "threads", "collective", "groups", "compression", "fusion_mb", "timeline", "mlperf"),
-    *("eager", "samples", "resume", "checkpoint_epochs", "checkpoint_keep", "loss_limit", "tune_thresholds"),
+    *(
+        "output",
+        "data",
+        "stage",
+        "batch_size",
+        "threads",
+        "collective",
+        "groups",
+        "compression",
+        "fusion_mb",
+        "timeline",
+        "mlperf",
+    ),
+    *(
+        "eager",
+        "samples",
+        "resume",
+        "checkpoint_epochs",
+        "checkpoint_keep",
+        "loss_limit",
+        "tune_thresholds",
+    ),
 }
 
 
@@ -70,11 +92,27 @@ def save(folder, state: State, keep: int) -> Path:
     path = Path(folder) / f"checkpoint-{state.epoch:04d}-{state.samples:08d}.npz"
     about = {
         "format": FORMAT,
-        **{k: getattr(state, k) for k in ("config", "digest", "epoch", "samples", "global_batch", "seconds", "tables", "best_score")},
+        **{
+            k: getattr(state, k)
+            for k in (
+                "config",
+                "digest",
+                "epoch",
+                "samples",
+                "global_batch",
+                "seconds",
+                "tables",
+                "best_score",
+            )
+        },
     }
     arrays = {f"variable_{i:04d}": value for i, value in enumerate(state.variables)}
     arrays.update({f"best_{i:04d}": value for i, value in enumerate(state.best or [])})
-    save_arrays(path, "save the checkpoint", {"about": np.array(json.dumps(about)), "statistics": state.statistics, **arrays})
+    save_arrays(
+        path,
+        "save the checkpoint",
+        {"about": np.array(json.dumps(about)), "statistics": state.statistics, **arrays},
+    )
     for old in found(folder)[:-keep]:
         with contextlib.suppress(OSError):  # one too many does no harm
             old.unlink()
@@ -83,7 +121,11 @@ def save(folder, state: State, keep: int) -> Path:
 
 def found(folder) -> list:
     """The complete checkpoints in a folder, oldest first."""
-    return sorted(p for p in Path(folder).glob("checkpoint-*.npz") if re.fullmatch(r"checkpoint-\d+-\d+\.npz", p.name))
+    return sorted(
+        p
+        for p in Path(folder).glob("checkpoint-*.npz")
+        if re.fullmatch(r"checkpoint-\d+-\d+\.npz", p.name)
+    )
 
 
 def load(path) -> State:
@@ -93,15 +135,25 @@ def load(path) -> State:
         InputError: not a checkpoint, damaged, or of another version.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:  # the container's own CRC-32 finds damaged bytes
+        # the container's own CRC-32 finds damaged bytes
+        with np.load(path, allow_pickle=False) as file:
             about = json.loads(str(file["about"]))
             if about.pop("format") != FORMAT:
                 raise KeyError("another format")
-            values = {kind: [file[key] for key in sorted(file.files) if key.startswith(kind)] for kind in ("variable_", "best_")}
-            return State(**about, statistics=file["statistics"], variables=values["variable_"], best=values["best_"] or None)
+            values = {
+                kind: [file[key] for key in sorted(file.files) if key.startswith(kind)]
+                for kind in ("variable_", "best_")
+            }
+            return State(
+                **about,
+                statistics=file["statistics"],
+                variables=values["variable_"],
+                best=values["best_"] or None,
+            )
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, EOFError) as error:
         raise InputError(
-            f"{path}: not a readable checkpoint ({error}); expected one that this version saved; delete it to go on from the one before"
+            f"{path}: not a readable checkpoint ({error}); expected one that this version saved; "
+            "delete it to go on from the one before"
         ) from error
 
 
@@ -118,7 +170,8 @@ def check(path, state: State, config: dict, digest: str, shapes: list) -> None:
     """
     if state.digest != digest:
         raise InputError(
-            f"{path}: was trained on data {state.digest}, but {config['data']} is {digest}; expected the same data; give that file or "
+            f"{path}: was trained on data {state.digest}, but {config['data']} is {digest}; "
+            "expected the same data; give that file or "
             "another --output"
         )
     other = [
@@ -128,7 +181,11 @@ def check(path, state: State, config: dict, digest: str, shapes: list) -> None:
     ]
     if other:
         raise InputError(
-            f"{path}: is of another recipe ({'; '.join(other)}); expected the options that the run began with; give those or another --output"
+            f"{path}: is of another recipe ({'; '.join(other)}); expected the options that the run "
+            "began with; give those or another --output"
         )
     if [tuple(v.shape) for v in state.variables] != [tuple(s) for s in shapes]:
-        raise InputError(f"{path}: is of another network; expected variables of the same shapes; give another --output")
+        raise InputError(
+            f"{path}: is of another network; expected variables of the same shapes; "
+            "give another --output"
+        )

@@ -1,4 +1,5 @@
-"""Collective communication: the only module that knows Horovod. A run of one process uses the null object `Single` instead.
+"""Collective communication: the only module that knows Horovod. A run of one process uses the null
+object `Single` instead.
 
 Both classes have the same methods, so that the rest of the code is the same at any number of ranks.
 """
@@ -11,7 +12,8 @@ import tensorflow as tf
 
 from bigearth.errors import InputError
 
-SIZE_VARIABLES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS", "HOROVOD_SIZE")  # set by mpirun, srun, horovodrun
+# set by mpirun, srun, horovodrun
+SIZE_VARIABLES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS", "HOROVOD_SIZE")
 
 
 class Single:
@@ -22,7 +24,8 @@ class Single:
     backend = "none"
 
     def average(self, tensors: list) -> list:
-        """The mean of each tensor over ranks; call it inside a tf.function with the same shapes on all ranks."""
+        """The mean of each tensor over ranks; call it inside a tf.function with the same shapes on
+        all ranks."""
         return list(tensors)
 
     def mean(self, tensor):
@@ -54,10 +57,12 @@ class Horovod(Single):
     """All ranks of an MPI, Slurm or Gloo launch.
 
     Args:
-        groups: gradients are reduced in this many groups of equal bytes, last layers first: each group is one operation that
-            starts as soon as the backward pass has made its last gradient, and overlaps with the rest of that pass.
-        compression: "none", or the format in which gradients cross the network: "fp16" (Horovod's own: summed in float16) or
-            "bf16" (reduce-scatter and all-gather of bfloat16, summed in float32).
+        groups: gradients are reduced in this many groups of equal bytes, last layers first: each
+            group is one operation that starts as soon as the backward pass has made its last
+            gradient, and overlaps with the rest of that pass.
+        compression: "none", or the format in which gradients cross the network: "fp16" (Horovod's
+            own: summed in float16) or "bf16" (reduce-scatter and all-gather of bfloat16, summed in
+                float32).
     """
 
     def __init__(self, groups: int = 4, compression: str = "none"):
@@ -69,7 +74,11 @@ class Horovod(Single):
         self._compression = compression
         self.rank, self.size, self.local_rank = horovod.rank(), horovod.size(), horovod.local_rank()
         transport = "mpi" if horovod.mpi_enabled() else "gloo"
-        self.backend = f"{transport}+nccl" if horovod.nccl_built() and tf.config.list_physical_devices("GPU") else transport
+        self.backend = (
+            f"{transport}+nccl"
+            if horovod.nccl_built() and tf.config.list_physical_devices("GPU")
+            else transport
+        )
 
     def average(self, tensors):
         averaged = [None] * len(tensors)
@@ -78,22 +87,35 @@ class Horovod(Single):
             if self._compression == "bf16":
                 results = self._average_bfloat16(group, f"gradients_{number}")
             else:
-                compression = self._horovod.Compression.fp16 if self._compression == "fp16" else self._horovod.Compression.none
+                compression = (
+                    self._horovod.Compression.fp16
+                    if self._compression == "fp16"
+                    else self._horovod.Compression.none
+                )
                 results = self._horovod.grouped_allreduce(
-                    group, op=self._horovod.Average, compression=compression, name=f"gradients_{number}"
+                    group,
+                    op=self._horovod.Average,
+                    compression=compression,
+                    name=f"gradients_{number}",
                 )
             for i, result in zip(members, results):
                 averaged[i] = result
         return averaged
 
     def _average_bfloat16(self, tensors, name):
-        """Reduce-scatter, then all-gather: Horovod 0.28 cannot sum bfloat16, so its bits travel as float16 and are summed here."""
+        """Reduce-scatter, then all-gather: Horovod 0.28 cannot sum bfloat16, so its bits travel as
+        float16 and are summed here."""
         flat = tf.concat([tf.reshape(tf.cast(t, tf.float32), [-1]) for t in tensors], 0)
         padded = tf.pad(flat, [[0, -flat.shape[0] % self.size]])
-        parts = self._horovod.alltoall(tf.bitcast(tf.cast(padded, tf.bfloat16), tf.float16), name=f"{name}_scatter")
+        parts = self._horovod.alltoall(
+            tf.bitcast(tf.cast(padded, tf.bfloat16), tf.float16), name=f"{name}_scatter"
+        )
         parts = tf.cast(tf.bitcast(tf.reshape(parts, [self.size, -1]), tf.bfloat16), tf.float32)
         mine = tf.bitcast(tf.cast(tf.reduce_mean(parts, 0), tf.bfloat16), tf.float16)
-        whole = tf.cast(tf.bitcast(self._horovod.allgather(mine, name=f"{name}_gather"), tf.bfloat16), tf.float32)
+        whole = tf.cast(
+            tf.bitcast(self._horovod.allgather(mine, name=f"{name}_gather"), tf.bfloat16),
+            tf.float32,
+        )
         pieces = tf.split(whole[: flat.shape[0]], [int(np.prod(t.shape)) for t in tensors])
         return [tf.cast(tf.reshape(piece, t.shape), t.dtype) for piece, t in zip(pieces, tensors)]
 
@@ -121,27 +143,36 @@ class Horovod(Single):
             self._horovod.stop_timeline()
 
 
-def connect(backend: str = "auto", groups: int = 4, compression: str = "none", fusion_mb: int = 64) -> Single:
+def connect(
+    backend: str = "auto", groups: int = 4, compression: str = "none", fusion_mb: int = 64
+) -> Single:
     """Joins the other ranks of this launch.
 
     Args:
-        backend: "auto" (Horovod if a launcher started more than one process), "horovod" or "single".
+        backend: "auto" (Horovod if a launcher started more than one process), "horovod" or
+            "single".
         groups, compression: see `Horovod`.
-        fusion_mb: small tensors are sent together in buffers of this many MB; 0 sends each on its own.
+        fusion_mb: small tensors are sent together in buffers of this many MB; 0 sends each on its
+            own.
 
     Raises:
-        InputError: Horovod is asked for and not installed, or "single" and several processes were launched.
+        InputError: Horovod is asked for and not installed, or "single" and several processes were
+            launched.
     """
-    launched = max((int(os.environ[v]) for v in SIZE_VARIABLES if os.environ.get(v, "").isdigit()), default=1)
+    launched = max(
+        (int(os.environ[v]) for v in SIZE_VARIABLES if os.environ.get(v, "").isdigit()), default=1
+    )
     if backend == "single" and launched > 1:
         raise InputError(
-            f"command line: --collective is single and {launched} processes were launched; expected one, as each would train alone and "
+            f"command line: --collective is single and {launched} processes were launched; "
+            "expected one, as each would train alone and "
             "write the same files; use auto, or start one process"
         )
     if backend == "single" or (backend == "auto" and launched == 1):
         return Single()
     if not tf.config.list_physical_devices("GPU"):
-        # Open MPI's ranks poll while they wait; on CPUs that takes the cores from the ranks that still compute
+        # Open MPI's ranks poll while they wait; on CPUs that takes the cores from the ranks that
+        # still compute
         os.environ.setdefault("OMPI_MCA_mpi_yield_when_idle", "1")
     os.environ.setdefault("HOROVOD_FUSION_THRESHOLD", str(fusion_mb * 2**20))
     os.environ.setdefault("HOROVOD_TIMELINE", "DYNAMIC")  # lets `trace` start one
@@ -149,7 +180,8 @@ def connect(backend: str = "auto", groups: int = 4, compression: str = "none", f
         return Horovod(groups, compression)
     except ImportError as error:
         raise InputError(
-            f"Horovod cannot be loaded ({error}) and {launched} processes were launched; expected an installed Horovod; "
+            f"Horovod cannot be loaded ({error}) and {launched} processes were launched; expected "
+            "an installed Horovod; "
             "run `make setup`, or start one process"
         ) from error
 
@@ -158,8 +190,8 @@ def split_by_bytes(tensors: list, groups: int) -> list:
     """Splits tensors into at most `groups` runs of about equal bytes, last tensors first.
 
     Returns:
-        lists of positions in `tensors`; each position is in exactly one list, and no list is empty. All tensors of a list
-        have one dtype.
+        lists of positions in `tensors`; each position is in exactly one list, and no list is empty.
+        All tensors of a list have one dtype.
     """
     sizes = [int(np.prod(t.shape)) * t.dtype.size for t in tensors]
     target = max(sum(sizes) / groups, 1)
@@ -177,6 +209,7 @@ def split_by_bytes(tensors: list, groups: int) -> list:
 
 
 def raw(variables) -> list:
-    """The tf.Variables behind Keras' variables, bare as Horovod wants them: Keras 3 wraps all, Keras 2 those of mixed precision."""
+    """The tf.Variables behind Keras' variables, bare as Horovod wants them: Keras 3 wraps all,
+    Keras 2 those of mixed precision."""
     inner = [v if isinstance(v, tf.Variable) else v.value for v in variables]
     return [getattr(v, "_variable", v) for v in inner]  # Keras 2's AutoCastVariable

@@ -8,8 +8,17 @@ from bigearth.errors import InputError
 from bigearth.learn.collective import Single
 
 
-def check_loss(loss: float, own_loss: float, gradient_norm: float, step: int, rate: float, limit: float, collective: Single) -> None:
-    """Stops every rank when the loss is not finite, or has exploded; call it on every rank with the same averages.
+def check_loss(
+    loss: float,
+    own_loss: float,
+    gradient_norm: float,
+    step: int,
+    rate: float,
+    limit: float,
+    collective: Single,
+) -> None:
+    """Stops every rank when the loss is not finite, or has exploded; call it on every rank with the
+    same averages.
 
     Args:
         loss: averaged over ranks.
@@ -23,11 +32,18 @@ def check_loss(loss: float, own_loss: float, gradient_norm: float, step: int, ra
     if math.isfinite(loss) and math.isfinite(gradient_norm) and loss <= limit:
         return
     ranks = collective.gather((socket.gethostname(), own_loss))
-    bad = [f"rank {rank} on {host}: {own:.4g}" for rank, (host, own) in enumerate(ranks) if not own <= limit]
+    bad = [
+        f"rank {rank} on {host}: {own:.4g}"
+        for rank, (host, own) in enumerate(ranks)
+        if not own <= limit
+    ]
     raise InputError(
-        f"step {step}: the loss is {loss:.4g} and the gradient's norm {gradient_norm:.4g} at learning rate {rate:.4g} "
-        f"({', '.join(bad) or 'every rank alone is within the limit'}); expected a finite loss of at most {limit:g}; lower "
-        "--learning-rate, lengthen --warmup-epochs or set --clip-norm, and resume from the last checkpoint"
+        f"step {step}: the loss is {loss:.4g} and the gradient's norm {gradient_norm:.4g} at "
+        f"learning rate {rate:.4g} "
+        f"({', '.join(bad) or 'every rank alone is within the limit'}); expected a finite loss of "
+        f"at most {limit:g}; lower "
+        "--learning-rate, lengthen --warmup-epochs or set --clip-norm, and resume from the last "
+        "checkpoint"
     )
 
 
@@ -53,6 +69,7 @@ def check_equal_weights(variables: list, collective: Single, when: str) -> None:
     bad = [f"rank {rank} on {host}" for rank, (host, d) in enumerate(ranks) if d != common]
     if bad:
         raise InputError(
-            f"{when}: the weights of {', '.join(bad)} differ from the other ranks'; expected the same on all; check memory and network "
+            f"{when}: the weights of {', '.join(bad)} differ from the other ranks'; expected the "
+            "same on all; check memory and network "
             "of those nodes, then resume from the last checkpoint"
         )

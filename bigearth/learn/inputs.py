@@ -1,7 +1,8 @@
-"""Digital numbers in, what the network sees out, on the device: cast, bilinear upsampling, normalisation.
+"""Digital numbers in, what the network sees out, on the device: cast, bilinear upsampling,
+normalisation.
 
-uint16 crosses to the device. With `--upsample bilinear` the native 10, 20 and 60 m arrays cross (160,000 bytes a patch instead of
-345,600: 2.16 times fewer) and are brought to 10 m there.
+uint16 crosses to the device. With `--upsample bilinear` the native 10, 20 and 60 m arrays cross
+(160,000 bytes a patch instead of 345,600: 2.16 times fewer) and are brought to 10 m there.
 """
 
 import tensorflow as tf
@@ -19,7 +20,8 @@ class Preprocess:
 
     Attributes:
         keys: the arrays that the reader has to deliver.
-        channels: of the result: 12, or 3 (red, green, blue: 10 m bands, read from `data_10m` alone).
+        channels: of the result: 12, or 3 (red, green, blue: 10 m bands, read from `data_10m`
+            alone).
     """
 
     def __init__(self, bands: str = "multispectral", upsample: str = "stored"):
@@ -27,11 +29,15 @@ class Preprocess:
 
         Args:
             bands: "multispectral" (12 bands in the order of bigearth.bands) or "rgb".
-            upsample: how the 20 m and 60 m bands come to 10 m: "stored" takes `data_super` as it is in the file; "dsen2" does too, and
-                `check` refuses a file whose `data_super` is not from DSen2; "bilinear" does it on the device, whatever the file holds.
+            upsample: how the 20 m and 60 m bands come to 10 m: "stored" takes `data_super` as it is
+                in the file; "dsen2" does too, and `check` refuses a file whose `data_super` is not
+                from DSen2; "bilinear" does it on the device, whatever the file holds.
         """
         if bands not in BANDS or upsample not in UPSAMPLE:
-            raise InputError(f"bands {bands!r}, upsample {upsample!r}: expected bands of {BANDS} and upsample of {UPSAMPLE}")
+            raise InputError(
+                f"bands {bands!r}, upsample {upsample!r}: expected bands of {BANDS} "
+                f"and upsample of {UPSAMPLE}"
+            )
         self._rgb, self._upsample = bands == "rgb", upsample
         names = [table.NAMES[i] for i in table.RGB] if self._rgb else table.NAMES
         self.channels = len(names)
@@ -52,7 +58,8 @@ class Preprocess:
         """
         if self._upsample == "dsen2" and not self._rgb and store.interpolation != "dsen2":
             raise InputError(
-                f"{store.path}: data_super was made by {store.interpolation} interpolation, expected dsen2; make the file with DSen2 or "
+                f"{store.path}: data_super was made by {store.interpolation} interpolation, "
+                "expected dsen2; make the file with DSen2 or "
                 "use --upsample bilinear"
             )
 
@@ -68,14 +75,17 @@ class Preprocess:
         if self._rgb:
             pixels = tf.gather(tf.cast(batch["data_10m"], tf.float32), table.RGB, axis=-1)
         elif self._upsample == "bilinear":
-            pixels = tf.concat([bilinear(tf.cast(batch[key], tf.float32)) for key in self.keys], axis=-1)
+            pixels = tf.concat(
+                [bilinear(tf.cast(batch[key], tf.float32)) for key in self.keys], axis=-1
+            )
         else:
             pixels = tf.cast(batch["data_super"], tf.float32)
         return (pixels - self._mean) / self._std
 
 
 def bilinear(pixels: tf.Tensor) -> tf.Tensor:
-    """Brings patches to 10 m, pixel areas aligned, edges clamped: weights in quarters for 20 m, in twelfths for 60 m.
+    """Brings patches to 10 m, pixel areas aligned, edges clamped: weights in quarters for 20 m, in
+    twelfths for 60 m.
 
     Args:
         pixels: (n, size, size, bands) float32, size 120, 60 or 20.
@@ -86,4 +96,5 @@ def bilinear(pixels: tf.Tensor) -> tf.Tensor:
     size = table.patch_size(10)
     if pixels.shape[1] == size:
         return pixels
-    return tf.image.resize(pixels, (size, size), "bilinear")  # half-pixel centres, no antialiasing: this convention
+    # half-pixel centres, no antialiasing: this convention
+    return tf.image.resize(pixels, (size, size), "bilinear")

@@ -1,4 +1,5 @@
-"""Labels in the nomenclature of a run: the file's 43 classes, or the 19 that they are merged into."""
+"""Labels in the nomenclature of a run: the file's 43 classes, or the 19 that they are merged
+into."""
 
 import numpy as np
 import tensorflow as tf
@@ -26,6 +27,11 @@ def labels_on_device(truth, classes: int):
 
 
 def samples_of(store, split: str, classes: int) -> np.ndarray:
-    """Positions of the patches of a split that have a label in the nomenclature of the run: some have none among the 19 classes."""
+    """Positions of the patches of a split that have a label in the nomenclature of the run: some
+    have none among the 19 classes."""
     positions = store.indices(split)
-    return positions if classes == len(nomenclature.LABELS) else positions[labels_of(store.classes[positions], classes).any(1)]
+    return (
+        positions
+        if classes == len(nomenclature.LABELS)
+        else positions[labels_of(store.classes[positions], classes).any(1)]
+    )

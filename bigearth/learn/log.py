@@ -1,4 +1,5 @@
-"""What rank 0 says and writes while a run goes on: epoch lines, metrics.csv, steps.csv, TensorBoard files, MLPerf events."""
+"""What rank 0 says and writes while a run goes on: epoch lines, metrics.csv, steps.csv, TensorBoard
+files, MLPerf events."""
 
 import contextlib
 import csv
@@ -11,7 +12,8 @@ import tensorflow as tf
 from bigearth.errors import InputError, disk_error
 from bigearth.files import new_file
 
-RESULTS = ("result.json", "samples.npz")  # of an earlier run in the same folder: they must not look like this one's
+# of an earlier run in the same folder: they must not look like this one's
+RESULTS = ("result.json", "samples.npz")
 
 
 class Log:
@@ -23,7 +25,8 @@ class Log:
         mlperf: whether to write mlperf.log.
 
     Raises:
-        InputError: the MLPerf package is asked for and missing. From every method: the disk is full or not writable.
+        InputError: the MLPerf package is asked for and missing. From every method: the disk is full
+            or not writable.
     """
 
     def __init__(self, folder=None, epochs: int = 0, mlperf: bool = False):
@@ -31,7 +34,9 @@ class Log:
         self._epochs = epochs
         self._mlperf = _MLPerf(self._folder / "mlperf.log") if mlperf and folder else None
         with self._writing():
-            self._board = tf.summary.create_file_writer(str(self._folder / "tensorboard")) if folder else None
+            self._board = (
+                tf.summary.create_file_writer(str(self._folder / "tensorboard")) if folder else None
+            )
 
     def start(self, facts: dict, resumed: bool = False) -> None:
         """The run begins, or goes on.
@@ -70,7 +75,9 @@ class Log:
             self._board.flush()
             if self._mlperf:
                 self._mlperf.logger.end("epoch_stop", metadata={"epoch_num": row["epoch"]})
-                self._mlperf.logger.event("eval_accuracy", row["val_f1_micro"], metadata={"epoch_num": row["epoch"]})
+                self._mlperf.logger.event(
+                    "eval_accuracy", row["val_f1_micro"], metadata={"epoch_num": row["epoch"]}
+                )
 
     def tables(self, tables: dict) -> None:
         """Writes the tables as they are; name -> rows."""
@@ -94,15 +101,19 @@ class Log:
             yield
         except (OSError, tf.errors.OpError) as error:
             raise disk_error(
-                self._folder, "write the log", error if isinstance(error, OSError) else OSError(" ".join(error.message.split()))
+                self._folder,
+                "write the log",
+                error if isinstance(error, OSError) else OSError(" ".join(error.message.split())),
             ) from error
 
 
 def epoch_line(row: dict, epochs: int) -> str:
     """One epoch in one line."""
     return (
-        f"epoch {row['epoch']}/{epochs}: {row['time']:.1f} s, {row['throughput']:.1f} img/s, rate {row['learning_rate']:.4g}, loss "
-        f"{row['train_loss']:.4f}, val loss {row['val_loss']:.4f}, val F1 micro {row['val_f1_micro']:.4f} macro {row['val_f1_macro']:.4f}"
+        f"epoch {row['epoch']}/{epochs}: {row['time']:.1f} s, {row['throughput']:.1f} img/s, rate "
+        f"{row['learning_rate']:.4g}, loss "
+        f"{row['train_loss']:.4f}, val loss {row['val_loss']:.4f}, val F1 micro "
+        f"{row['val_f1_micro']:.4f} macro {row['val_f1_macro']:.4f}"
     )
 
 
@@ -126,11 +137,14 @@ class _MLPerf:
             from mlperf_logging.mllog import mllog
         except ImportError as error:
             raise InputError(
-                "command line: --mlperf needs the package mlperf-logging, which is not installed; run `make setup`, or leave it out"
+                "command line: --mlperf needs the package mlperf-logging, which is not installed; "
+                "run `make setup`, or leave it out"
             ) from error
         self._path = path
         self._destination = logging.Logger("mlperf")
-        self.logger = mllog.MLLogger(self._destination, root_dir=str(Path(__file__).resolve().parents[2]))
+        self.logger = mllog.MLLogger(
+            self._destination, root_dir=str(Path(__file__).resolve().parents[2])
+        )
 
     def start(self, facts: dict, resumed: bool) -> None:
         self._destination.addHandler(_File(self._path, mode="a" if resumed else "w"))

@@ -1,15 +1,18 @@
-"""Optimizers: SGD with Nesterov momentum (paper, section 3.5), LARS, LAMB and AdamW, on plain tf.Variables.
+"""Optimizers: SGD with Nesterov momentum (paper, section 3.5), LARS, LAMB and AdamW, on plain
+    tf.Variables.
 
-Written here because one code must run on Keras 2 and 3 (whose optimizers differ), because Keras 3 has no LARS, and so that the
-whole state is a list of variables that a checkpoint can hold. Weight decay and LARS's trust ratio leave out BatchNorm's gammas
-and betas and the biases: exactly the variables of fewer than two dimensions (`is_decayed`).
+Written here because one code must run on Keras 2 and 3 (whose optimizers differ), because Keras 3
+has no LARS, and so that the whole state is a list of variables that a checkpoint can hold. Weight
+decay and LARS's trust ratio leave out BatchNorm's gammas and betas and the biases: exactly the
+variables of fewer than two dimensions (`is_decayed`).
 """
 
 import tensorflow as tf
 
 
 def is_decayed(variable) -> bool:
-    """Whether weight decay and the trust ratio cover a variable: true for kernels, false for BatchNorm and biases."""
+    """Whether weight decay and the trust ratio cover a variable: true for kernels, false for
+    BatchNorm and biases."""
     return len(variable.shape) > 1
 
 
@@ -29,12 +32,16 @@ class Optimizer:
     def __init__(self, variables: list, weight_decay: float = 0.0):
         self._variables = variables
         self._decay = [weight_decay if is_decayed(v) else 0.0 for v in variables]
-        self._slots = {slot: [tf.Variable(tf.zeros(v.shape, v.dtype), trainable=False) for v in variables] for slot in self.slots}
+        self._slots = {
+            slot: [tf.Variable(tf.zeros(v.shape, v.dtype), trainable=False) for v in variables]
+            for slot in self.slots
+        }
         self._step = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.state = [v for slot in self.slots for v in self._slots[slot]] + [self._step]
 
     def apply(self, gradients: list, rate):
-        """Updates the variables; call it inside a tf.function. Returns the number of updates so far, int64.
+        """Updates the variables; call it inside a tf.function. Returns the number of updates so
+        far, int64.
 
         Args:
             gradients: one float32 tensor per variable.
@@ -53,19 +60,25 @@ class Optimizer:
 class SGD(Optimizer):
     """SGD with momentum, in TensorFlow's fused kernels.
 
-    With momentum correction the momentum holds gradients: u = m u + g; w -= r u, or with Nesterov w -= r (m u + g), where g has the
-    decay d w added. A change of the rate r then acts at once on all of it (Goyal et al. 2017, remark 2). Without, the momentum holds
-    steps, as in Keras: v = m v + r g; w -= v, or w -= m v + r g, and a jump of the rate leaves a momentum of the old size.
+    With momentum correction the momentum holds gradients: u = m u + g; w -= r u, or with Nesterov w
+    -= r (m u + g), where g has the decay d w added. A change of the rate r then acts at once on all
+    of it (Goyal et al. 2017, remark 2). Without, the momentum holds steps, as in Keras: v = m v + r
+    g; w -= v, or w -= m v + r g, and a jump of the rate leaves a momentum of the old size.
     """
 
     def __init__(self, variables, weight_decay=0.0, momentum=0.9, nesterov=True, correction=True):
         super().__init__(variables, weight_decay)
-        self._momentum = tf.constant(momentum, tf.float32)  # one tensor for all variables: less to trace
+        # one tensor for all variables: less to trace
+        self._momentum = tf.constant(momentum, tf.float32)
         self._nesterov, self._correction = nesterov, correction
 
     def _update(self, i, variable, gradient, decay, rate, step):
         gradient = self._scaled(variable, gradient, decay)
-        update = tf.raw_ops.ResourceApplyMomentum if self._correction else tf.raw_ops.ResourceApplyKerasMomentum
+        update = (
+            tf.raw_ops.ResourceApplyMomentum
+            if self._correction
+            else tf.raw_ops.ResourceApplyKerasMomentum
+        )
         update(
             var=variable.handle,
             accum=self._slots["momentum"][i].handle,
@@ -80,12 +93,16 @@ class SGD(Optimizer):
 
 
 class LARS(SGD):
-    """Layer-wise adaptive rate scaling (You, Gitman and Ginsburg 2017, arXiv:1708.03888, algorithm 1).
+    """Layer-wise adaptive rate scaling (You, Gitman and Ginsburg 2017, arXiv:1708.03888, algorithm
+    1).
 
-    The rate of each kernel is multiplied by eta |w| / (|g| + d |w|); other variables take the plain rate.
+    The rate of each kernel is multiplied by eta |w| / (|g| + d |w|); other variables take the plain
+    rate.
     """
 
-    def __init__(self, variables, weight_decay=0.0, momentum=0.9, nesterov=False, correction=True, eta=0.001):
+    def __init__(
+        self, variables, weight_decay=0.0, momentum=0.9, nesterov=False, correction=True, eta=0.001
+    ):
         super().__init__(variables, weight_decay, momentum, nesterov, correction)
         self._eta = eta
 
@@ -93,12 +110,15 @@ class LARS(SGD):
         if not is_decayed(variable):
             return gradient
         weight, slope = tf.norm(variable), tf.norm(gradient)
-        trust = tf.where((weight > 0) & (slope > 0), self._eta * weight / (slope + decay * weight + 1e-12), 1.0)
+        trust = tf.where(
+            (weight > 0) & (slope > 0), self._eta * weight / (slope + decay * weight + 1e-12), 1.0
+        )
         return trust * super()._scaled(variable, gradient, decay)
 
 
 class AdamW(Optimizer):
-    """Adam with decoupled weight decay (Loshchilov and Hutter 2019, arXiv:1711.05101): w -= r (m / (sqrt v + eps) + d w)."""
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019, arXiv:1711.05101): w -= r (m /
+    (sqrt v + eps) + d w)."""
 
     slots = ("first_moment", "second_moment")
 
@@ -110,7 +130,11 @@ class AdamW(Optimizer):
         first, second = (self._slots[slot][i] for slot in self.slots)
         first.assign(self._beta_1 * first + (1 - self._beta_1) * gradient)
         second.assign(self._beta_2 * second + (1 - self._beta_2) * tf.square(gradient))
-        direction = first / (1 - self._beta_1**step) / (tf.sqrt(second / (1 - self._beta_2**step)) + self._epsilon)
+        direction = (
+            first
+            / (1 - self._beta_1**step)
+            / (tf.sqrt(second / (1 - self._beta_2**step)) + self._epsilon)
+        )
         if decay:
             direction += decay * variable
         variable.assign_sub(rate * self._trust(variable, direction) * direction)
@@ -120,7 +144,8 @@ class AdamW(Optimizer):
 
 
 class LAMB(AdamW):
-    """AdamW whose step on each kernel is scaled to the kernel's norm (You et al. 2020, arXiv:1904.00962, algorithm 2)."""
+    """AdamW whose step on each kernel is scaled to the kernel's norm (You et al. 2020,
+    arXiv:1904.00962, algorithm 2)."""
 
     def __init__(self, variables, weight_decay=0.0, beta_1=0.9, beta_2=0.999, epsilon=1e-6):
         super().__init__(variables, weight_decay, beta_1, beta_2, epsilon)
@@ -133,8 +158,9 @@ class LAMB(AdamW):
 
 
 class LossScale:
-    """Dynamic loss scaling for float16: gradients too small for it are lifted by a factor, which is halved when they overflow and
-    doubled after `PATIENCE` steps that did not (Micikevicius et al. 2018, arXiv:1710.03740, section 3.2).
+    """Dynamic loss scaling for float16: gradients too small for it are lifted by a factor, which is
+    halved when they overflow and doubled after `PATIENCE` steps that did not (Micikevicius et al.
+    2018, arXiv:1710.03740, section 3.2).
 
     Attributes:
         state: its tf.Variables.
@@ -160,10 +186,18 @@ class LossScale:
         good = tf.where(finite, self._good + 1, 0)
         grown = good >= self.PATIENCE
         self._good.assign(tf.where(grown, tf.zeros_like(good), good))
-        self._scale.assign(tf.where(finite, tf.where(grown, self._scale * 2, self._scale), tf.maximum(self._scale / 2, 1.0)))
+        self._scale.assign(
+            tf.where(
+                finite,
+                tf.where(grown, self._scale * 2, self._scale),
+                tf.maximum(self._scale / 2, 1.0),
+            )
+        )
 
 
-def create(kind: str, variables: list, weight_decay: float, momentum: float, momentum_correction: bool) -> Optimizer:
+def create(
+    kind: str, variables: list, weight_decay: float, momentum: float, momentum_correction: bool
+) -> Optimizer:
     """The optimizer of that name: "sgd", "lars", "lamb" or "adamw"."""
     if kind == "sgd":
         return SGD(variables, weight_decay, momentum, True, momentum_correction)

@@ -1,8 +1,10 @@
-"""ResNet-50 for multi-label classification of patches (paper, section 3.4; He et al. 2016, arXiv:1512.03385).
+"""ResNet-50 for multi-label classification of patches (paper, section 3.4; He et al. 2016,
+arXiv:1512.03385).
 
-The form of He et al. and of `keras.applications.ResNet50`: a block that halves the resolution does so in its first 1x1 convolution
-(the later "v1.5" does it in the 3x3 one, for 6 % more operations). Convolutions have no bias, which the normalisation after them
-would cancel; their kernels start from He's normal distribution over the fan-out.
+The form of He et al. and of `keras.applications.ResNet50`: a block that halves the resolution does
+so in its first 1x1 convolution (the later "v1.5" does it in the 3x3 one, for 6 % more operations).
+Convolutions have no bias, which the normalisation after them would cancel; their kernels start from
+He's normal distribution over the fan-out.
 """
 
 import itertools
@@ -20,9 +22,11 @@ EPSILON = 1e-5
 
 
 class SynchronisedBatchNormalization(tf.keras.layers.BatchNormalization):
-    """BatchNorm over the global batch: every rank normalises with the mean and variance of all ranks' samples.
+    """BatchNorm over the global batch: every rank normalises with the mean and variance of all
+    ranks' samples.
 
-    Equal to BatchNorm on one rank that holds the whole batch; each rank's batch must have the same size.
+    Equal to BatchNorm on one rank that holds the whole batch; each rank's batch must have the same
+    size.
     """
 
     def __init__(self, collective: Single, **keywords):
@@ -39,7 +43,9 @@ class SynchronisedBatchNormalization(tf.keras.layers.BatchNormalization):
         for moving, new in zip(raw([self.moving_mean, self.moving_variance]), (mean, variance)):
             moving.assign_add((tf.cast(new, moving.dtype) - moving) * (1 - self.momentum))
         gamma, beta = raw([self.gamma, self.beta])
-        return tf.cast(tf.nn.batch_normalization(x, mean, variance, beta, gamma, self.epsilon), inputs.dtype)
+        return tf.cast(
+            tf.nn.batch_normalization(x, mean, variance, beta, gamma, self.epsilon), inputs.dtype
+        )
 
 
 class ResNet:
@@ -50,11 +56,12 @@ class ResNet:
         bands: input bands, 12 or 3.
         outputs: number of classes.
         dropout: rate before the last dense layer (0 for none).
-        batch_norm: "local" (statistics of each rank's own batch), "synchronised" (of the global batch) or "frozen" (the
-            moving statistics are used and never updated).
-        zero_gamma: whether the last BatchNorm of every block starts at gamma 0, so that the block starts as the identity
-            (Goyal et al. 2017, arXiv:1706.02677, section 5.1).
-        precision: compute dtype: "float32", "bfloat16" or "float16"; variables, BatchNorm statistics and logits are float32.
+        batch_norm: "local" (statistics of each rank's own batch), "synchronised" (of the global
+            batch) or "frozen" (the moving statistics are used and never updated).
+        zero_gamma: whether the last BatchNorm of every block starts at gamma 0, so that the block
+            starts as the identity (Goyal et al. 2017, arXiv:1706.02677, section 5.1).
+        precision: compute dtype: "float32", "bfloat16" or "float16"; variables, BatchNorm
+            statistics and logits are float32.
         seed: of the initial weights.
         collective: for synchronised BatchNorm.
 
@@ -82,23 +89,31 @@ class ResNet:
         self._frozen = batch_norm == "frozen"
         self._synchronised = batch_norm == "synchronised"
         self._collective = collective or Single()
-        self._policy = tf.keras.mixed_precision.Policy(precision if precision == "float32" else f"mixed_{precision}")
-        # Before TensorFlow 2.12, CPUs without AVX-512 (and K80) have neither BatchNorm nor average pooling in bfloat16.
+        self._policy = tf.keras.mixed_precision.Policy(
+            precision if precision == "float32" else f"mixed_{precision}"
+        )
+        # Before TensorFlow 2.12, CPUs without AVX-512 (and K80) have neither BatchNorm nor average
+        # pooling in bfloat16.
         old = tuple(int(part) for part in tf.__version__.split(".")[:2]) < (2, 12)
         self._averaging_policy = "float32" if old and precision == "bfloat16" else self._policy
-        self._seeds = itertools.count(seed * 1000)  # each layer its own: one seed for all would give equal shapes equal weights
+        # each layer its own: one seed for all would give equal shapes equal weights
+        self._seeds = itertools.count(seed * 1000)
         blocks, width = NETWORKS[name]
         self.features = 4 * width * 2 ** (len(blocks) - 1)
         self._body = self._build_body(name, blocks, width, bands, zero_gamma)
         self._head = tf.keras.layers.Dense(
             outputs,
             name="logits",
-            kernel_initializer=tf.keras.initializers.RandomNormal(stddev=0.01, seed=next(self._seeds)),
+            kernel_initializer=tf.keras.initializers.RandomNormal(
+                stddev=0.01, seed=next(self._seeds)
+            ),
             dtype="float32",
         )
         self._head.build((None, self.features))
         self.variables = raw(list(self._body.variables) + list(self._head.variables))
-        self.trainable = raw(list(self._body.trainable_variables) + list(self._head.trainable_variables))
+        self.trainable = raw(
+            list(self._body.trainable_variables) + list(self._head.trainable_variables)
+        )
         self.kernels = [v for v in self.trainable if len(v.shape) == 4]
         self.statistics = raw(self._body.non_trainable_variables)
 
@@ -108,7 +123,8 @@ class ResNet:
         Args:
             images: (n, H, W, bands) float, normalised; any H and W.
             training: whether BatchNorm uses batch statistics and dropout is on.
-            keep: (n, features) bool, the features that dropout leaves; needed for training with dropout.
+            keep: (n, features) bool, the features that dropout leaves; needed for training with
+                dropout.
 
         Returns:
             (n, outputs) float32 logits.
@@ -119,9 +135,11 @@ class ResNet:
         return self._head(features)
 
     def set_prior(self, frequency) -> None:
-        """Starts the biases of the last layer so that every class is predicted with its frequency, (outputs,) in 0..1, not with 0.5.
+        """Starts the biases of the last layer so that every class is predicted with its frequency,
+        (outputs,) in 0..1, not with 0.5.
 
-        The first steps of a run then need not learn how rare the classes are (Lin et al. 2017, arXiv:1708.02002, section 3.3).
+        The first steps of a run then need not learn how rare the classes are (Lin et al. 2017,
+        arXiv:1708.02002, section 3.3).
         """
         p = tf.clip_by_value(tf.cast(frequency, tf.float32), 1e-4, 0.99)
         raw([self._head.bias])[0].assign(tf.math.log(p / (1 - p)))
@@ -134,24 +152,52 @@ class ResNet:
         for stage, blocks in enumerate(stages):
             for block in range(blocks):
                 stride = 2 if stage > 0 and block == 0 else 1
-                x = self._bottleneck(x, width * 2**stage, stride, block == 0, zero_gamma, f"stage{stage + 1}_block{block + 1}")
-        return tf.keras.Model(inputs, tf.keras.layers.GlobalAveragePooling2D(dtype=self._policy)(x), name=name)
+                x = self._bottleneck(
+                    x,
+                    width * 2**stage,
+                    stride,
+                    block == 0,
+                    zero_gamma,
+                    f"stage{stage + 1}_block{block + 1}",
+                )
+        return tf.keras.Model(
+            inputs, tf.keras.layers.GlobalAveragePooling2D(dtype=self._policy)(x), name=name
+        )
 
     def _bottleneck(self, x, width, stride, project, zero_gamma, name):
-        if stride > 1:  # the pixels that 1x1 convolutions of that stride see, picked once for both: in the backward pass they are dense
+        # the pixels that 1x1 convolutions of that stride see, picked once for both: in the backward
+        # pass they are dense
+        if stride > 1:
             x = tf.keras.layers.AveragePooling2D(1, stride, dtype=self._averaging_policy)(x)
         shortcut = x
         if project:
-            shortcut = self._normalisation(self._convolution(x, 4 * width, 1, 1, f"{name}_shortcut"), f"{name}_shortcut")
-        x = self._activation(self._normalisation(self._convolution(x, width, 1, 1, f"{name}_1"), f"{name}_1"))
-        x = self._activation(self._normalisation(self._convolution(x, width, 3, 1, f"{name}_2"), f"{name}_2"))
-        x = self._normalisation(self._convolution(x, 4 * width, 1, 1, f"{name}_3"), f"{name}_3", zero_gamma)
+            shortcut = self._normalisation(
+                self._convolution(x, 4 * width, 1, 1, f"{name}_shortcut"), f"{name}_shortcut"
+            )
+        x = self._activation(
+            self._normalisation(self._convolution(x, width, 1, 1, f"{name}_1"), f"{name}_1")
+        )
+        x = self._activation(
+            self._normalisation(self._convolution(x, width, 3, 1, f"{name}_2"), f"{name}_2")
+        )
+        x = self._normalisation(
+            self._convolution(x, 4 * width, 1, 1, f"{name}_3"), f"{name}_3", zero_gamma
+        )
         return self._activation(tf.keras.layers.Add(dtype=self._policy)([x, shortcut]))
 
     def _convolution(self, x, filters, size, stride, name):
-        initializer = tf.keras.initializers.VarianceScaling(2.0, "fan_out", "truncated_normal", seed=next(self._seeds))
+        initializer = tf.keras.initializers.VarianceScaling(
+            2.0, "fan_out", "truncated_normal", seed=next(self._seeds)
+        )
         return tf.keras.layers.Conv2D(
-            filters, size, stride, "same", use_bias=False, kernel_initializer=initializer, name=f"{name}_conv", dtype=self._policy
+            filters,
+            size,
+            stride,
+            "same",
+            use_bias=False,
+            kernel_initializer=initializer,
+            name=f"{name}_conv",
+            dtype=self._policy,
         )(x)
 
     def _normalisation(self, x, name, zero_gamma=False):

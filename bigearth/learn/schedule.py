@@ -1,4 +1,5 @@
-"""The learning rate of every step: linear scaling with the global batch, per-step warm-up, then a decay."""
+"""The learning rate of every step: linear scaling with the global batch, per-step warm-up, then a
+decay."""
 
 import math
 from typing import Sequence
@@ -10,8 +11,10 @@ class Schedule:
     Args:
         peak: the rate that warm-up ends at.
         steps_per_epoch, epochs: the length of the run.
-        kind: "step" (times 0.1 at each of `boundaries`), "polynomial" (to zero, power 2) or "cosine" (to zero).
-        warmup_epochs: the rate grows linearly over these, by the same amount each step; may be a fraction of an epoch.
+        kind: "step" (times 0.1 at each of `boundaries`), "polynomial" (to zero, power 2) or
+            "cosine" (to zero).
+        warmup_epochs: the rate grows linearly over these, by the same amount each step; may be a
+            fraction of an epoch.
         boundaries: epochs of the step decay (paper: 30, 60, 80).
     """
 
@@ -43,7 +46,8 @@ class Schedule:
 
 
 def peak_rate(base: float, global_batch_size: int, scaling: str = "linear") -> float:
-    """The rate for a global batch from the one for 256 samples: 0.1 k n / 256 in the paper (section 3.5; Goyal et al. 2017).
+    """The rate for a global batch from the one for 256 samples: 0.1 k n / 256 in the paper (section
+    3.5; Goyal et al. 2017).
 
     Args:
         base: the rate at a global batch of 256.

@@ -1,9 +1,12 @@
-"""The signals that end a job early. Loads nothing heavy, so that a program can listen from its first moment."""
+"""The signals that end a job early. Loads nothing heavy, so that a program can listen from its
+first moment."""
 
 import signal
 from contextlib import contextmanager
 
-REQUEUE = 75  # exit code of a run that was told to stop and saved a checkpoint: submit the same job again (EX_TEMPFAIL)
+# exit code of a run that was told to stop and saved a checkpoint: submit the same job again
+# (EX_TEMPFAIL)
+REQUEUE = 75
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)  # what batch systems send before they kill
 
 
@@ -15,7 +18,8 @@ class StopRequest:
 
     @contextmanager
     def listening(self):
-        """Catches `SIGNALS` while the block runs; after one came they stay ignored, as launchers send some of them twice."""
+        """Catches `SIGNALS` while the block runs; after one came they stay ignored, as launchers
+        send some of them twice."""
 
         def receive(*_):
             self.received = True

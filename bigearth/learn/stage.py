@@ -1,9 +1,12 @@
-"""Copies a node's part of the samples to its own scratch disk before training, with progress and checksums.
+"""Copies a node's part of the samples to its own scratch disk before training, with progress and
+checksums.
 
-A node keeps the same part for the whole run: the samples of each split are dealt to the nodes in blocks, at random but the same way
-in every run, so that the parts differ by at most one sample. The shuffle is then global within a node, not over all nodes.
+A node keeps the same part for the whole run: the samples of each split are dealt to the nodes in
+blocks, at random but the same way in every run, so that the parts differ by at most one sample. The
+shuffle is then global within a node, not over all nodes.
 
-The copy stays: the next job that wants the same part of the same file on that node verifies its checksums and uses it again.
+The copy stays: the next job that wants the same part of the same file on that node verifies its
+checksums and uses it again.
 """
 
 import hashlib
@@ -19,7 +22,8 @@ from bigearth.learn.samples import Samples
 from bigearth.progress import Progress
 from bigearth.store import ARRAYS, Store
 
-BLOCK = 16  # neighbours in the file that go to the same node, so that the copy reads stretches of it
+# neighbours in the file that go to the same node, so that the copy reads stretches of it
+BLOCK = 16
 CHUNK = 32  # samples copied at a time: 11 MB of data_super
 
 
@@ -32,23 +36,45 @@ def part(positions: np.ndarray, node: int, nodes: int) -> np.ndarray:
 
 
 class Staged:
-    """A node's copy. It has `path`, `offsets` and `array` like a `Store`, but a row only for each of `positions`.
+    """A node's copy. It has `path`, `offsets` and `array` like a `Store`, but a row only for each
+    of `positions`.
 
     Attributes:
         positions: (n,) int64, ascending: the samples that this node has.
         node, nodes, local_rank, local_size: which rank of which node this is.
     """
 
-    def __init__(self, store: Store, directory, keys: tuple, splits: list, node: int, nodes: int, local_rank: int, local_size: int):
+    def __init__(
+        self,
+        store: Store,
+        directory,
+        keys: tuple,
+        splits: list,
+        node: int,
+        nodes: int,
+        local_rank: int,
+        local_size: int,
+    ):
         """Plans the copy; `stage` makes it."""
-        self.node, self.nodes, self.local_rank, self.local_size = node, nodes, local_rank, local_size
-        self.positions = np.sort(np.concatenate([part(positions, node, nodes) for positions in splits]))
+        self.node, self.nodes, self.local_rank, self.local_size = (
+            node,
+            nodes,
+            local_rank,
+            local_size,
+        )
+        self.positions = np.sort(
+            np.concatenate([part(positions, node, nodes) for positions in splits])
+        )
         self.keys = keys
         self.offsets, self.bytes = {}, 0
         for key in keys:
             self.offsets[key] = self.bytes
-            self.bytes += len(self.positions) * int(np.prod(ARRAYS[key].shape)) * ARRAYS[key].dtype.itemsize
-        plan = hashlib.sha256(f"{store.digest} {keys} {node} {nodes}".encode() + self.positions.tobytes()).hexdigest()[:16]
+            self.bytes += (
+                len(self.positions) * int(np.prod(ARRAYS[key].shape)) * ARRAYS[key].dtype.itemsize
+            )
+        plan = hashlib.sha256(
+            f"{store.digest} {keys} {node} {nodes}".encode() + self.positions.tobytes()
+        ).hexdigest()[:16]
         self.path = str(Path(directory) / f"bigearth-{plan}.samples")
         self.partial = self.path + ".partial"
 
@@ -70,28 +96,41 @@ class Staged:
 
 
 def stage(store: Store, directory, keys: tuple, splits: list, collective) -> Staged:
-    """Copies, or verifies an earlier copy; every rank of the node does its share, and all ranks of the run call it.
+    """Copies, or verifies an earlier copy; every rank of the node does its share, and all ranks of
+    the run call it.
 
     Args:
         store: the file.
         directory: on the node's own disk; the same name on all nodes.
         keys: the arrays to copy.
         splits: of each split that the run uses, the (n,) int64 positions of its samples.
-        collective: this rank's connection to the others, a `bigearth.learn.collective.Single`: `rank` and `gather` are used.
+        collective: this rank's connection to the others, a `bigearth.learn.collective.Single`:
+            `rank` and `gather` are used.
 
     Raises:
-        InputError: on every rank: the disk is full or cannot be written, what is read back differs, or ranks are spread unevenly.
+        InputError: on every rank: the disk is full or cannot be written, what is read back differs,
+            or ranks are spread unevenly.
     """
     hosts = collective.gather(socket.gethostname())
     nodes = sorted(set(hosts))
     if len({hosts.count(node) for node in nodes}) > 1:
         counts = ", ".join(f"{node} {hosts.count(node)}" for node in nodes)
         raise InputError(
-            f"{directory}: nodes have different numbers of ranks ({counts}), expected the same on each for staging; start as many "
+            f"{directory}: nodes have different numbers of ranks ({counts}), expected the same on "
+            "each for staging; start as many "
             "on every node or leave --stage out"
         )
     team = [rank for rank, host in enumerate(hosts) if host == hosts[collective.rank]]
-    staged = Staged(store, directory, keys, splits, nodes.index(hosts[collective.rank]), len(nodes), team.index(collective.rank), len(team))
+    staged = Staged(
+        store,
+        directory,
+        keys,
+        splits,
+        nodes.index(hosts[collective.rank]),
+        len(nodes),
+        team.index(collective.rank),
+        len(team),
+    )
     show = collective.rank == 0
 
     intact = collective.gather(_intact(staged, show))
@@ -117,7 +156,13 @@ def stage(store: Store, directory, keys: tuple, splits: list, collective) -> Sta
 def _map(path: str, staged: Staged, key: str) -> np.ndarray:
     if len(staged.positions) == 0:  # there is no empty memory map
         return np.empty((0,) + ARRAYS[key].shape, ARRAYS[key].dtype)
-    return np.memmap(path, ARRAYS[key].dtype, "r", staged.offsets[key], (len(staged.positions),) + ARRAYS[key].shape)
+    return np.memmap(
+        path,
+        ARRAYS[key].dtype,
+        "r",
+        staged.offsets[key],
+        (len(staged.positions),) + ARRAYS[key].shape,
+    )
 
 
 def _checksums(path: str, staged: Staged, progress: Progress) -> np.ndarray:
@@ -131,12 +176,15 @@ def _checksums(path: str, staged: Staged, progress: Progress) -> np.ndarray:
 
 
 def _intact(staged: Staged, show: bool) -> bool:
-    """Whether an earlier copy is there and this rank's share of it has the checksums recorded at its end."""
+    """Whether an earlier copy is there and this rank's share of it has the checksums recorded at
+    its end."""
     count = len(staged.positions) * len(staged.keys)
     try:
         if os.path.getsize(staged.path) != staged.bytes + 4 * count:
             return False
-        recorded = np.fromfile(staged.path, np.uint32, offset=staged.bytes).reshape(-1, len(staged.keys))
+        recorded = np.fromfile(staged.path, np.uint32, offset=staged.bytes).reshape(
+            -1, len(staged.keys)
+        )
     except OSError:
         return False
     with Progress(len(staged.mine()), f"verify {staged.path}", "img", show) as progress:
@@ -154,11 +202,15 @@ def _allocate(staged: Staged) -> None:
 
 
 def _copy(store: Store, staged: Staged, show: bool) -> np.ndarray:
-    """Copies this rank's rows and reads them back from the disk; returns their checksums, (rows, keys) uint32."""
+    """Copies this rank's rows and reads them back from the disk; returns their checksums, (rows,
+    keys) uint32."""
     rows, sums = staged.mine(), []
     sources = [Samples(store, key) for key in staged.keys]
     try:
-        with open(staged.partial, "r+b") as file, Progress(2 * len(rows), f"stage {staged.path}", "img", show) as progress:
+        with (
+            open(staged.partial, "r+b") as file,
+            Progress(2 * len(rows), f"stage {staged.path}", "img", show) as progress,
+        ):
             for chunk in np.split(rows, range(CHUNK, len(rows), CHUNK)):
                 columns = []
                 for key, source in zip(staged.keys, sources):
@@ -172,11 +224,13 @@ def _copy(store: Store, staged: Staged, show: bool) -> np.ndarray:
                 progress.update(len(chunk))
             file.flush()
             os.fsync(file.fileno())
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)  # read back what is on the disk, not in memory
+            # read back what is on the disk, not in memory
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
             sums = np.concatenate(sums)
             if not np.array_equal(_checksums(staged.partial, staged, progress), sums):
                 raise InputError(
-                    f"{staged.path} on {socket.gethostname()}: what was written reads back differently, expected the same checksums; "
+                    f"{staged.path} on {socket.gethostname()}: what was written reads back "
+                    "differently, expected the same checksums; "
                     "check that disk, or leave --stage out"
                 )
     except OSError as error:

@@ -32,10 +32,12 @@ SPLITS = ("train", "val", "test")
 
 @dataclass
 class Result:
-    """What a run leaves behind; equal on all ranks but for `step_times`, `phases` and `first_step`, which are this rank's.
+    """What a run leaves behind; equal on all ranks but for `step_times`, `phases` and `first_step`,
+    which are this rank's.
 
     Attributes:
-        tables: "metrics": a row an epoch; "steps": a row a step {step, epoch, learning_rate, loss, gradient_norm}.
+        tables: "metrics": a row an epoch; "steps": a row a step {step, epoch, learning_rate, loss,
+            gradient_norm}.
         patches: how many patches of each split were used.
         scores: of the test split, as `metrics.scores` and `metrics.average_precision` give them.
         test_loss: mean over test patches and classes.
@@ -45,7 +47,8 @@ class Result:
         step_times: seconds of every training step but the first.
         phases: seconds by what they were spent on.
         first_step: seconds of the first step, tracing included.
-        stopped: a signal ended the run before its end; a checkpoint has been saved, and there are no scores.
+        stopped: a signal ended the run before its end; a checkpoint has been saved, and there are
+            no scores.
     """
 
     tables: dict = field(default_factory=lambda: {"metrics": [], "steps": []})
@@ -63,10 +66,11 @@ class Result:
 
 
 def train(config, store, collective: Single, log: Log, request: StopRequest) -> Result:
-    """Trains on the train split, validates after every epoch, and scores the test split with the best weights of the validation.
+    """Trains on the train split, validates after every epoch, and scores the test split with the
+    best weights of the validation.
 
-    A rank that is told to stop ends the run on all ranks at the next step, or at once where scores are taken: with a checkpoint to
-    go on from.
+    A rank that is told to stop ends the run on all ranks at the next step, or at once where scores
+    are taken: with a checkpoint to go on from.
 
     Args:
         config: a `benchmarks.configs.TrainConfig` that has passed its `check()`.
@@ -76,8 +80,8 @@ def train(config, store, collective: Single, log: Log, request: StopRequest) -> 
         request: whether this rank has been told to stop.
 
     Raises:
-        InputError: on every rank: a split too small for the batch and the ranks, a checkpoint of another run, a sample that cannot
-            be read, or a loss that is not finite or has exploded.
+        InputError: on every rank: a split too small for the batch and the ranks, a checkpoint of
+            another run, a sample that cannot be read, or a loss that is not finite or has exploded.
     """
     result = Result()
     classes = int(config.classes)
@@ -90,7 +94,11 @@ def train(config, store, collective: Single, log: Log, request: StopRequest) -> 
     preprocess = Preprocess(config.bands, config.upsample)
     preprocess.check(store)
     with _timed(result.phases, "stage"):
-        staged = stage(store, config.stage, preprocess.keys, list(samples.values()), collective) if config.stage else None
+        staged = (
+            stage(store, config.stage, preprocess.keys, list(samples.values()), collective)
+            if config.stage
+            else None
+        )
     readers = {
         split: Reader(
             store,
@@ -106,17 +114,32 @@ def train(config, store, collective: Single, log: Log, request: StopRequest) -> 
         for split in SPLITS
         if split != "train" or config.epochs
     }
-    steps_per_epoch = min(readers["train"].steps, config.steps_per_epoch or math.inf) if config.epochs else 1
+    steps_per_epoch = (
+        min(readers["train"].steps, config.steps_per_epoch or math.inf) if config.epochs else 1
+    )
 
     # network and optimizer
     network = resnet.ResNet(
-        *(config.network, preprocess.channels, classes, config.dropout, config.batch_norm, config.zero_gamma),
+        *(
+            config.network,
+            preprocess.channels,
+            classes,
+            config.dropout,
+            config.batch_norm,
+            config.zero_gamma,
+        ),
         *(compute_dtype(config), config.seed, collective),
     )
     train_labels = labels_of(store.classes[samples["train"]], classes)
     if config.prior_bias:
         network.set_prior(train_labels.mean(0))
-    optim = optimizer.create(config.optimizer, network.trainable, config.weight_decay, config.momentum, config.momentum_correction)
+    optim = optimizer.create(
+        config.optimizer,
+        network.trainable,
+        config.weight_decay,
+        config.momentum,
+        config.momentum_correction,
+    )
     scale = optimizer.LossScale() if config.precision == "float16" else None
     variables = network.variables + optim.state + (scale.state if scale else [])
     rate_at = Schedule(
@@ -138,18 +161,34 @@ def train(config, store, collective: Single, log: Log, request: StopRequest) -> 
     with together(collective.gather):
         if last and not config.resume:
             raise InputError(
-                f"{folder}: holds checkpoints of an earlier run, expected none where a new run begins; go on with it (--resume), or give "
+                f"{folder}: holds checkpoints of an earlier run, expected none where a new run "
+                "begins; go on with it (--resume), or give "
                 "another --output"
             )
     if last:
         with together(collective.gather):
             state = checkpoint.load(last[0])
-            checkpoint.check(last[0], state, dataclasses.asdict(config), store.digest, [v.shape for v in variables])
+            checkpoint.check(
+                last[0],
+                state,
+                dataclasses.asdict(config),
+                store.digest,
+                [v.shape for v in variables],
+            )
         for variable, value in zip(variables, state.variables):
             variable.assign(value)
-        own = state.statistics[collective.rank] if len(state.statistics) == collective.size else state.statistics.mean(0)
+        own = (
+            state.statistics[collective.rank]
+            if len(state.statistics) == collective.size
+            else state.statistics.mean(0)
+        )
         set_statistics(network, own)
-        result.tables, done_seconds, best_score, best = state.tables, state.seconds, state.best_score, state.best
+        result.tables, done_seconds, best_score, best = (
+            state.tables,
+            state.seconds,
+            state.best_score,
+            state.best,
+        )
         first_epoch, first_step = state.epoch, min(state.samples // global_batch, steps_per_epoch)
         log.say(f"resuming from {last[0]}: epoch {first_epoch + 1}, step {first_step}")
     else:
@@ -174,7 +213,17 @@ def train(config, store, collective: Single, log: Log, request: StopRequest) -> 
             if collective.rank == 0:
                 values = [v.numpy() for v in variables]
                 state = checkpoint.State(
-                    *(dataclasses.asdict(config), store.digest, epoch, samples, global_batch, seconds, result.tables, best_score, values),
+                    *(
+                        dataclasses.asdict(config),
+                        store.digest,
+                        epoch,
+                        samples,
+                        global_batch,
+                        seconds,
+                        result.tables,
+                        best_score,
+                        values,
+                    ),
                     *(statistics, best),
                 )
                 log.say(f"saved {checkpoint.save(folder, state, config.checkpoint_keep)}")
@@ -195,9 +244,22 @@ def train(config, store, collective: Single, log: Log, request: StopRequest) -> 
             collective.barrier()
             begun = time.perf_counter()
             try:
-                with Progress(steps_per_epoch * global_batch, f"epoch {epoch + 1}", "img", collective.rank == 0) as progress:
+                with Progress(
+                    steps_per_epoch * global_batch,
+                    f"epoch {epoch + 1}",
+                    "img",
+                    collective.rank == 0,
+                ) as progress:
                     stopped_at = _run_steps(
-                        *(config, epoch, range(first_step, steps_per_epoch), steps_per_epoch, readers["train"], train_step, rate_at),
+                        *(
+                            config,
+                            epoch,
+                            range(first_step, steps_per_epoch),
+                            steps_per_epoch,
+                            readers["train"],
+                            train_step,
+                            rate_at,
+                        ),
                         *(collective, request, result, progress),
                     )
             except InputError:
@@ -213,11 +275,17 @@ def train(config, store, collective: Single, log: Log, request: StopRequest) -> 
             average_statistics(network, collective)
             check_equal_weights(network.variables, collective, f"after epoch {epoch + 1}")
             with _timed(result.phases, "validate"):
-                validation = evaluate(readers["val"], score_step, config.batch_size, classes, collective, request)
+                validation = evaluate(
+                    readers["val"], score_step, config.batch_size, classes, collective, request
+                )
             if validation is None:
                 return stop(epoch, steps_per_epoch * global_batch, seconds)
             scores = metrics.scores(validation.counts, label_names(classes))
-            result.tables["metrics"].append(_epoch_row(epoch, seconds, steps_per_epoch * global_batch, result, validation.loss, scores))
+            result.tables["metrics"].append(
+                _epoch_row(
+                    epoch, seconds, steps_per_epoch * global_batch, result, validation.loss, scores
+                )
+            )
             if scores["f1_micro"] > best_score:
                 best_score, best = scores["f1_micro"], [v.numpy() for v in network.variables]
             with together(collective.gather):
@@ -225,19 +293,30 @@ def train(config, store, collective: Single, log: Log, request: StopRequest) -> 
             if config.checkpoint_epochs and (epoch + 1) % config.checkpoint_epochs == 0:
                 save(epoch + 1, 0, 0.0)
 
-    # scores, with the weights of the best validation score: all that a run needs that is stopped from here on
+    # scores, with the weights of the best validation score: all that a run needs that is stopped
+    # from here on
     for variable, value in zip(network.variables, best or []):
         variable.assign(value)
     result.thresholds = np.full(classes, thresholds.DEFAULT)
     if config.tune_thresholds:
         with _timed(result.phases, "validate"):
-            validation = evaluate(readers["val"], score_step, config.batch_size, classes, collective, request)
+            validation = evaluate(
+                readers["val"], score_step, config.batch_size, classes, collective, request
+            )
             if validation is None:
                 return stop(config.epochs, 0, 0.0)
             _, truth, probability = join(collective.gather(validation.rows))
             result.thresholds = thresholds.tune(truth, probability)
     with _timed(result.phases, "test"):
-        test = evaluate(readers["test"], score_step, config.batch_size, classes, collective, request, result.thresholds)
+        test = evaluate(
+            readers["test"],
+            score_step,
+            config.batch_size,
+            classes,
+            collective,
+            request,
+            result.thresholds,
+        )
         if test is None:
             return stop(config.epochs, 0, 0.0)
         result.positions, result.truth, result.probability = join(collective.gather(test.rows))
@@ -250,11 +329,23 @@ def train(config, store, collective: Single, log: Log, request: StopRequest) -> 
     return result
 
 
-def _run_steps(config, epoch, steps, steps_per_epoch, reader, train_step, rate_at, collective, request, result, progress):
+def _run_steps(
+    config,
+    epoch,
+    steps,
+    steps_per_epoch,
+    reader,
+    train_step,
+    rate_at,
+    collective,
+    request,
+    result,
+    progress,
+):
     """Runs steps of one epoch.
 
-    On a GPU a step's numbers are read while the next one runs, so that it never waits for Python. On every rank the same numbers
-    lead to the same decision to go on, stop or fail.
+    On a GPU a step's numbers are read while the next one runs, so that it never waits for Python.
+    On every rank the same numbers lead to the same decision to go on, stop or fail.
 
     Returns:
         None, or the step to go on with because some rank was told to stop.
@@ -274,8 +365,18 @@ def _run_steps(config, epoch, steps, steps_per_epoch, reader, train_step, rate_a
         (loss, stop, failed), own_loss, norm = (x.numpy() for x in outcome)
         if failed:
             raise next(InputError(message) for message in collective.gather(failure) if message)
-        result.tables["steps"].append(dict(step=step, epoch=epoch + 1, learning_rate=rate, loss=float(loss), gradient_norm=float(norm)))
-        check_loss(float(loss), float(own_loss), float(norm), step, rate, config.loss_limit, collective)
+        result.tables["steps"].append(
+            dict(
+                step=step,
+                epoch=epoch + 1,
+                learning_rate=rate,
+                loss=float(loss),
+                gradient_norm=float(norm),
+            )
+        )
+        check_loss(
+            float(loss), float(own_loss), float(norm), step, rate, config.loss_limit, collective
+        )
         now = time.perf_counter()
         if math.isnan(result.first_step):
             result.first_step = now - clock
@@ -290,7 +391,13 @@ def _run_steps(config, epoch, steps, steps_per_epoch, reader, train_step, rate_a
             batch, failure = _fetch(batches, data, reader)
         rate = rate_at(epoch * steps_per_epoch + step)
         flags = tf.constant([float(request.received), float(failure is not None)])
-        running.append((epoch * steps_per_epoch + step, rate, train_step(batch, tf.constant(rate), tf.constant(epoch, tf.int64), flags)))
+        running.append(
+            (
+                epoch * steps_per_epoch + step,
+                rate,
+                train_step(batch, tf.constant(rate), tf.constant(epoch, tf.int64), flags),
+            )
+        )
         stopping = len(running) > ahead and finish()
         if stopping:
             break
@@ -298,13 +405,16 @@ def _run_steps(config, epoch, steps, steps_per_epoch, reader, train_step, rate_a
 
 
 def _fetch(batches, data, reader):
-    """The next batch and None; or a blank batch and why this rank cannot read, for all ranks to fail together after the step."""
+    """The next batch and None; or a blank batch and why this rank cannot read, for all ranks to
+    fail together after the step."""
     try:
         return next(batches), None
     except (tf.errors.OpError, InputError):
         if reader.failure is None:
             raise
-        return {key: tf.zeros(spec.shape, spec.dtype) for key, spec in data.element_spec.items()}, str(reader.failure)
+        return {
+            key: tf.zeros(spec.shape, spec.dtype) for key, spec in data.element_spec.items()
+        }, str(reader.failure)
 
 
 def check_splits(config, path: str, samples: dict, collective: Single) -> None:
@@ -315,20 +425,26 @@ def check_splits(config, path: str, samples: dict, collective: Single) -> None:
         samples: split -> positions of the patches to be used.
 
     Raises:
-        InputError: an empty split, more ranks than samples, or fewer training samples than one global batch.
+        InputError: an empty split, more ranks than samples, or fewer training samples than one
+            global batch.
     """
     for split in SPLITS:
         count = len(samples[split])
         if count == 0:
             raise InputError(
-                f"{path}: no patch with a label of the {config.classes} classes is in the {split} split; expected at least one; prepare the "
+                f"{path}: no patch with a label of the {config.classes} classes is in the {split} "
+                "split; expected at least one; prepare the "
                 f"file with a list of {split} patches"
             )
         if count < collective.size:
-            raise InputError(f"{path}: the {split} split has {count} patches for {collective.size} ranks; start at most {count} ranks")
+            raise InputError(
+                f"{path}: the {split} split has {count} patches for {collective.size} "
+                f"ranks; start at most {count} ranks"
+            )
         if split == "train" and config.epochs and config.batch_size * collective.size > count:
             raise InputError(
-                f"{path}: the train split has {count} patches, fewer than one global batch of {collective.size} ranks x "
+                f"{path}: the train split has {count} patches, fewer than one global batch of "
+                f"{collective.size} ranks x "
                 f"{config.batch_size}; lower --batch-size to at most {count // collective.size}"
             )
 
@@ -346,7 +462,8 @@ def set_statistics(network, values: np.ndarray) -> None:
 
 
 def average_statistics(network, collective: Single) -> None:
-    """Gives all ranks the mean of their moving statistics, which each gathered from its own batches."""
+    """Gives all ranks the mean of their moving statistics, which each gathered from its own
+    batches."""
     set_statistics(network, collective.sum(get_statistics(network)) / np.float32(collective.size))
 
 
@@ -357,7 +474,9 @@ def _timed(phases: dict, name: str):
     phases[name] = phases.get(name, 0.0) + time.perf_counter() - start
 
 
-def _epoch_row(epoch: int, seconds: float, samples: int, result: Result, val_loss: float, val_scores: dict) -> dict:
+def _epoch_row(
+    epoch: int, seconds: float, samples: int, result: Result, val_loss: float, val_scores: dict
+) -> dict:
     own = [row for row in result.tables["steps"] if row["epoch"] == epoch + 1]
     return {
         "epoch": epoch + 1,

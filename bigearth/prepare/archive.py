@@ -1,4 +1,5 @@
-"""Reads a BigEarthNet v1.0 archive: a folder a patch, with twelve GeoTIFFs and a `*_labels_metadata.json` (Sumbul et al. 2019)."""
+"""Reads a BigEarthNet v1.0 archive: a folder a patch, with twelve GeoTIFFs and a
+`*_labels_metadata.json` (Sumbul et al. 2019)."""
 
 import json
 import os
@@ -19,7 +20,8 @@ CORNERS = ("ulx", "uly", "lrx", "lry")
 
 
 def list_patches(root) -> list:
-    """Names of the patch folders in an archive, in no special order; anything else in the folder is passed over.
+    """Names of the patch folders in an archive, in no special order; anything else in the folder is
+    passed over.
 
     Raises:
         InputError: the folder cannot be read or holds no patch.
@@ -31,7 +33,8 @@ def list_patches(root) -> list:
         raise disk_error(root, "read the archive", error) from error
     if not names:
         raise InputError(
-            f"{root}: no patch in this archive; expected folders named like S2A_MSIL2A_20170613T101031_87_48; give the folder that holds them"
+            f"{root}: no patch in this archive; expected folders named like "
+            "S2A_MSIL2A_20170613T101031_87_48; give the folder that holds them"
         )
     return names
 
@@ -56,18 +59,24 @@ def read_metadata(path) -> Metadata:
     """Reads and checks one `*_labels_metadata.json`.
 
     Raises:
-        InputError: missing, malformed, a key is missing or of the wrong type, an unknown label, or not 1.2 km x 1.2 km.
+        InputError: missing, malformed, a key is missing or of the wrong type, an unknown label, or
+            not 1.2 km x 1.2 km.
     """
     path = os.fspath(path)
     try:
         with open(path, encoding="utf-8") as file:
             content = json.load(file)
     except FileNotFoundError as error:
-        raise InputError(f"{path}: missing; expected the labels and coordinates of the patch; {REMEDY}") from error
+        raise InputError(
+            f"{path}: missing; expected the labels and coordinates of the patch; {REMEDY}"
+        ) from error
     except OSError as error:
         raise disk_error(path, "read the labels", error) from error
     except ValueError as error:
-        raise InputError(f"{path}: malformed JSON ({error}); expected the labels and coordinates of the patch; {REMEDY}") from error
+        raise InputError(
+            f"{path}: malformed JSON ({error}); expected the labels and coordinates "
+            f"of the patch; {REMEDY}"
+        ) from error
 
     def field(holder, key, kind, kind_name):
         value = holder.get(key) if isinstance(holder, dict) else None
@@ -78,16 +87,24 @@ def read_metadata(path) -> Metadata:
 
     labels = field(content, "labels", list, "a list of label strings")
     coordinates = field(content, "coordinates", dict, "ulx, uly, lrx and lry in metres")
-    corners = tuple(field(coordinates, key, (int, float), "a coordinate in metres") for key in CORNERS)
+    corners = tuple(
+        field(coordinates, key, (int, float), "a coordinate in metres") for key in CORNERS
+    )
     projection = field(content, "projection", str, "the WKT of a UTM zone")
     tile_source = field(content, "tile_source", str, "the name of a Sentinel-2 product")
     field(content, "acquisition_date", str, "a date and time")
     ulx, uly, lrx, lry = corners
     if (lrx - ulx, uly - lry) != (bands.PATCH_METRES, bands.PATCH_METRES):
         raise InputError(
-            f"{path}: 'coordinates' span {lrx - ulx} m x {uly - lry} m; expected {bands.PATCH_METRES} m x {bands.PATCH_METRES} m; {REMEDY}"
+            f"{path}: 'coordinates' span {lrx - ulx} m x {uly - lry} m; expected "
+            f"{bands.PATCH_METRES} m x {bands.PATCH_METRES} m; {REMEDY}"
         )
-    return Metadata(nomenclature.binarise(labels, path), corners, raster.epsg(projection, path, REMEDY), tile_source)
+    return Metadata(
+        nomenclature.binarise(labels, path),
+        corners,
+        raster.epsg(projection, path, REMEDY),
+        tile_source,
+    )
 
 
 def read_patch(root, name: str, native: dict) -> tuple:
@@ -96,14 +113,16 @@ def read_patch(root, name: str, native: dict) -> tuple:
     Args:
         root: the archive.
         name: the patch.
-        native: "data_10m" (120, 120, 4), "data_20m" (60, 60, 6), "data_60m" (20, 20, 2) uint16 arrays to fill.
+        native: "data_10m" (120, 120, 4), "data_20m" (60, 60, 6), "data_60m" (20, 20, 2) uint16
+            arrays to fill.
 
     Returns:
         classes: (43,) uint8.
         size: bytes of pixels read.
 
     Raises:
-        InputError: a file is missing, damaged or of the wrong size or dtype, or lies elsewhere than the JSON file says.
+        InputError: a file is missing, damaged or of the wrong size or dtype, or lies elsewhere than
+            the JSON file says.
     """
     stem = f"{os.fspath(root)}/{name}/{name}"
     metadata = read_metadata(f"{stem}_labels_metadata.json")
@@ -116,11 +135,19 @@ def read_patch(root, name: str, native: dict) -> tuple:
             path = f"{stem}_{band.name}.tif"
             dataset = raster.open_raster(path, "GTiff", (side, side), REMEDY)
             if dataset.GetGeoTransform() != expected:
-                raise InputError(f"{path}: georeference {dataset.GetGeoTransform()}; expected {expected}, as its JSON file says; {REMEDY}")
+                raise InputError(
+                    f"{path}: georeference {dataset.GetGeoTransform()}; expected "
+                    f"{expected}, as its JSON file says; {REMEDY}"
+                )
             if band is bands.BANDS[0]:  # one a patch
-                found = raster.geotiff_epsg(path) or raster.epsg(dataset.GetProjection(), path, REMEDY)
+                found = raster.geotiff_epsg(path) or raster.epsg(
+                    dataset.GetProjection(), path, REMEDY
+                )
                 if found != metadata.epsg:
-                    raise InputError(f"{path}: in EPSG:{found}; expected EPSG:{metadata.epsg}, which its JSON file says; {REMEDY}")
+                    raise InputError(
+                        f"{path}: in EPSG:{found}; expected EPSG:{metadata.epsg}, "
+                        f"which its JSON file says; {REMEDY}"
+                    )
             pixels[..., i] = raster.read_window(dataset, path, remedy=REMEDY)
             size += side * side * 2
     return metadata.classes, size
@@ -152,16 +179,26 @@ class ArchiveSource:
 
     def blocks(self) -> list:
         """Runs of `BLOCK` neighbours in the file."""
-        return [Block(i, None, np.arange(i, min(i + BLOCK, len(self._names)))) for i in range(0, len(self._names), BLOCK)]
+        return [
+            Block(i, None, np.arange(i, min(i + BLOCK, len(self._names))))
+            for i in range(0, len(self._names), BLOCK)
+        ]
 
     def pieces(self, blocks: list, clock: Clock) -> Iterator[tuple]:
         """Yields (positions, arrays) a block: its patches' native bands and classes."""
         for block in blocks:
             keys = store.NATIVE + ("classes",)
-            arrays = {key: np.empty((len(block.positions),) + store.ARRAYS[key].shape, store.ARRAYS[key].dtype) for key in keys}
+            arrays = {
+                key: np.empty(
+                    (len(block.positions),) + store.ARRAYS[key].shape, store.ARRAYS[key].dtype
+                )
+                for key in keys
+            }
             with clock("read"):
                 for i, position in enumerate(block.positions):
                     native = {key: arrays[key][i] for key in store.NATIVE}
-                    arrays["classes"][i], size = read_patch(self._root, self._names[position], native)
+                    arrays["classes"][i], size = read_patch(
+                        self._root, self._names[position], native
+                    )
                     clock.bytes_read += size
             yield block.positions, arrays

@@ -1,4 +1,5 @@
-"""What the small command-line tools of this package share: one-sentence errors and folders that appear only when complete."""
+"""What the small command-line tools of this package share: one-sentence errors and folders that
+appear only when complete."""
 
 import argparse
 import contextlib
@@ -18,7 +19,8 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(run: Callable) -> None:
-    """Calls `run()` and ends the process: exit code 0, or 2 after one sentence about a user's mistake."""
+    """Calls `run()` and ends the process: exit code 0, or 2 after one sentence about a user's
+    mistake."""
     try:
         run()
     except InputError as error:
@@ -28,7 +30,8 @@ def main(run: Callable) -> None:
 
 @contextlib.contextmanager
 def new_folder(out):
-    """A folder to fill, which gets its final name when the block ends without an error and is removed otherwise.
+    """A folder to fill, which gets its final name when the block ends without an error and is
+    removed otherwise.
 
     Args:
         out: the final name; must not exist yet, or be an empty folder.
@@ -41,7 +44,9 @@ def new_folder(out):
     """
     out = Path(out)
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise InputError(f"{out}: already there; expected a new folder; choose another name or remove it first")
+        raise InputError(
+            f"{out}: already there; expected a new folder; choose another name or remove it first"
+        )
     partial = out.with_name(out.name + ".partial")
     try:
         shutil.rmtree(partial, ignore_errors=True)  # what a killed run left

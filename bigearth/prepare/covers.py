@@ -1,8 +1,10 @@
-"""What the synthetic world is made of: the spectra of materials, and the 43 land covers that are made of them.
+"""What the synthetic world is made of: the spectra of materials, and the 43 land covers that are
+made of them.
 
-A land cover is one to four materials laid out by a pattern (parcels, clumps, rows ...). Covers are made to be told apart by
-what is in a pixel and around it, not by a patch's mean: mixed forest is clumps of the materials of the two other forests, complex
-cultivation has the crops of arable land in smaller plots.
+A land cover is one to four materials laid out by a pattern (parcels, clumps, rows ...). Covers are
+made to be told apart by what is in a pixel and around it, not by a patch's mean: mixed forest is
+clumps of the materials of the two other forests, complex cultivation has the crops of arable land
+in smaller plots.
 """
 
 from typing import NamedTuple
@@ -11,7 +13,8 @@ import numpy as np
 
 from bigearth import bands
 
-# Surface reflectance x 10,000 in spectral order, typical values read off Sentinel-2 scenes and the usual spectral libraries.
+# Surface reflectance x 10,000 in spectral order, typical values read off Sentinel-2 scenes and the
+# usual spectral libraries.
 SPECTRAL = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B11", "B12")
 # fmt: off
 MATERIALS = {
@@ -48,8 +51,10 @@ MATERIALS = {
     "cloud":     (5200, 5100, 5000, 5050, 5150, 5250, 5350, 5400, 5400, 4600, 4200, 3400),
 }
 # what a material turns into out of the growing season
-WINTER = {"broadleaf": "leafless", "sapling": "shrub", "crop": "hay", "ripe": "soil", "grass": "hay", "hay": "drygrass",
-           "paddy": "river", "reed": "drygrass"}
+WINTER = {
+    "broadleaf": "leafless", "sapling": "shrub", "crop": "hay", "ripe": "soil", "grass": "hay",
+    "hay": "drygrass", "paddy": "river", "reed": "drygrass",
+}
 
 
 class Cover(NamedTuple):
@@ -58,7 +63,8 @@ class Cover(NamedTuple):
     Attributes:
         materials: one, two or four, separated by blanks; the pattern says where which one lies.
         pattern: a key of the patterns in `landscape._textures`.
-        contrast: relative spread of brightness between the pattern's cells (one crop field against another).
+        contrast: relative spread of brightness between the pattern's cells (one crop field against
+            another).
         grain: relative standard deviation of the pixel-sized texture (tree crowns, roofs).
     """
 

@@ -1,10 +1,12 @@
-"""How good is the upsampling? Degrade a scene, restore it, compare with what it was (Wald et al. 1997, as in Lanaras et al. 2018).
+"""How good is the upsampling? Degrade a scene, restore it, compare with what it was (Wald et al.
+1997, as in Lanaras et al. 2018).
 
     python -m bigearth.prepare.evaluate --scene DIR [--order B02,B03,B04,B08] [--tilings]
 
-DIR is a Level-2A product (SAFE folder) or a folder with B01.tif ... B12.tif, of which a square in the middle is taken. For the 20 m bands all bands are degraded by 2 (for the
-60 m bands by 6): Gaussian blur of sigma 1/scale pixels of the coarse grid's spacing, then the mean of each block. What is restored
-from these is compared with the original bands, a method a row.
+DIR is a Level-2A product (SAFE folder) or a folder with B01.tif ... B12.tif, of which a square in
+the middle is taken. For the 20 m bands all bands are degraded by 2 (for the 60 m bands by 6):
+Gaussian blur of sigma 1/scale pixels of the coarse grid's spacing, then the mean of each block.
+What is restored from these is compared with the original bands, a method a row.
 """
 
 from pathlib import Path
@@ -59,12 +61,15 @@ def sre(truth: np.ndarray, found: np.ndarray) -> np.ndarray:
 
 def sam(truth: np.ndarray, found: np.ndarray) -> float:
     """Spectral angle between the pixels' vectors of bands, in degrees, mean over pixels."""
-    cosine = (truth * found).sum(-1) / np.maximum(np.linalg.norm(truth, axis=-1) * np.linalg.norm(found, axis=-1), 1e-12)
+    cosine = (truth * found).sum(-1) / np.maximum(
+        np.linalg.norm(truth, axis=-1) * np.linalg.norm(found, axis=-1), 1e-12
+    )
     return float(np.degrees(np.arccos(np.clip(cosine, -1, 1))).mean())
 
 
 def uiq(truth: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """Universal image quality index a band (Wang and Bovik 2002), 1 is best: mean over all 8 x 8 windows that are not constant."""
+    """Universal image quality index a band (Wang and Bovik 2002), 1 is best: mean over all 8 x 8
+    windows that are not constant."""
 
     def windows(image):
         return np.lib.stride_tricks.sliding_window_view(image, (WINDOW, WINDOW), (0, 1))
@@ -76,12 +81,17 @@ def uiq(truth: np.ndarray, found: np.ndarray) -> np.ndarray:
         covariance = windows(x * y).mean((-2, -1)) - mean_x * mean_y
         below = (variance_x + variance_y) * (mean_x**2 + mean_y**2)
         valid = below > 0
-        scores.append(float(np.mean(4 * covariance[valid] * mean_x[valid] * mean_y[valid] / below[valid])) if valid.any() else np.nan)
+        scores.append(
+            float(np.mean(4 * covariance[valid] * mean_x[valid] * mean_y[valid] / below[valid]))
+            if valid.any()
+            else np.nan
+        )
     return np.array(scores)
 
 
 def load(scene, size: int = SIZE) -> dict:
-    """Resolution -> (H, W, bands) uint16 of a square in the middle of a scene, so wide that it can be degraded by 6.
+    """Resolution -> (H, W, bands) uint16 of a square in the middle of a scene, so wide that it can
+    be degraded by 6.
 
     Args:
         scene: a Level-2A product, or a folder of twelve GeoTIFFs.
@@ -93,7 +103,8 @@ def load(scene, size: int = SIZE) -> dict:
     folder = Path(scene)
     if not folder.is_dir():
         raise InputError(
-            f"{folder}: no such folder; expected a Level-2A product or a folder with B01.tif ... B12.tif; give another --scene"
+            f"{folder}: no such folder; expected a Level-2A product or a folder with B01.tif ... "
+            "B12.tif; give another --scene"
         )
     if (folder / "B02.tif").exists():
         columns, rows, read = _open_bands(folder)
@@ -103,11 +114,15 @@ def load(scene, size: int = SIZE) -> dict:
     width, height = (min(side, size) // 36 * 36 for side in (columns, rows))
     if min(width, height) < 36 * WINDOW:
         raise InputError(
-            f"{folder}: {min(columns, rows, size)} pixels of 10 m a side; expected at least {36 * WINDOW} to degrade 60 m bands by 6; "
+            f"{folder}: {min(columns, rows, size)} pixels of 10 m a side; expected at least "
+            f"{36 * WINDOW} to degrade 60 m bands by 6; "
             "give a larger scene"
         )
     left, top = (columns - width) // 12 * 6, (rows - height) // 12 * 6
-    return {r: read(r, *(edge * 10 // r for edge in (left, top, width, height))) for r in bands.RESOLUTIONS}
+    return {
+        r: read(r, *(edge * 10 // r for edge in (left, top, width, height)))
+        for r in bands.RESOLUTIONS
+    }
 
 
 def _open_bands(folder: Path) -> tuple:
@@ -119,7 +134,10 @@ def _open_bands(folder: Path) -> tuple:
 
     def read(resolution: int, *window) -> np.ndarray:
         size = columns * 10 // resolution, rows * 10 // resolution
-        images = [raster.read_window(raster.open_raster(paths[b], "GTiff", size), paths[b], window) for b in bands.at(resolution)]
+        images = [
+            raster.read_window(raster.open_raster(paths[b], "GTiff", size), paths[b], window)
+            for b in bands.at(resolution)
+        ]
         return np.stack(images, -1)
 
     return columns, rows, read
@@ -134,7 +152,8 @@ def compare(native: dict, network: superres.DSen2, resolution: int) -> dict:
         resolution: 20 or 60.
 
     Returns:
-        method -> {"RMSE": (bands,), "SRE": (bands,), "UIQ": (bands,), "SAM": float} for dsen2, bicubic and bilinear.
+        method -> {"RMSE": (bands,), "SRE": (bands,), "UIQ": (bands,), "SAM": float} for dsen2,
+        bicubic and bilinear.
     """
     scale = resolution // 10
     coarse = {r: degrade(image, scale) for r, image in native.items()}
@@ -145,58 +164,105 @@ def compare(native: dict, network: superres.DSen2, resolution: int) -> dict:
         "bilinear": superres.upsample(coarse[resolution], scale),
     }
     return {
-        method: dict(RMSE=rmse(truth, found), SRE=sre(truth, found), UIQ=uiq(truth, found), SAM=sam(truth, found))
-        for method, found in ((method, found.astype(np.float64)) for method, found in restored.items())
+        method: dict(
+            RMSE=rmse(truth, found),
+            SRE=sre(truth, found),
+            UIQ=uiq(truth, found),
+            SAM=sam(truth, found),
+        )
+        for method, found in (
+            (method, found.astype(np.float64)) for method, found in restored.items()
+        )
     }
 
 
 def tilings(native: dict, one: superres.DSen2, other: superres.DSen2) -> float:
-    """The largest difference, in digital numbers, between a scene super-resolved in the cores of one network and of another."""
+    """The largest difference, in digital numbers, between a scene super-resolved in the cores of
+    one network and of another."""
     rows, columns = native[10].shape[:2]
     side = bands.patch_size(10)
     corners = [[*range(0, length - side, side), length - side] for length in (rows, columns)]
     cuts = [cut.Cut(0, column, row) for row in corners[0] for column in corners[1]]
-    first, second = (network.restore(native, (0, 0), (columns, rows), cuts) for network in (one, other))
+    first, second = (
+        network.restore(native, (0, 0), (columns, rows), cuts) for network in (one, other)
+    )
     return float(np.abs(first.astype(np.float64) - second).max())
 
 
 def table(scores: dict, resolution: int) -> str:
     """The scores of `compare` as text, a metric and method a row."""
     names = [band.name for band in bands.at(resolution)]
-    lines = [f"{resolution} m bands".ljust(18) + "".join(f"{name:>9}" for name in names) + f"{'mean':>9}"]
+    lines = [
+        f"{resolution} m bands".ljust(18) + "".join(f"{name:>9}" for name in names) + f"{'mean':>9}"
+    ]
     for metric in METRICS:
         for method, found in scores.items():
             values = "".join(f"{value:9.3f}" for value in (*found[metric], found[metric].mean()))
             lines.append(f"{metric:6}{method:12}{values}")
-    lines += [f"{'SAM':6}{method:12}" + " " * 9 * len(names) + f"{found['SAM']:9.3f}" for method, found in scores.items()]
+    lines += [
+        f"{'SAM':6}{method:12}" + " " * 9 * len(names) + f"{found['SAM']:9.3f}"
+        for method, found in scores.items()
+    ]
     return "\n".join(lines)
 
 
 def run() -> None:
     """The command line."""
-    parser = command.Parser(prog="python -m bigearth.prepare.evaluate", description="Degrade a scene, restore it, compare.")
-    parser.add_argument("--scene", required=True, help="a Level-2A product (SAFE folder), or a folder with B01.tif ... B12.tif")
-    parser.add_argument("--order", help="order in which both networks take the 10 m bands, e.g. B04,B03,B02,B08 (default: each its own)")
-    parser.add_argument(
-        "--size", type=int, default=SIZE, help="at most so many pixels of 10 m a side, in the middle (default: %(default)s)"
+    parser = command.Parser(
+        prog="python -m bigearth.prepare.evaluate",
+        description="Degrade a scene, restore it, compare.",
     )
     parser.add_argument(
-        "--tilings", action="store_true", help="only super-resolve the scene itself in two tilings, and say by how much they differ"
+        "--scene",
+        required=True,
+        help="a Level-2A product (SAFE folder), or a folder with B01.tif ... B12.tif",
     )
-    parser.add_argument("--weights-20m", help="weight file for the 20 m bands; else the published one")
+    parser.add_argument(
+        "--order",
+        help="order in which both networks take the 10 m bands, e.g. "
+        "B04,B03,B02,B08 (default: each its own)",
+    )
+    parser.add_argument(
+        "--size",
+        type=int,
+        default=SIZE,
+        help="at most so many pixels of 10 m a side, in the middle (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--tilings",
+        action="store_true",
+        help="only super-resolve the scene itself in two tilings, and say by how much they differ",
+    )
+    parser.add_argument(
+        "--weights-20m", help="weight file for the 20 m bands; else the published one"
+    )
     parser.add_argument("--weights-60m", help="the same for the 60 m bands")
     options = parser.parse_args()
     names = [band.name for band in bands.at(10)]
-    order = dict.fromkeys((20, 60), options.order.split(",")) if options.order else superres.ORDER_10M
+    order = (
+        dict.fromkeys((20, 60), options.order.split(",")) if options.order else superres.ORDER_10M
+    )
     if sorted(order[20]) != names:
-        raise InputError(f"command line: --order {options.order}; expected {','.join(names)} in some order; correct it")
+        raise InputError(
+            f"command line: --order {options.order}; expected {','.join(names)} in "
+            "some order; correct it"
+        )
     native = load(options.scene, options.size)
     files = {20: options.weights_20m, 60: options.weights_60m}
-    files = files if all(files.values()) else {r: files[r] or path for r, path in weights.published().items()}
+    files = (
+        files
+        if all(files.values())
+        else {r: files[r] or path for r, path in weights.published().items()}
+    )
     if options.tilings:
-        difference = tilings(native, *(superres.DSen2(files[20], files[60], order, core) for core in CORES))
+        difference = tilings(
+            native, *(superres.DSen2(files[20], files[60], order, core) for core in CORES)
+        )
         height, width = native[10].shape[:2]
-        print(f"{height} x {width} pixels in cores of {CORES[0]} and of {CORES[1]}: at most {difference:.3g} digital numbers apart")
+        print(
+            f"{height} x {width} pixels in cores of {CORES[0]} and of {CORES[1]}: at most "
+            f"{difference:.3g} digital numbers apart"
+        )
         return
     network = superres.DSen2(files[20], files[60], order)
     print("RMSE in digital numbers, SRE in dB, UIQ 1, SAM in degrees")

@@ -1,9 +1,11 @@
-"""Writes patches from an archive or from tiles into one HDF5 file, by all ranks at once, in a way that survives being killed.
+"""Writes patches from an archive or from tiles into one HDF5 file, by all ranks at once, in a way
+that survives being killed.
 
-The file is created under a temporary name with every array in place. Each rank then reads, cuts and writes its own blocks,
-independently of the others; last of all for a patch it writes that patch's checksum. A patch is therefore done exactly if its
-checksum in the file is that of its data, and the file itself is the journal: started again, the same command finds what is
-done, shares out the rest, and goes on. The final name is given when everything is done.
+The file is created under a temporary name with every array in place. Each rank then reads, cuts and
+writes its own blocks, independently of the others; last of all for a patch it writes that patch's
+checksum. A patch is therefore done exactly if its checksum in the file is that of its data, and the
+file itself is the journal: started again, the same command finds what is done, shares out the rest,
+and goes on. The final name is given when everything is done.
 """
 
 import contextlib
@@ -33,12 +35,24 @@ def partial_path(path, *plan) -> Path:
     """
     path = Path(path)
     if path.is_dir():
-        raise InputError(f"{path}: is a folder; expected the name of the HDF5 file to write; give another name")
-    return path.with_name(f"{path.name}.{hashlib.sha256(repr(plan).encode()).hexdigest()[:8]}.partial")
+        raise InputError(
+            f"{path}: is a folder; expected the name of the HDF5 file to write; give another name"
+        )
+    return path.with_name(
+        f"{path.name}.{hashlib.sha256(repr(plan).encode()).hexdigest()[:8]}.partial"
+    )
 
 
-def begin(comm: MPI.Comm, partial: Path, names: list, splits: np.ndarray, interpolation: str, description: str) -> np.ndarray:
-    """Creates the partial file unless an interrupted run left it, and finds what is still to be done.
+def begin(
+    comm: MPI.Comm,
+    partial: Path,
+    names: list,
+    splits: np.ndarray,
+    interpolation: str,
+    description: str,
+) -> np.ndarray:
+    """Creates the partial file unless an interrupted run left it, and finds what is still to be
+    done.
 
     Args:
         partial: from `partial_path`.
@@ -57,7 +71,10 @@ def begin(comm: MPI.Comm, partial: Path, names: list, splits: np.ndarray, interp
     with together(comm.allgather):
         unfinished = store.Store(partial, complete=False)
         if list(unfinished.names) != names:
-            raise InputError(f"{partial}: holds other patches than this run's; expected the unfinished file of the same command; delete it")
+            raise InputError(
+                f"{partial}: holds other patches than this run's; expected the "
+                "unfinished file of the same command; delete it"
+            )
         mine = np.arange(comm.rank, len(names), comm.size)
         missing = mine[~unfinished.intact(mine)]
     return np.sort(np.concatenate(comm.allgather(missing)))
@@ -70,8 +87,18 @@ def _make_folder(path: Path) -> None:
         raise disk_error(path.parent, "create the folder", error) from error
 
 
-def run(comm: MPI.Comm, source: Source, partial: Path, names: list, splits: np.ndarray, todo: np.ndarray, method: str, mpio: bool) -> Clock:
-    """Reads, cuts and writes the patches at the positions `todo`; every rank its share of the blocks.
+def run(
+    comm: MPI.Comm,
+    source: Source,
+    partial: Path,
+    names: list,
+    splits: np.ndarray,
+    todo: np.ndarray,
+    method: str,
+    mpio: bool,
+) -> Clock:
+    """Reads, cuts and writes the patches at the positions `todo`; every rank its share of the
+    blocks.
 
     Args:
         source: where the patches come from.
@@ -88,7 +115,10 @@ def run(comm: MPI.Comm, source: Source, partial: Path, names: list, splits: np.n
     """
     pending = np.zeros(len(names), bool)
     pending[todo] = True
-    left = (block._replace(positions=block.positions[pending[block.positions]]) for block in source.blocks())
+    left = (
+        block._replace(positions=block.positions[pending[block.positions]])
+        for block in source.blocks()
+    )
     blocks = [block for block in left if len(block.positions)]
     share = share_out(blocks, comm.size, method)[comm.rank]
     names = np.array(names, store.ARRAYS["patch"].dtype)
@@ -122,7 +152,8 @@ def run(comm: MPI.Comm, source: Source, partial: Path, names: list, splits: np.n
 
 
 def _complete(arrays: dict, names: np.ndarray, splits: np.ndarray, clock: Clock) -> None:
-    """Adds what the source leaves out: the bilinear `data_super`, and the checksums over names, splits and everything else."""
+    """Adds what the source leaves out: the bilinear `data_super`, and the checksums over names,
+    splits and everything else."""
     if "data_super" not in arrays:
         with clock("upsample"):
             arrays["data_super"] = bilinear.stack(arrays)
@@ -133,7 +164,9 @@ def _complete(arrays: dict, names: np.ndarray, splits: np.ndarray, clock: Clock)
 def _write(datasets: dict, positions: np.ndarray, arrays: dict) -> None:
     """Writes patches, neighbours in one go; their checksums after everything else."""
     ends = np.flatnonzero(np.diff(positions) != 1) + 1
-    for run_positions, entries in zip(np.split(positions, ends), np.split(np.arange(len(positions)), ends)):
+    for run_positions, entries in zip(
+        np.split(positions, ends), np.split(np.arange(len(positions)), ends)
+    ):
         place = slice(run_positions[0], run_positions[-1] + 1)
         for key in (k for k in store.ARRAYS if k in arrays):
             datasets[key][place] = arrays[key][entries[0] : entries[-1] + 1]
@@ -148,8 +181,13 @@ def _write_errors(path):
 
 
 def abandon(comm: MPI.Comm, partial: Path) -> None:
-    """After a failure: removes the partial file if nothing in it is done; otherwise it stays, for the next attempt."""
-    if comm.rank == 0 and partial.exists() and not store.Store(partial, complete=False).array("checksum").any():
+    """After a failure: removes the partial file if nothing in it is done; otherwise it stays, for
+    the next attempt."""
+    if (
+        comm.rank == 0
+        and partial.exists()
+        and not store.Store(partial, complete=False).array("checksum").any()
+    ):
         partial.unlink()
 
 

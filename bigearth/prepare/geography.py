@@ -1,6 +1,8 @@
-"""Where synthetic patches lie and which land covers they carry: the real tiles, and co-occurrence that keeps the real frequencies.
+"""Where synthetic patches lie and which land covers they carry: the real tiles, and co-occurrence
+that keeps the real frequencies.
 
-The tiles are the 125 Sentinel-2 scenes of BigEarthNet v1.0 (tiles_125.csv, from the public metadata, CDLA-Permissive-1.0).
+The tiles are the 125 Sentinel-2 scenes of BigEarthNet v1.0 (tiles_125.csv, from the public
+metadata, CDLA-Permissive-1.0).
 """
 
 import csv
@@ -13,7 +15,8 @@ import numpy as np
 from bigearth import nomenclature
 
 CELLS = 91  # patches along the side of a tile
-SPLIT_SHARES = {"train": 269_695, "val": 123_723, "test": 125_866}  # patches in the official splits, of 590,326
+# patches in the official splits, of 590,326
+SPLIT_SHARES = {"train": 269_695, "val": 123_723, "test": 125_866}
 TILES_CSV = Path(__file__).with_name("tiles_125.csv")
 
 
@@ -35,7 +38,10 @@ class Tile(NamedTuple):
 def tiles() -> tuple:
     """The 125 tiles."""
     with open(TILES_CSV, newline="") as file:
-        return tuple(Tile(r["tile"], r["mgrs"], tuple(r["acq_prefixes"].split("|"))) for r in csv.DictReader(file))
+        return tuple(
+            Tile(r["tile"], r["mgrs"], tuple(r["acq_prefixes"].split("|")))
+            for r in csv.DictReader(file)
+        )
 
 
 def epsg(mgrs: str) -> int:
@@ -44,55 +50,219 @@ def epsg(mgrs: str) -> int:
 
 
 def origin(mgrs: str) -> tuple:
-    """Upper left corner (x, y) in metres of a northern Sentinel-2 tile: its MGRS square's, on the 60 m grid, towards the outside."""
+    """Upper left corner (x, y) in metres of a northern Sentinel-2 tile: its MGRS square's, on the
+    60 m grid, towards the outside."""
     zone, band, column, row = int(mgrs[:2]), mgrs[2], mgrs[3], mgrs[4]
     x = 100_000 * (("STUVWXYZ", "ABCDEFGH", "JKLMNPQR")[zone % 3].index(column) + 1)
     letters = "ABCDEFGHJKLMNPQRSTUV"
     y = 100_000 * ((letters.index(row) - (0 if zone % 2 else 5)) % 20 + 1)
-    # Row letters repeat every 2,000 km; the latitude band (8 degrees each from the equator, 111 km a degree) says which one it is.
+    # Row letters repeat every 2,000 km; the latitude band (8 degrees each from the equator, 111 km
+    # a degree) says which one it is.
     middle = ("NPQRSTUVWX".index(band) * 8 + 4) * 111_000
     y += round((middle - y) / 2_000_000) * 2_000_000
     return x // 60 * 60, -(-y // 60) * 60
 
 
-# Landscapes: share of the patches, then how likely a class (CORINE code) is in such a patch. Rows follow the geography of the ten
-# countries; the columns are scaled afterwards so that every class has its real frequency.
-# fmt: off
+# Landscapes: share of the patches, then how likely a class (CORINE code) is in such a patch. Rows
+# follow the geography of the ten countries; the columns are scaled afterwards so that every class
+# has its real frequency. fmt: off
 LANDSCAPES = {
-    "open sea":      (0.080, {523: 1.0}),
-    "coast":         (0.080, {523: .72, 331: .05, 332: .05, 521: .05, 522: .05, 421: .06, 422: .02, 423: .05, 123: .02, 112: .25, 211: .30,
-                              243: .25, 312: .30, 313: .30, 324: .20, 311: .10, 512: .05, 142: .03, 231: .20}),
-    "boreal forest": (0.210, {312: .70, 313: .70, 324: .55, 311: .30, 243: .15, 412: .13, 512: .32, 211: .10, 131: .01, 411: .01, 334: .001}),
-    "boreal farms":  (0.170, {312: .50, 313: .55, 324: .35, 211: .50, 243: .40, 311: .25, 512: .20, 112: .12, 231: .12, 411: .02}),
-    "plains":        (0.170, {211: .75, 242: .35, 243: .30, 231: .25, 112: .25, 311: .25, 313: .18, 312: .20, 324: .12, 512: .07, 511: .06,
-                              131: .02, 121: .03, 132: .003, 411: .01, 222: .01, 213: .01, 212: .03}),
-    "pastures":      (0.100, {231: .70, 211: .30, 243: .35, 242: .25, 412: .10, 112: .12, 312: .25, 313: .20, 324: .20, 311: .15, 321: .03,
-                              411: .02, 142: .01, 322: .03, 511: .02, 512: .10}),
-    "hills":         (0.085, {311: .75, 324: .45, 242: .40, 243: .50, 231: .25, 313: .40, 312: .30, 211: .15, 321: .08, 131: .01, 222: .02,
-                              221: .05, 112: .10}),
-    "south":         (0.070, {244: .70, 311: .45, 324: .45, 223: .28, 212: .22, 323: .22, 221: .12, 241: .12, 213: .06, 242: .35,
-                              222: .06, 243: .35, 321: .12, 211: .40, 512: .08, 334: .003}),
-    "towns":         (0.022, {112: .92, 111: .60, 121: .60, 122: .18, 124: .06, 141: .10, 142: .18, 133: .06, 132: .05, 123: .03,
-                              211: .40, 242: .20, 231: .15, 511: .12, 523: .05}),
-    "mountains":     (0.013, {332: .35, 333: .18, 321: .50, 322: .35, 312: .50, 313: .20, 324: .30, 231: .20, 512: .05}),
+    "open sea": (0.080, {523: 1.0}),
+    "coast": (
+        0.080,
+        {
+            523: 0.72,
+            331: 0.05,
+            332: 0.05,
+            521: 0.05,
+            522: 0.05,
+            421: 0.06,
+            422: 0.02,
+            423: 0.05,
+            123: 0.02,
+            112: 0.25,
+            211: 0.30,
+            243: 0.25,
+            312: 0.30,
+            313: 0.30,
+            324: 0.20,
+            311: 0.10,
+            512: 0.05,
+            142: 0.03,
+            231: 0.20,
+        },
+    ),
+    "boreal forest": (
+        0.210,
+        {
+            312: 0.70,
+            313: 0.70,
+            324: 0.55,
+            311: 0.30,
+            243: 0.15,
+            412: 0.13,
+            512: 0.32,
+            211: 0.10,
+            131: 0.01,
+            411: 0.01,
+            334: 0.001,
+        },
+    ),
+    "boreal farms": (
+        0.170,
+        {
+            312: 0.50,
+            313: 0.55,
+            324: 0.35,
+            211: 0.50,
+            243: 0.40,
+            311: 0.25,
+            512: 0.20,
+            112: 0.12,
+            231: 0.12,
+            411: 0.02,
+        },
+    ),
+    "plains": (
+        0.170,
+        {
+            211: 0.75,
+            242: 0.35,
+            243: 0.30,
+            231: 0.25,
+            112: 0.25,
+            311: 0.25,
+            313: 0.18,
+            312: 0.20,
+            324: 0.12,
+            512: 0.07,
+            511: 0.06,
+            131: 0.02,
+            121: 0.03,
+            132: 0.003,
+            411: 0.01,
+            222: 0.01,
+            213: 0.01,
+            212: 0.03,
+        },
+    ),
+    "pastures": (
+        0.100,
+        {
+            231: 0.70,
+            211: 0.30,
+            243: 0.35,
+            242: 0.25,
+            412: 0.10,
+            112: 0.12,
+            312: 0.25,
+            313: 0.20,
+            324: 0.20,
+            311: 0.15,
+            321: 0.03,
+            411: 0.02,
+            142: 0.01,
+            322: 0.03,
+            511: 0.02,
+            512: 0.10,
+        },
+    ),
+    "hills": (
+        0.085,
+        {
+            311: 0.75,
+            324: 0.45,
+            242: 0.40,
+            243: 0.50,
+            231: 0.25,
+            313: 0.40,
+            312: 0.30,
+            211: 0.15,
+            321: 0.08,
+            131: 0.01,
+            222: 0.02,
+            221: 0.05,
+            112: 0.10,
+        },
+    ),
+    "south": (
+        0.070,
+        {
+            244: 0.70,
+            311: 0.45,
+            324: 0.45,
+            223: 0.28,
+            212: 0.22,
+            323: 0.22,
+            221: 0.12,
+            241: 0.12,
+            213: 0.06,
+            242: 0.35,
+            222: 0.06,
+            243: 0.35,
+            321: 0.12,
+            211: 0.40,
+            512: 0.08,
+            334: 0.003,
+        },
+    ),
+    "towns": (
+        0.022,
+        {
+            112: 0.92,
+            111: 0.60,
+            121: 0.60,
+            122: 0.18,
+            124: 0.06,
+            141: 0.10,
+            142: 0.18,
+            133: 0.06,
+            132: 0.05,
+            123: 0.03,
+            211: 0.40,
+            242: 0.20,
+            231: 0.15,
+            511: 0.12,
+            523: 0.05,
+        },
+    ),
+    "mountains": (
+        0.013,
+        {
+            332: 0.35,
+            333: 0.18,
+            321: 0.50,
+            322: 0.35,
+            312: 0.50,
+            313: 0.20,
+            324: 0.30,
+            231: 0.20,
+            512: 0.05,
+        },
+    ),
 }
 # fmt: on
 
 
 @functools.lru_cache(maxsize=1)
 def probabilities() -> tuple:
-    """How often a landscape occurs (L,), and the probability (L, 43) that a patch of it carries a class."""
+    """How often a landscape occurs (L,), and the probability (L, 43) that a patch of it carries a
+    class."""
     share = np.array([s for s, _ in LANDSCAPES.values()])
-    raw = np.array([[row.get(c.code, 0.0) for c in nomenclature.CLASSES] for _, row in LANDSCAPES.values()])
+    raw = np.array(
+        [[row.get(c.code, 0.0) for c in nomenclature.CLASSES] for _, row in LANDSCAPES.values()]
+    )
     frequency = np.array([c.count for c in nomenclature.CLASSES]) / nomenclature.ARCHIVE_PATCHES
     return share, raw * (frequency / (share @ raw))
 
 
 def draw_labels(rng) -> np.ndarray:
-    """Ascending class indices of one patch: a landscape, then systematic sampling, which keeps every class's probability exactly.
+    """Ascending class indices of one patch: a landscape, then systematic sampling, which keeps
+    every class's probability exactly.
 
     The number of labels is the sum of the probabilities, rounded up or down (Madow 1949). To
-    have poor and rich patches, a common factor first moves all probabilities down or up by as much as keeps their means.
+    have poor and rich patches, a common factor first moves all probabilities down or up by as much
+    as keeps their means.
     """
     share, probability = probabilities()
     while True:
@@ -101,13 +271,17 @@ def draw_labels(rng) -> np.ndarray:
         order = rng.permutation(len(row))
         steps = np.floor(np.cumsum(row[order]) + rng.random())
         labels = np.sort(order[np.diff(steps, prepend=0.0) > 0])
-        if len(labels):  # one patch in a thousand has none: where the probabilities add up to less than 1
+        # one patch in a thousand has none: where the probabilities add up to less than 1
+        if len(labels):
             return labels
 
 
 def draw_splits(count: int, rng) -> np.ndarray:
-    """(count,) shuffled: "train", "val", "test" in the official proportions, and "none" for the rest."""
-    ends = np.rint(np.cumsum(list(SPLIT_SHARES.values())) * (count / nomenclature.ARCHIVE_PATCHES)).astype(int)
+    """(count,) shuffled: "train", "val", "test" in the official proportions, and "none" for the
+    rest."""
+    ends = np.rint(
+        np.cumsum(list(SPLIT_SHARES.values())) * (count / nomenclature.ARCHIVE_PATCHES)
+    ).astype(int)
     groups = np.full(count, "none", dtype=object)
     for split, start, end in zip(SPLIT_SHARES, (0, *ends), ends):
         groups[start:end] = split

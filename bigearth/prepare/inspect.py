@@ -1,4 +1,5 @@
-"""Shows what a file of patches holds: keys, splits, labels, band statistics, and a picture of some patches.
+"""Shows what a file of patches holds: keys, splits, labels, band statistics, and a picture of some
+patches.
 
 python -m bigearth.prepare.inspect FILE [--picture FILE.png] [--patches 6] [--seed 0]
 """
@@ -16,17 +17,24 @@ SAMPLE = 2000  # patches whose pixels are read for the band statistics
 TRUE_COLOUR = ("B04", "B03", "B02")
 FALSE_COLOUR = ("B08", "B04", "B03")
 RED_EDGE_SWIR = ("B11", "B8A", "B05")  # three of the 20 m bands
-LEAST_RANGE = 400  # digital numbers from black to full colour: open water must not become coloured noise
+# digital numbers from black to full colour: open water must not become coloured noise
+LEAST_RANGE = 400
 
 
 def describe(patches: Store, seed: int) -> str:
-    """All that can be said in text: keys and shapes, splits, how often each label occurs, statistics of each band.
+    """All that can be said in text: keys and shapes, splits, how often each label occurs,
+    statistics of each band.
 
     Args:
         patches: the file.
         seed: of the choice of patches for the band statistics, if the file holds more than 2,000.
     """
-    lines = [f"{patches.path}: {len(patches)} patches", f"source {patches.source}, data_super {patches.interpolation}", patches.digest, ""]
+    lines = [
+        f"{patches.path}: {len(patches)} patches",
+        f"source {patches.source}, data_super {patches.interpolation}",
+        patches.digest,
+        "",
+    ]
     for key, array in ARRAYS.items():
         shape = " x ".join(str(n) for n in (len(patches),) + array.shape)
         lines.append(f"{key:12}{array.dtype.str[1:]:6}{shape:26}{' '.join(array.bands)}".rstrip())
@@ -38,18 +46,24 @@ def describe(patches: Store, seed: int) -> str:
         row = [int(count[i]) for count in counts]
         if sum(row):
             lines.append(f"{label:90}" + "".join(f"{n:9d}" for n in (*row, sum(row))))
-    absent = [label for i, label in enumerate(nomenclature.LABELS) if not patches.classes[:, i].any()]
+    absent = [
+        label for i, label in enumerate(nomenclature.LABELS) if not patches.classes[:, i].any()
+    ]
     lines += textwrap.wrap(f"in no patch: {'; '.join(absent)}", 120) if absent else []
     labels = patches.classes.sum(1)
     lines += ["", f"labels a patch: {labels.min()} to {labels.max()}, mean {labels.mean():.2f}", ""]
     some = _choose(len(patches), SAMPLE, seed)
-    lines.append(f"band   metres      min     mean      std      max   BigEarthNet's mean and std (pixels of {len(some)} patches)")
+    lines.append(
+        "band   metres      min     mean      std      max   BigEarthNet's mean and std "
+        f"(pixels of {len(some)} patches)"
+    )
     for resolution in bands.RESOLUTIONS:
         pixels = patches.array(f"data_{resolution}m")[some]
         for i, band in enumerate(bands.at(resolution)):
             x = pixels[..., i]
             lines.append(
-                f"{band.name:6}{resolution:7d}{x.min():9d}{x.mean():9.1f}{x.std():9.1f}{x.max():9d}{band.mean:9.1f}{band.std:9.1f}"
+                f"{band.name:6}{resolution:7d}{x.min():9d}{x.mean():9.1f}{x.std():9.1f}{x.max():9d}"
+                f"{band.mean:9.1f}{band.std:9.1f}"
             )
     return "\n".join(lines)
 
@@ -60,7 +74,8 @@ def _choose(size: int, count: int, seed: int) -> np.ndarray:
 
 
 def _composite(pixels: np.ndarray, available: tuple, wanted: tuple) -> np.ndarray:
-    """Three bands of (H, W, bands) as a picture, each stretched between its 2nd and 98th percentile, over `LEAST_RANGE` at least."""
+    """Three bands of (H, W, bands) as a picture, each stretched between its 2nd and 98th
+    percentile, over `LEAST_RANGE` at least."""
     image = pixels[..., [available.index(name) for name in wanted]].astype(np.float64)
     low, high = np.percentile(image, (2, 98), axis=(0, 1))
     return np.clip((image - low) / np.maximum(high - low, LEAST_RANGE), 0, 1)
@@ -83,27 +98,59 @@ def picture(patches: Store, count: int, seed: int, path) -> None:
         (f"true colour\n{' '.join(TRUE_COLOUR)}", "data_super", bands.NAMES, TRUE_COLOUR),
         (f"false colour\n{' '.join(FALSE_COLOUR)}", "data_super", bands.NAMES, FALSE_COLOUR),
         (f"native 20 m\n{' '.join(RED_EDGE_SWIR)}", "data_20m", native, RED_EDGE_SWIR),
-        (f"upsampled to 10 m ({patches.interpolation})\n{' '.join(RED_EDGE_SWIR)}", "data_super", bands.NAMES, RED_EDGE_SWIR),
+        (
+            f"upsampled to 10 m ({patches.interpolation})\n{' '.join(RED_EDGE_SWIR)}",
+            "data_super",
+            bands.NAMES,
+            RED_EDGE_SWIR,
+        ),
     )
-    figure, grid = plt.subplots(len(some), len(columns), figsize=(11.5, 2.35 * len(some) + 0.6), squeeze=False, layout="constrained")
+    figure, grid = plt.subplots(
+        len(some),
+        len(columns),
+        figsize=(11.5, 2.35 * len(some) + 0.6),
+        squeeze=False,
+        layout="constrained",
+    )
     for number, (row, position) in enumerate(zip(grid, some)):
         for axes, (title, key, available, wanted) in zip(row, columns):
-            axes.imshow(_composite(patches.array(key)[position], available, wanted), extent=(0, 1.2, 0, 1.2), interpolation="nearest")
+            axes.imshow(
+                _composite(patches.array(key)[position], available, wanted),
+                extent=(0, 1.2, 0, 1.2),
+                interpolation="nearest",
+            )
             axes.set_xticks([])
             axes.set_yticks([])
             if number == 0:
                 axes.set_title(title, fontsize=9)
         labels = [nomenclature.LABELS[i] for i in np.flatnonzero(patches.classes[position])]
         text = [patches.names[position], SPLITS[patches.splits[position]], ""]
-        text += [line for label in labels for line in textwrap.wrap(label, 38, initial_indent="• ", subsequent_indent="   ")]
-        row[0].set_ylabel("\n".join(text), rotation=0, ha="right", va="center", fontsize=7, linespacing=1.3, multialignment="left")
-    stretch = f"each band stretched between its 2nd and 98th percentile, over {LEAST_RANGE} digital numbers at least"
+        text += [
+            line
+            for label in labels
+            for line in textwrap.wrap(label, 38, initial_indent="• ", subsequent_indent="   ")
+        ]
+        row[0].set_ylabel(
+            "\n".join(text),
+            rotation=0,
+            ha="right",
+            va="center",
+            fontsize=7,
+            linespacing=1.3,
+            multialignment="left",
+        )
+    stretch = (
+        f"each band stretched between its 2nd and 98th percentile, over {LEAST_RANGE} "
+        "digital numbers at least"
+    )
     figure.supxlabel(f"each picture 1.2 km x 1.2 km, north up, {stretch}", fontsize=8)
     try:
         figure.savefig(path, dpi=130)
     except (OSError, ValueError) as error:
         reason = (
-            disk_error(path, "write the picture", error) if isinstance(error, OSError) else InputError(f"{path}: {error}; give a .png name")
+            disk_error(path, "write the picture", error)
+            if isinstance(error, OSError)
+            else InputError(f"{path}: {error}; give a .png name")
         )
         raise reason from error
     finally:
@@ -112,14 +159,25 @@ def picture(patches: Store, count: int, seed: int, path) -> None:
 
 def run() -> None:
     """The command line."""
-    parser = command.Parser(prog="python -m bigearth.prepare.inspect", description="Show what a file of patches holds.")
+    parser = command.Parser(
+        prog="python -m bigearth.prepare.inspect", description="Show what a file of patches holds."
+    )
     parser.add_argument("file", help="HDF5 file of patches")
-    parser.add_argument("--picture", help="picture to write (default: beside the file, with the ending .png)")
-    parser.add_argument("--patches", type=int, default=6, help="patches in the picture (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the choice of patches (default: %(default)s)")
+    parser.add_argument(
+        "--picture", help="picture to write (default: beside the file, with the ending .png)"
+    )
+    parser.add_argument(
+        "--patches", type=int, default=6, help="patches in the picture (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of the choice of patches (default: %(default)s)"
+    )
     options = parser.parse_args()
     if not 1 <= options.patches <= 40 or options.seed < 0:
-        raise InputError(f"command line: --patches {options.patches}, --seed {options.seed}; expected 1 to 40, and 0 or more; give others")
+        raise InputError(
+            f"command line: --patches {options.patches}, --seed {options.seed}; "
+            "expected 1 to 40, and 0 or more; give others"
+        )
     patches = Store(options.file)
     print(describe(patches, options.seed))
     path = options.picture or f"{options.file.removesuffix('.h5')}.png"

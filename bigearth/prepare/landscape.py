@@ -1,4 +1,5 @@
-"""How the synthetic world looks: textures, seasons, and the sensor, over the land covers of covers.py.
+"""How the synthetic world looks: textures, seasons, and the sensor, over the land covers of
+covers.py.
 
 The state of a field differs from parcel to parcel and with the season.
 """
@@ -12,15 +13,21 @@ from bigearth import bands, nomenclature
 from bigearth.prepare.covers import COVERS, WINTER, spectrum
 
 SIZE = 512  # pixels along the side of the periodic textures
-_GREEN = (0.15, 0.15, 0.35, 0.65, 0.95, 1.0, 1.0, 0.95, 0.8, 0.55, 0.3, 0.15)  # share of summer state, January to December
-_SUN = (0.74, 0.81, 0.92, 1.02, 1.07, 1.1, 1.1, 1.07, 1.0, 0.9, 0.78, 0.72)  # brightness: longer shadows in winter
-_HAZE = {"B01": 60.0, "B02": 50.0, "B03": 35.0, "B04": 22.0, "B05": 15.0}  # path radiance that atmospheric correction leaves
+# share of summer state, January to December
+_GREEN = (0.15, 0.15, 0.35, 0.65, 0.95, 1.0, 1.0, 0.95, 0.8, 0.55, 0.3, 0.15)
+# brightness: longer shadows in winter
+_SUN = (0.74, 0.81, 0.92, 1.02, 1.07, 1.1, 1.1, 1.07, 1.0, 0.9, 0.78, 0.72)
+# path radiance that atmospheric correction leaves
+_HAZE = {"B01": 60.0, "B02": 50.0, "B03": 35.0, "B04": 22.0, "B05": 15.0}
 
 
 def _noise(rng, scale: float) -> np.ndarray:
-    """Periodic Gaussian noise smoothed over `scale` pixels: (SIZE, SIZE), mean 0, standard deviation 1."""
+    """Periodic Gaussian noise smoothed over `scale` pixels: (SIZE, SIZE), mean 0, standard
+    deviation 1."""
     f = np.fft.fftfreq(SIZE)
-    smooth = np.fft.fft2(rng.standard_normal((SIZE, SIZE))) * np.exp(-2 * (np.pi * scale) ** 2 * (f[:, None] ** 2 + f**2))
+    smooth = np.fft.fft2(rng.standard_normal((SIZE, SIZE))) * np.exp(
+        -2 * (np.pi * scale) ** 2 * (f[:, None] ** 2 + f**2)
+    )
     field = np.fft.ifft2(smooth).real
     return (field - field.mean()) / field.std()
 
@@ -32,12 +39,15 @@ def _ranked(field: np.ndarray) -> np.ndarray:
     return (ranks / field.size).reshape(field.shape)
 
 
-def nearest_seed(y, x, seed_y: np.ndarray, seed_x: np.ndarray, period: tuple, scale: tuple, round_: bool = False) -> np.ndarray:
+def nearest_seed(
+    y, x, seed_y: np.ndarray, seed_x: np.ndarray, period: tuple, scale: tuple, round_: bool = False
+) -> np.ndarray:
     """Which of the jittered seeds of a periodic grid is nearest (Voronoi cells).
 
     Args:
         y, x: (H, W) positions.
-        seed_y, seed_x: (R, C) positions of the seeds, each in its own cell of the grid that divides the period in R x C.
+        seed_y, seed_x: (R, C) positions of the seeds, each in its own cell of the grid that divides
+            the period in R x C.
         period: height and width after which the world repeats.
         scale: what distances in y and x are divided by.
         round_: Euclidean distance instead of the larger of the two, which makes rectangles.
@@ -47,7 +57,10 @@ def nearest_seed(y, x, seed_y: np.ndarray, seed_x: np.ndarray, period: tuple, sc
     """
     rows, columns = seed_y.shape
     seed_y, seed_x = seed_y.ravel(), seed_x.ravel()
-    row, column = np.floor(y * (rows / period[0])).astype(np.int64), np.floor(x * (columns / period[1])).astype(np.int64)
+    row, column = (
+        np.floor(y * (rows / period[0])).astype(np.int64),
+        np.floor(x * (columns / period[1])).astype(np.int64),
+    )
     neighbours = [(column + d) % columns for d in (-1, 0, 1)]
     best = None
     for first in [(row + d) % rows * columns for d in (-1, 0, 1)]:
@@ -65,13 +78,15 @@ def nearest_seed(y, x, seed_y: np.ndarray, seed_x: np.ndarray, period: tuple, sc
 
 
 def _around(difference: np.ndarray, period: float) -> np.ndarray:
-    """Distance of two positions in a world that repeats, where neither lies more than a period outside."""
+    """Distance of two positions in a world that repeats, where neither lies more than a period
+    outside."""
     distance = np.abs(difference)
     return np.minimum(distance, np.abs(period - distance))
 
 
 def jittered_grid(rng, rows: int, columns: int, period: tuple) -> tuple:
-    """Positions y and x (rows, columns) of one seed in every cell of a grid over the period (height, width)."""
+    """Positions y and x (rows, columns) of one seed in every cell of a grid over the period
+    (height, width)."""
     y = (np.arange(rows)[:, None] + rng.uniform(0.1, 0.9, (rows, columns))) * (period[0] / rows)
     x = (np.arange(columns) + rng.uniform(0.1, 0.9, (rows, columns))) * (period[1] / columns)
     return y, x
@@ -94,7 +109,8 @@ def _waves(rng, across: int, down: int) -> np.ndarray:
 
 @functools.lru_cache(maxsize=1)
 def _textures():
-    """Every process's same textures: patterns (P, SIZE, SIZE) with values in [0, 1), and grain, relief, warp (2), weather: N(0, 1)."""
+    """Every process's same textures: patterns (P, SIZE, SIZE) with values in [0, 1), and grain,
+    relief, warp (2), weather: N(0, 1)."""
     rng = np.random.default_rng(20190203)
     patterns = {
         "plain": _ranked(_noise(rng, 12)) / 4,
@@ -109,7 +125,11 @@ def _textures():
         "orchard": _ranked(np.maximum(-_waves(rng, 90, 10), -_waves(rng, -10, 90))),
     }
     fields = (_noise(rng, 0.7), _noise(rng, 24), _noise(rng, 14), _noise(rng, 14), _noise(rng, 16))
-    return tuple(patterns), np.stack(list(patterns.values())).astype(np.float32), np.stack(fields).astype(np.float32)
+    return (
+        tuple(patterns),
+        np.stack(list(patterns.values())).astype(np.float32),
+        np.stack(fields).astype(np.float32),
+    )
 
 
 def prepare() -> None:
@@ -118,7 +138,8 @@ def prepare() -> None:
 
 
 class View(NamedTuple):
-    """A window of the textures: which pixels of the periodic world a scene takes, and whether it is turned.
+    """A window of the textures: which pixels of the periodic world a scene takes, and whether it is
+    turned.
 
     Attributes:
         rows, columns: (H,) and (W,) pixel positions in the world, any integers.
@@ -169,7 +190,8 @@ def season(month: int, rng) -> Season:
 
 @functools.lru_cache(maxsize=1)
 def _tables():
-    """Summer and winter spectra (43, 4, 12), pattern index (43,), contrast (43,) and grain (43,) of every cover."""
+    """Summer and winter spectra (43, 4, 12), pattern index (43,), contrast (43,) and grain (43,) of
+    every cover."""
     names = _textures()[0]
     summer, winter, pattern = [], [], []
     for land in nomenclature.CLASSES:
@@ -179,7 +201,9 @@ def _tables():
         summer.append([spectrum(m) for m in four])
         winter.append([spectrum(WINTER.get(m, m)) for m in four])
         pattern.append(names.index(cover.pattern))
-    contrast, grain = np.array([(COVERS[c.code].contrast, COVERS[c.code].grain) for c in nomenclature.CLASSES], np.float32).T
+    contrast, grain = np.array(
+        [(COVERS[c.code].contrast, COVERS[c.code].grain) for c in nomenclature.CLASSES], np.float32
+    ).T
     return np.array(summer), np.array(winter), np.array(pattern), contrast, grain
 
 
@@ -201,15 +225,22 @@ def render(covers: np.ndarray, view: View, day: Season) -> np.ndarray:
     cell = 4 * np.take_along_axis(view.cut(patterns), pattern[covers][None], 0)[0]
     state = cell.astype(np.int64)
     crowns, relief = view.cut(fields[:2])
-    light = (1 + contrast[covers] * (cell - state - 0.5)) * np.maximum(1 + grain[covers] * crowns, 0.3) * (1 + 0.04 * relief)
-    scene = spectra.astype(np.float32).reshape(-1, len(bands.BANDS))[4 * covers.astype(np.int64) + state]
+    light = (
+        (1 + contrast[covers] * (cell - state - 0.5))
+        * np.maximum(1 + grain[covers] * crowns, 0.3)
+        * (1 + 0.04 * relief)
+    )
+    scene = spectra.astype(np.float32).reshape(-1, len(bands.BANDS))[
+        4 * covers.astype(np.int64) + state
+    ]
     scene *= light[..., None]
     scene += np.array([day.haze * _HAZE.get(name, 0.0) for name in bands.NAMES], np.float32)
     return scene
 
 
 def cover_up(scene: np.ndarray, view: View, material: str, share: float, day: Season) -> None:
-    """Lays snow or cloud over a share (0 to 1) of a scene (H, W, 12), in place; thin at its edges."""
+    """Lays snow or cloud over a share (0 to 1) of a scene (H, W, 12), in place; thin at its
+    edges."""
     weather = view.cut(_textures()[2][4:5])[0]
     threshold = np.quantile(weather, 1 - share)
     cover = np.clip((weather - threshold) * 3, 0, 0.9)[..., None]
@@ -234,6 +265,8 @@ def sense(scene: np.ndarray, rng) -> dict:
             height, width = scene.shape[0] // step, scene.shape[1] // step
             part = part.reshape(height, step, width, step, count).mean((1, 3))
         noise = rng.standard_normal(part.shape, np.float32)
-        native[resolution] = np.clip(np.rint(part + noise * (8 + 0.01 * part)), 1, 65535).astype(np.uint16)
+        native[resolution] = np.clip(np.rint(part + noise * (8 + 0.01 * part)), 1, 65535).astype(
+            np.uint16
+        )
         first += count
     return native

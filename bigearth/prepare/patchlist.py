@@ -3,9 +3,10 @@
     patch,tile,epsg,ulx,uly,labels,split
     S2A_MSIL2A_20170613T101031_87_48,S2A_MSIL1C_20170613T101031_N0205_R022_T33UUP_20170613T101608.SAFE,32633,404400,5342400,Pastures|Mixed forest,val
 
-`tile` is the Sentinel-2 product it lies in (BigEarthNet's `tile_source`, a Level-1C name, or the Level-2A one), ulx and uly are its
-upper left corner in metres of the UTM zone `epsg`, labels are CORINE labels joined by "|", split is train, val, test or nothing.
-Columns may be in any order, and `split` may be left out; blank lines are passed over. The list of an archive:
+`tile` is the Sentinel-2 product it lies in (BigEarthNet's `tile_source`, a Level-1C name, or the
+Level-2A one), ulx and uly are its upper left corner in metres of the UTM zone `epsg`, labels are
+CORINE labels joined by "|", split is train, val, test or nothing. Columns may be in any order, and
+`split` may be left out; blank lines are passed over. The list of an archive:
 
     python -m bigearth.prepare.patchlist --archive BigEarthNet-v1.0 --out patches.csv
 """
@@ -52,7 +53,8 @@ def read(path) -> list:
     """All entries, in file order.
 
     Raises:
-        InputError: the file cannot be read, a line is malformed, a label is unknown, or a patch name comes twice.
+        InputError: the file cannot be read, a line is malformed, a label is unknown, or a patch
+            name comes twice.
     """
     entries, first = [], {}
     try:
@@ -60,13 +62,19 @@ def read(path) -> list:
             reader = csv.reader(file)
             header = [column.strip().lower() for column in next(reader, ())]
             if sorted(header) not in (sorted(COLUMNS), sorted(set(COLUMNS) - {"split"})):
-                raise InputError(f"{path}, line 1: another header; expected {','.join(COLUMNS)}; see docs/preparation.md")
+                raise InputError(
+                    f"{path}, line 1: another header; expected {','.join(COLUMNS)}; "
+                    "see docs/preparation.md"
+                )
             for row in reader:
                 if not any(cell.strip() for cell in row):
                     continue
                 where = f"{path}, line {reader.line_num}"
                 if len(row) != len(header):
-                    raise InputError(f"{where}: {len(row)} columns; expected {len(header)}, {','.join(header)}; correct the line")
+                    raise InputError(
+                        f"{where}: {len(row)} columns; expected {len(header)}, "
+                        f"{','.join(header)}; correct the line"
+                    )
                 entry = _entry(dict(zip(header, (cell.strip() for cell in row))), where)
                 if entry.name in first:
                     line, tile = first[entry.name]
@@ -75,29 +83,46 @@ def read(path) -> list:
                         if tile == entry.tile
                         else f"is claimed by two tiles, {tile} in line {line} and {entry.tile}"
                     )
-                    raise InputError(f"{where}: patch {entry.name} {what}; expected every name once; delete one of the lines")
+                    raise InputError(
+                        f"{where}: patch {entry.name} {what}; expected every name "
+                        "once; delete one of the lines"
+                    )
                 first[entry.name] = reader.line_num, entry.tile
                 entries.append(entry)
     except OSError as error:
         raise disk_error(path, "read the list of patches", error) from error
     except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: not a CSV file in UTF-8 ({error}); expected the columns {','.join(COLUMNS)}; save it again") from error
+        raise InputError(
+            f"{path}: not a CSV file in UTF-8 ({error}); expected the columns "
+            f"{','.join(COLUMNS)}; save it again"
+        ) from error
     if not entries:
-        raise InputError(f"{path}: no patch in this list; expected one line a patch after the header; give another list")
+        raise InputError(
+            f"{path}: no patch in this list; expected one line a patch after the "
+            "header; give another list"
+        )
     return entries
 
 
 def _entry(row: dict, where: str) -> Entry:
     name, tile, split = row["patch"], row["tile"], row.get("split") or "none"
     if not PATCH_NAME.fullmatch(name):
-        raise InputError(f"{where}: {name!r} is not a patch name; expected one such as S2A_MSIL2A_20170613T101031_87_48; correct the line")
+        raise InputError(
+            f"{where}: {name!r} is not a patch name; expected one such as "
+            "S2A_MSIL2A_20170613T101031_87_48; correct the line"
+        )
     scene_of(tile, where)
     try:
         epsg, ulx, uly = (int(row[column]) for column in ("epsg", "ulx", "uly"))
     except ValueError as error:
-        raise InputError(f"{where}: epsg, ulx or uly of {name} is not a whole number ({error}); correct the line") from error
+        raise InputError(
+            f"{where}: epsg, ulx or uly of {name} is not a whole number ({error}); correct the line"
+        ) from error
     if split not in SPLITS:
-        raise InputError(f"{where}: split of {name} is {split!r}; expected train, val, test or nothing; correct the line")
+        raise InputError(
+            f"{where}: split of {name} is {split!r}; expected train, val, test or "
+            "nothing; correct the line"
+        )
     labels = [label.strip() for label in row["labels"].split("|")] if row["labels"] else []
     return Entry(name, tile, epsg, ulx, uly, nomenclature.binarise(labels, where), split)
 
@@ -108,12 +133,17 @@ def write(path, entries: Iterable[Entry]) -> None:
     Raises:
         InputError: it cannot be written.
     """
-    with new_file(path, "write the list of patches") as partial, open(partial, "w", newline="", encoding="utf-8") as file:
+    with (
+        new_file(path, "write the list of patches") as partial,
+        open(partial, "w", newline="", encoding="utf-8") as file,
+    ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         for e in entries:
             labels = "|".join(nomenclature.LABELS[i] for i in np.flatnonzero(e.classes))
-            writer.writerow((e.name, e.tile, e.epsg, e.ulx, e.uly, labels, "" if e.split == "none" else e.split))
+            writer.writerow(
+                (e.name, e.tile, e.epsg, e.ulx, e.uly, labels, "" if e.split == "none" else e.split)
+            )
 
 
 def from_archive(root) -> list:
@@ -126,13 +156,26 @@ def from_archive(root) -> list:
     for name in sorted(archive.list_patches(root)):
         metadata = archive.read_metadata(Path(root) / name / f"{name}_labels_metadata.json")
         ulx, uly = (round(corner) for corner in metadata.corners[:2])
-        entries.append(Entry(name, metadata.tile_source, metadata.epsg, ulx, uly, metadata.classes, SPLITS[splits.get(name, NO_SPLIT)]))
+        entries.append(
+            Entry(
+                name,
+                metadata.tile_source,
+                metadata.epsg,
+                ulx,
+                uly,
+                metadata.classes,
+                SPLITS[splits.get(name, NO_SPLIT)],
+            )
+        )
     return entries
 
 
 def run() -> None:
     """The command line."""
-    parser = command.Parser(prog="python -m bigearth.prepare.patchlist", description="Write the list of patches of an archive.")
+    parser = command.Parser(
+        prog="python -m bigearth.prepare.patchlist",
+        description="Write the list of patches of an archive.",
+    )
     parser.add_argument("--archive", required=True, help="folder of a BigEarthNet v1.0 archive")
     parser.add_argument("--out", required=True, help="CSV file to write")
     options = parser.parse_args()

@@ -1,7 +1,9 @@
-"""Synthetic Sentinel-2 Level-2A products (SAFE folders with lossless JPEG 2000 bands) and the patches to cut from them.
+"""Synthetic Sentinel-2 Level-2A products (SAFE folders with lossless JPEG 2000 bands) and the
+patches to cut from them.
 
-A tile is one landscape: segments of about 800 m, whose covers are drawn by region as geography.py says, crossed by rivers and
-roads. It is drawn in strips, so memory stays bounded whatever its size; the labels of a patch are the covers it really shows.
+A tile is one landscape: segments of about 800 m, whose covers are drawn by region as geography.py
+says, crossed by rivers and roads. It is drawn in strips, so memory stays bounded whatever its size;
+the labels of a patch are the covers it really shows.
 """
 
 import functools
@@ -55,11 +57,13 @@ class Product(NamedTuple):
         """A band's file inside the SAFE folder."""
         _, _, sensing, _, _, tile, stop = self.name[: -len(".SAFE")].split("_")
         suffix = f"{band.resolution}m"
-        return f"GRANULE/L2A_{tile}_A000000_{stop}/IMG_DATA/R{suffix}/{tile}_{sensing}_{band.name}_{suffix}.jp2"
+        folder = f"GRANULE/L2A_{tile}_A000000_{stop}/IMG_DATA/R{suffix}"
+        return f"{folder}/{tile}_{sensing}_{band.name}_{suffix}.jp2"
 
 
 class Map(NamedTuple):
-    """The land covers of a tile: seeds of the segments (R, C) with their cover (R*C,), and lines (angle, offset, half width, cover)."""
+    """The land covers of a tile: seeds of the segments (R, C) with their cover (R*C,), and lines
+    (angle, offset, half width, cover)."""
 
     size: int
     seed_y: np.ndarray
@@ -68,11 +72,14 @@ class Map(NamedTuple):
     lines: list
 
     def covers(self, view: landscape.View) -> np.ndarray:
-        """(H, W) class indices of a window; the view's rows and columns are positions in the tile."""
+        """(H, W) class indices of a window; the view's rows and columns are positions in the
+        tile."""
         warp_y, warp_x = view.warp()
         y, x = view.rows[:, None] + 12 * warp_y, view.columns + 12 * warp_x
         period = (self.size, self.size)
-        result = self.cover[landscape.nearest_seed(y, x, self.seed_y, self.seed_x, period, (1, 1), True)]
+        result = self.cover[
+            landscape.nearest_seed(y, x, self.seed_y, self.seed_x, period, (1, 1), True)
+        ]
         for angle, offset, half, cover in self.lines:
             result[np.abs(y * np.cos(angle) + x * np.sin(angle) - offset) < half] = cover
         return result
@@ -85,7 +92,9 @@ def draw_map(size: int, seed: tuple) -> Map:
     period = (size, size)
     share, probability = geography.probabilities()
     line_of = {i: LINEAR[c.code] for i, c in enumerate(nomenclature.CLASSES) if c.code in LINEAR}
-    weights = np.array([[0 if i in line_of else p for i, p in enumerate(row)] for row in probability])
+    weights = np.array(
+        [[0 if i in line_of else p for i, p in enumerate(row)] for row in probability]
+    )
     cells = max(1, round(size / SEGMENT))
     seed_y, seed_x = landscape.jittered_grid(rng, cells, cells, period)
     regions = max(1, round(size / REGION))
@@ -94,7 +103,9 @@ def draw_map(size: int, seed: tuple) -> Map:
         landscape.nearest_seed(seed_y, seed_x, region_y, region_x, period, (1, 1), True).ravel()
     ]
     ends = np.cumsum(weights, 1)
-    cover = np.array([np.searchsorted(ends[k], u * ends[k, -1]) for k, u in zip(kind, rng.random(len(kind)))])
+    cover = np.array(
+        [np.searchsorted(ends[k], u * ends[k, -1]) for k, u in zip(kind, rng.random(len(kind)))]
+    )
     lines = []
     for index, half in line_of.items():
         for _ in range(max(1, size // 2000)):
@@ -108,43 +119,69 @@ def draw_strip(product: Product, first: int) -> tuple:
     """Draws the rows from `first` on of a product.
 
     Returns:
-        native: resolution -> (rows, columns, bands) uint16 digital numbers as the product stores them.
-        labels: a list of (43,) uint8 multi-hot vectors, one for every whole patch in this row of the grid, west to east.
+        native: resolution -> (rows, columns, bands) uint16 digital numbers as the product stores
+            them.
+        labels: a list of (43,) uint8 multi-hot vectors, one for every whole patch in this row of
+            the grid, west to east.
     """
-    view = landscape.View(np.arange(first, min(first + STRIP, product.size)), np.arange(product.size))
+    view = landscape.View(
+        np.arange(first, min(first + STRIP, product.size)), np.arange(product.size)
+    )
     covers = draw_map(product.size, product.seed).covers(view)
     month = int(product.name.split("_")[2][4:6])
     day = landscape.season(month, np.random.default_rng((*product.seed, 1)))
-    native = landscape.sense(landscape.render(covers, view, day), np.random.default_rng((*product.seed, 2, first)))
+    native = landscape.sense(
+        landscape.render(covers, view, day), np.random.default_rng((*product.seed, 2, first))
+    )
     if product.offset:
-        native = {r: (np.minimum(image, 65535 + product.offset) - product.offset).astype(np.uint16) for r, image in native.items()}
+        native = {
+            r: (np.minimum(image, 65535 + product.offset) - product.offset).astype(np.uint16)
+            for r, image in native.items()
+        }
     labels = []
     if len(view.rows) == STRIP:
         for column in range(0, product.size - STRIP + 1, STRIP):
-            share = np.bincount(covers[:, column : column + STRIP].ravel(), minlength=len(nomenclature.CLASSES)) / STRIP**2
+            share = (
+                np.bincount(
+                    covers[:, column : column + STRIP].ravel(), minlength=len(nomenclature.CLASSES)
+                )
+                / STRIP**2
+            )
             labels.append((share >= min(SMALLEST_LABEL, share.max())).astype(np.uint8))
     return native, labels
 
 
 def plan(count: int, size: int, seed: int) -> list:
-    """Draws which `count` products to make; no two share the names of patches. Every second one has an offset.
+    """Draws which `count` products to make; no two share the names of patches. Every second one has
+    an offset.
 
     Raises:
-        InputError: the size is not a multiple of 60 from 120 to 10,980, or there are not so many tiles.
+        InputError: the size is not a multiple of 60 from 120 to 10,980, or there are not so many
+            tiles.
     """
     if size % 60 or not 120 <= size <= FULL_SIZE:
-        raise InputError(f"command line: --tile-size is {size}; expected a multiple of 60 from 120 to {FULL_SIZE} (pixels of 10 m)")
+        raise InputError(
+            f"command line: --tile-size is {size}; expected a multiple of 60 from 120 "
+            f"to {FULL_SIZE} (pixels of 10 m)"
+        )
     first = {tile.prefixes[0]: tile for tile in reversed(geography.tiles())}
     if not 1 <= count <= len(first):
-        raise InputError(f"command line: --products is {count}; expected 1 to {len(first)} (real acquisitions to name them after)")
+        raise InputError(
+            f"command line: --products is {count}; expected 1 to {len(first)} (real "
+            "acquisitions to name them after)"
+        )
     chosen = np.random.default_rng((seed, 2)).permutation(sorted(first))[:count]
-    return [Product(first[prefix], size, OFFSET * (i % 2), (seed, 3, i)) for i, prefix in enumerate(chosen)]
+    return [
+        Product(first[prefix], size, OFFSET * (i % 2), (seed, 3, i))
+        for i, prefix in enumerate(chosen)
+    ]
 
 
 def write_product(folder: Path, product: Product, pool, progress: Progress) -> list:
     """Writes one SAFE folder into `folder`.
 
-    JPEG 2000 files can only be written whole: the strips are gathered in memory-mapped files beside the folder, which go afterwards.
+    JPEG 2000 files can only be written whole: the strips are gathered in memory-mapped files beside
+    the folder, which go afterwards.
 
     Args:
         folder: the folder to write into.
@@ -157,17 +194,24 @@ def write_product(folder: Path, product: Product, pool, progress: Progress) -> l
     """
     scratch = folder / "strips"
     scratch.mkdir()
-    images = {r: _allocate(scratch / f"{r}.npy", len(bands.at(r)), product.size * 10 // r) for r in bands.RESOLUTIONS}
+    images = {
+        r: _allocate(scratch / f"{r}.npy", len(bands.at(r)), product.size * 10 // r)
+        for r in bands.RESOLUTIONS
+    }
     cells = []
     starts = range(0, product.size, STRIP)
-    for first, (native, labels) in zip(starts, pool.imap(functools.partial(draw_strip, product), starts)):
+    for first, (native, labels) in zip(
+        starts, pool.imap(functools.partial(draw_strip, product), starts)
+    ):
         for resolution, image in native.items():
             row = first * 10 // resolution
             images[resolution][:, row : row + len(image)] = image.transpose(2, 0, 1)
         cells += [(h, first // STRIP, classes) for h, classes in enumerate(labels)]
         progress.update(1)
     for resolution in bands.RESOLUTIONS:
-        (folder / product.name / product.band_path(bands.at(resolution)[0])).parent.mkdir(parents=True)
+        (folder / product.name / product.band_path(bands.at(resolution)[0])).parent.mkdir(
+            parents=True
+        )
     for _ in pool.imap_unordered(functools.partial(_compress, folder, product), bands.BANDS):
         progress.update(1)
     shutil.rmtree(scratch)
@@ -176,7 +220,8 @@ def write_product(folder: Path, product: Product, pool, progress: Progress) -> l
 
 
 def _allocate(path: Path, count: int, size: int) -> np.memmap:
-    """(count, size, size) uint16 on disk, with its space claimed: a full disk must be an error now, not a crash at some page later."""
+    """(count, size, size) uint16 on disk, with its space claimed: a full disk must be an error now,
+    not a crash at some page later."""
     image = np.lib.format.open_memmap(path, "w+", np.uint16, (count, size, size))
     with open(path, "r+b") as file:
         os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
@@ -196,21 +241,35 @@ def _compress(folder: Path, product: Product, band: bands.Band) -> None:
     try:
         gdal.GetDriverByName("JP2OpenJPEG").CreateCopy(str(path), raster, options=JP2)
     except RuntimeError as error:
-        raise InputError(f"{path}: GDAL cannot write it ({error}); check that the folder is writable and has free space") from error
+        raise InputError(
+            f"{path}: GDAL cannot write it ({error}); check that the folder is "
+            "writable and has free space"
+        ) from error
 
 
 def _metadata(product: Product) -> str:
-    """The part of `MTD_MSIL2A.xml` that readers of pixels need (Sentinel-2 product specification, S2-PDGS-TAS-DI-PSD)."""
+    """The part of `MTD_MSIL2A.xml` that readers of pixels need (Sentinel-2 product specification,
+    S2-PDGS-TAS-DI-PSD)."""
     mission, _, sensing, baseline, orbit, tile, _ = product.name[: -len(".SAFE")].split("_")
-    files = "\n".join(f"          <IMAGE_FILE>{product.band_path(b)[: -len('.jp2')]}</IMAGE_FILE>" for b in bands.BANDS)
+    files = "\n".join(
+        f"          <IMAGE_FILE>{product.band_path(b)[: -len('.jp2')]}</IMAGE_FILE>"
+        for b in bands.BANDS
+    )
     granule = product.band_path(bands.BANDS[0]).split("/")[1]
     offsets = ""
     if product.offset:
-        lines = "\n".join(f'        <BOA_ADD_OFFSET band_id="{i}">{product.offset}</BOA_ADD_OFFSET>' for i in range(13))
-        offsets = f"      <BOA_ADD_OFFSET_VALUES_LIST>\n{lines}\n      </BOA_ADD_OFFSET_VALUES_LIST>\n"
-    time = f"{sensing[:4]}-{sensing[4:6]}-{sensing[6:8]}T{sensing[9:11]}:{sensing[11:13]}:{sensing[13:15]}.000Z"
+        lines = "\n".join(
+            f'        <BOA_ADD_OFFSET band_id="{i}">{product.offset}</BOA_ADD_OFFSET>'
+            for i in range(13)
+        )
+        offsets = (
+            f"      <BOA_ADD_OFFSET_VALUES_LIST>\n{lines}\n      </BOA_ADD_OFFSET_VALUES_LIST>\n"
+        )
+    date, clock = sensing.split("T")
+    time = f"{date[:4]}-{date[4:6]}-{date[6:8]}T{clock[:2]}:{clock[2:4]}:{clock[4:6]}.000Z"
     return f"""<?xml version="1.0" encoding="UTF-8"?>
-<n1:Level-2A_User_Product xmlns:n1="https://psd-14.sentinel2.eo.esa.int/PSD/User_Product_Level-2A.xsd">
+<n1:Level-2A_User_Product
+    xmlns:n1="https://psd-14.sentinel2.eo.esa.int/PSD/User_Product_Level-2A.xsd">
   <n1:General_Info>
     <Product_Info>
       <PRODUCT_START_TIME>{time}</PRODUCT_START_TIME>
@@ -226,7 +285,8 @@ def _metadata(product: Product) -> str:
       </Datatake>
       <Product_Organisation>
         <Granule_List>
-        <Granule granuleIdentifier="{granule}" datastripIdentifier="synthetic" imageFormat="JPEG2000">
+        <Granule granuleIdentifier="{granule}" datastripIdentifier="synthetic"
+            imageFormat="JPEG2000">
 {files}
         </Granule>
         </Granule_List>
@@ -247,7 +307,8 @@ def _metadata(product: Product) -> str:
 
 
 def write_all(folder: Path, count: int, size: int, seed: int, processes: int) -> int:
-    """Writes `count` products and `patches.csv` into the existing folder, and returns how many patches that lists.
+    """Writes `count` products and `patches.csv` into the existing folder, and returns how many
+    patches that lists.
 
     Raises:
         InputError: a bad count or size, or the folder cannot be written.
@@ -255,7 +316,10 @@ def write_all(folder: Path, count: int, size: int, seed: int, processes: int) ->
     chosen = plan(count, size, seed)
     entries, steps = [], count * (-(-size // STRIP) + len(bands.BANDS))
     landscape.prepare()
-    with multiprocessing.Pool(processes) as pool, Progress(steps, "products", "strips and bands") as progress:
+    with (
+        multiprocessing.Pool(processes) as pool,
+        Progress(steps, "products", "strips and bands") as progress,
+    ):
         for product in chosen:
             x, y = geography.origin(product.tile.mgrs)
             epsg = geography.epsg(product.tile.mgrs)
@@ -263,9 +327,13 @@ def write_all(folder: Path, count: int, size: int, seed: int, processes: int) ->
                 name = f"{product.tile.prefixes[0]}_{h}_{v}"
                 corner = (x + h * bands.PATCH_METRES, y - v * bands.PATCH_METRES)
                 entries.append(patchlist.Entry(name, product.name, epsg, *corner, classes, "none"))
-        pool.close()  # let the processes end by themselves: terminating waits for ever where SIGTERM is ignored
+        # let the processes end by themselves: terminating waits for ever where SIGTERM is ignored
+        pool.close()
         pool.join()
     splits = geography.draw_splits(len(entries), np.random.default_rng((seed, 4)))
-    entries = [entry._replace(split=split) for entry, split in zip(sorted(entries, key=lambda e: e.name), splits)]
+    entries = [
+        entry._replace(split=split)
+        for entry, split in zip(sorted(entries, key=lambda e: e.name), splits)
+    ]
     patchlist.write(folder / "patches.csv", entries)
     return len(entries)

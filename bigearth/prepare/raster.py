@@ -1,4 +1,5 @@
-"""Opens and reads one-band uint16 rasters through GDAL; what goes wrong becomes one sentence about the file."""
+"""Opens and reads one-band uint16 rasters through GDAL; what goes wrong becomes one sentence about
+the file."""
 
 import os
 import struct
@@ -10,8 +11,10 @@ from bigearth.errors import InputError
 
 gdal.UseExceptions()
 osr.UseExceptions()
-gdal.PushErrorHandler("CPLQuietErrorHandler")  # an error becomes an exception; GDAL's own lines on standard error would repeat it
-gdal.SetConfigOption("GDAL_DISABLE_READDIR_ON_OPEN", "EMPTY_DIR")  # no listing of the folder at each of millions of opens
+# an error becomes an exception; GDAL's own lines on standard error would repeat it
+gdal.PushErrorHandler("CPLQuietErrorHandler")
+# no listing of the folder at each of millions of opens
+gdal.SetConfigOption("GDAL_DISABLE_READDIR_ON_OPEN", "EMPTY_DIR")
 
 REMEDY = "copy the file again from its source, or leave it out"
 
@@ -32,10 +35,18 @@ def open_raster(path, driver: str, size: tuple, remedy: str = REMEDY) -> gdal.Da
         dataset = gdal.OpenEx(os.fspath(path), gdal.OF_RASTER, allowed_drivers=[driver])
     except RuntimeError as error:
         if not os.path.exists(path):
-            raise InputError(f"{path}: missing; expected a {driver} raster of one band; {remedy}") from error
-        raise InputError(f"{path}: not a readable {driver} raster ({_reason(error)}); expected one uint16 band; {remedy}") from error
+            raise InputError(
+                f"{path}: missing; expected a {driver} raster of one band; {remedy}"
+            ) from error
+        raise InputError(
+            f"{path}: not a readable {driver} raster ({_reason(error)}); expected one "
+            f"uint16 band; {remedy}"
+        ) from error
     if dataset.RasterCount != 1 or dataset.GetRasterBand(1).DataType != gdal.GDT_UInt16:
-        found = f"{dataset.RasterCount} band(s) of {gdal.GetDataTypeName(dataset.GetRasterBand(1).DataType)}"
+        found = (
+            f"{dataset.RasterCount} band(s) of "
+            f"{gdal.GetDataTypeName(dataset.GetRasterBand(1).DataType)}"
+        )
         raise InputError(f"{path}: {found}; expected one band of UInt16; {remedy}")
     if size is not None and (dataset.RasterXSize, dataset.RasterYSize) != size:
         found = f"{dataset.RasterXSize} x {dataset.RasterYSize}"
@@ -43,7 +54,9 @@ def open_raster(path, driver: str, size: tuple, remedy: str = REMEDY) -> gdal.Da
     return dataset
 
 
-def read_window(dataset: gdal.Dataset, path, window: tuple = None, remedy: str = REMEDY) -> np.ndarray:
+def read_window(
+    dataset: gdal.Dataset, path, window: tuple = None, remedy: str = REMEDY
+) -> np.ndarray:
     """Reads a window of the band, or all of it.
 
     Args:
@@ -62,12 +75,14 @@ def read_window(dataset: gdal.Dataset, path, window: tuple = None, remedy: str =
         raw = dataset.GetRasterBand(1).ReadRaster(column, row, columns, rows)
     except RuntimeError as error:
         raise InputError(
-            f"{path}: cut short or damaged ({_reason(error)}); expected {columns} x {rows} readable pixels; {remedy}"
+            f"{path}: cut short or damaged ({_reason(error)}); expected {columns} x {rows} "
+            f"readable pixels; {remedy}"
         ) from error
     return np.frombuffer(raw, np.uint16).reshape(rows, columns)
 
 
-_epsg_codes = {}  # an archive spells a handful of zones, and parsing one costs as much as reading six bands
+# an archive spells a handful of zones, and parsing one costs as much as reading six bands
+_epsg_codes = {}
 
 
 def epsg(wkt: str, path, remedy: str = REMEDY) -> int:
@@ -85,25 +100,32 @@ def epsg(wkt: str, path, remedy: str = REMEDY) -> int:
             _epsg_codes[wkt] = int(osr.SpatialReference(wkt).GetAuthorityCode(None))
         except (RuntimeError, TypeError) as error:
             raise InputError(
-                f"{path}: the projection is not a WKT with an EPSG code; expected a UTM zone, e.g. EPSG:32633; {remedy}"
+                f"{path}: the projection is not a WKT with an EPSG code; expected a UTM zone, e.g. "
+                f"EPSG:32633; {remedy}"
             ) from error
     return _epsg_codes[wkt]
 
 
 def geotiff_epsg(path):
-    """The EPSG code that a GeoTIFF's keys name for its projection, or None if that is not plain to see in the first 4 KiB of the file.
+    """The EPSG code that a GeoTIFF's keys name for its projection, or None if that is not plain to
+    see in the first 4 KiB of the file.
 
-    GDAL would build the whole projection for it, which costs as much as reading six bands of a patch (OGC 19-008r4, annexes A and B:
-    tag 34735 is a list of (key, location, count, value), key 3072 the projection, 32767 one that has no code).
+    GDAL would build the whole projection for it, which costs as much as reading six bands of a
+    patch (OGC 19-008r4, annexes A and B: tag 34735 is a list of (key, location, count, value), key
+    3072 the projection, 32767 one that has no code).
     """
     with open(path, "rb") as file:
         head = file.read(4096)
     try:
         order, directory = struct.unpack_from("<4sL", head)
         entries = struct.unpack_from("<H", head, directory)[0] if order == b"II*\0" else 0
-        for tag, _, length, start in struct.iter_unpack("<HHLL", head[directory + 2 : directory + 2 + 12 * entries]):
+        for tag, _, length, start in struct.iter_unpack(
+            "<HHLL", head[directory + 2 : directory + 2 + 12 * entries]
+        ):
             if tag == 34735:
-                for key, location, _, value in struct.iter_unpack("<4H", head[start + 8 : start + 2 * length]):
+                for key, location, _, value in struct.iter_unpack(
+                    "<4H", head[start + 8 : start + 2 * length]
+                ):
                     if key == 3072 and location == 0 and value != 32767:
                         return value
     except struct.error:

@@ -1,12 +1,15 @@
-"""Real BigEarthNet data for trials: six patches, the official splits and the lists of snowy and cloudy patches.
+"""Real BigEarthNet data for trials: six patches, the official splits and the lists of snowy and
+cloudy patches.
 
-All come in the PyPI wheel `bigearthnet-common` 2.8.0 (code Apache-2.0, data CDLA-Permissive-1.0, TU Berlin), which is fetched by
-pip when first needed, checked by its SHA-256 and kept in the user's cache; nothing of it is executed.
+All come in the PyPI wheel `bigearthnet-common` 2.8.0 (code Apache-2.0, data CDLA-Permissive-1.0, TU
+Berlin), which is fetched by pip when first needed, checked by its SHA-256 and kept in the user's
+cache; nothing of it is executed.
 
     python -m bigearth.prepare.samples --out DIR
         DIR/archive/<patch>/...    the six patches
-        DIR/splits/                train.csv, val.csv, test.csv (one patch name a line, as published: CRLF ends)
-        DIR/exclude/               patches_with_seasonal_snow.csv, _cloud_and_shadow.csv, _no_19_class_targets.csv
+        DIR/splits/                train.csv, val.csv, test.csv (one patch name a line, as
+        published: CRLF ends) DIR/exclude/               patches_with_seasonal_snow.csv,
+            _cloud_and_shadow.csv, _no_19_class_targets.csv
 """
 
 import bz2
@@ -22,7 +25,11 @@ WHEEL = "bigearthnet_common-2.8.0-py3-none-any.whl"
 SHA256 = "6c2bcf2b1d39a3f48925b0d941557152f9e523576fbb9d2b881a842ed92fd6af"
 LISTS = {
     "splits": ("train.csv", "val.csv", "test.csv"),
-    "exclude": ("patches_with_seasonal_snow.csv", "patches_with_cloud_and_shadow.csv", "patches_with_no_19_class_targets.csv"),
+    "exclude": (
+        "patches_with_seasonal_snow.csv",
+        "patches_with_cloud_and_shadow.csv",
+        "patches_with_no_19_class_targets.csv",
+    ),
 }
 
 
@@ -41,7 +48,9 @@ def unpack(source: Path, out: Path) -> None:
         for folder, names in LISTS.items():
             (out / folder).mkdir()
             for name in names:
-                (out / folder / name).write_bytes(bz2.decompress(package.read(f"bigearthnet_common/{name}.bz2")))
+                (out / folder / name).write_bytes(
+                    bz2.decompress(package.read(f"bigearthnet_common/{name}.bz2"))
+                )
         patches = io.BytesIO(package.read("bigearthnet_common/BigEarthNet-S2-Example.tar.bz2"))
     with tarfile.open(fileobj=patches) as archive:
         for member in archive:
@@ -53,7 +62,10 @@ def unpack(source: Path, out: Path) -> None:
 
 def run() -> None:
     """The command line."""
-    parser = command.Parser(prog="python -m bigearth.prepare.samples", description="Fetch six real patches and the official lists.")
+    parser = command.Parser(
+        prog="python -m bigearth.prepare.samples",
+        description="Fetch six real patches and the official lists.",
+    )
     parser.add_argument("--out", required=True, help="new folder to write")
     out = parser.parse_args().out
     with command.new_folder(out) as folder:

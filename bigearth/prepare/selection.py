@@ -1,4 +1,5 @@
-"""Which patches are taken, and which split each belongs to: the official split files and the snow and cloud lists.
+"""Which patches are taken, and which split each belongs to: the official split files and the snow
+and cloud lists.
 
 All are CSV files without a header whose first column is a patch name; line ends may be CRLF or LF.
 """
@@ -33,14 +34,18 @@ def read_names(path) -> list:
                 name = row[0].strip()
                 if not PATCH_NAME.fullmatch(name):
                     raise InputError(
-                        f"{path}, line {line}: {name!r} is not a patch name; expected one such as S2A_MSIL2A_20170613T101031_87_48 "
+                        f"{path}, line {line}: {name!r} is not a patch name; expected one such as "
+                        "S2A_MSIL2A_20170613T101031_87_48 "
                         "in the first column and no header; correct the line"
                     )
                 names.append(name)
     except OSError as error:
         raise disk_error(path, "read the list of patches", error) from error
     except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: not a CSV file in UTF-8 ({error}); expected patch names in the first column; save it again") from error
+        raise InputError(
+            f"{path}: not a CSV file in UTF-8 ({error}); expected patch names in the "
+            "first column; save it again"
+        ) from error
     return names
 
 
@@ -55,19 +60,22 @@ def read_splits(folder) -> dict:
         path = Path(folder) / f"{split}.csv"
         if not path.is_file():
             raise InputError(
-                f"{path}: missing; expected train.csv, val.csv and test.csv side by side; add it or give another --splits folder"
+                f"{path}: missing; expected train.csv, val.csv and test.csv side by side; add it "
+                "or give another --splits folder"
             )
         for name in read_names(path):
             if codes.setdefault(name, code) != code:
                 raise InputError(
-                    f"{path}: patch {name} is also in {SPLITS[codes[name]]}.csv; expected every patch in one split at most; "
+                    f"{path}: patch {name} is also in {SPLITS[codes[name]]}.csv; expected every "
+                    "patch in one split at most; "
                     "take it out of one of the two files"
                 )
     return codes
 
 
 def find_splits(folder: Optional[str], default: str) -> dict:
-    """The splits of `folder`, or if none is given those in the folder `default` if it has any; {} if there are none."""
+    """The splits of `folder`, or if none is given those in the folder `default` if it has any; {}
+    if there are none."""
     if folder is None:
         if not any((Path(default) / f"{split}.csv").exists() for split in SPLITS[:NO_SPLIT]):
             return {}
@@ -94,5 +102,8 @@ def select(names: Iterable[str], splits: dict, exclude: Iterable[str], where: st
     dropped = {name for path in exclude for name in read_names(path)}
     kept = sorted(set(names) - dropped)
     if not kept:
-        raise InputError(f"{where}: no patch is left after the exclusion lists; expected at least one; give other --exclude files")
+        raise InputError(
+            f"{where}: no patch is left after the exclusion lists; expected at least "
+            "one; give other --exclude files"
+        )
     return kept, np.array([splits.get(name, NO_SPLIT) for name in kept], np.uint8)

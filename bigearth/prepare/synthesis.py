@@ -1,11 +1,14 @@
-"""Synthetic BigEarthNet: an archive of patches in the exact format on disk of version 1.0, made from a seed.
+"""Synthetic BigEarthNet: an archive of patches in the exact format on disk of version 1.0, made
+from a seed.
 
     python -m bigearth.prepare.synthesis --patches N --seed S --out DIR
 
-writes DIR/<patch>/<patch>_B01.tif ... _B12.tif, DIR/<patch>/<patch>_labels_metadata.json, DIR/train.csv, val.csv, test.csv, and
-DIR/exclude/ with the lists of snowy and cloudy patches (and those without a 19-class label), which are in no split, all in the
-proportions of the real archive. How the patches look is said in covers.py and landscape.py, which labels they carry in geography.py.
-Same seed, same bytes, whatever the number of processes: every patch has a random generator of its own, from seed and position.
+writes DIR/<patch>/<patch>_B01.tif ... _B12.tif, DIR/<patch>/<patch>_labels_metadata.json,
+DIR/train.csv, val.csv, test.csv, and DIR/exclude/ with the lists of snowy and cloudy patches (and
+those without a 19-class label), which are in no split, all in the proportions of the real archive.
+How the patches look is said in covers.py and landscape.py, which labels they carry in geography.py.
+Same seed, same bytes, whatever the number of processes: every patch has a random generator of its
+own, from seed and position.
 """
 
 import datetime
@@ -57,7 +60,8 @@ class Patch(NamedTuple):
 
     @property
     def time(self) -> datetime.datetime:
-        """Time of acquisition, as its name says it (leading zeros are dropped there, and seconds may run over 59)."""
+        """Time of acquisition, as its name says it (leading zeros are dropped there, and seconds
+        may run over 59)."""
         date, clock = self.name.split("_")[2].split("T")
         clock = clock.zfill(6)
         start = datetime.datetime.strptime(date + clock[:4], "%Y%m%d%H%M")
@@ -71,18 +75,30 @@ def plan(count: int, seed: int) -> list:
         InputError: the count is not between 1 and the size of the real archive.
     """
     if not 1 <= count <= nomenclature.ARCHIVE_PATCHES:
-        raise InputError(f"command line: --patches is {count}; expected 1 to {nomenclature.ARCHIVE_PATCHES} (the size of BigEarthNet v1.0)")
+        raise InputError(
+            f"command line: --patches is {count}; expected 1 to "
+            f"{nomenclature.ARCHIVE_PATCHES} (the size of BigEarthNet v1.0)"
+        )
     rng = np.random.default_rng((seed, 0))
     places = {}
     while len(places) < count:
         tile = geography.tiles()[rng.integers(len(geography.tiles()))]
         h, v = (int(i) for i in rng.integers(geography.CELLS, size=2))
-        places.setdefault(f"{tile.prefixes[rng.integers(len(tile.prefixes))]}_{h}_{v}", (tile, h, v))
+        places.setdefault(
+            f"{tile.prefixes[rng.integers(len(tile.prefixes))]}_{h}_{v}", (tile, h, v)
+        )
     patches = []
     for name, group in zip(sorted(places), geography.draw_splits(count, rng)):
         tile, h, v = places[name]
         x, y = geography.origin(tile.mgrs)
-        patch = Patch(name, tile, x + h * bands.PATCH_METRES, y - v * bands.PATCH_METRES, geography.draw_labels(rng), group)
+        patch = Patch(
+            name,
+            tile,
+            x + h * bands.PATCH_METRES,
+            y - v * bands.PATCH_METRES,
+            geography.draw_labels(rng),
+            group,
+        )
         if group not in geography.SPLIT_SHARES:
             patch = patch._replace(group="snow" if patch.time.month in COLD_MONTHS else "cloud")
         elif not nomenclature.to_19(_multi_hot(patch.labels)).any():
@@ -96,10 +112,12 @@ def _multi_hot(labels: np.ndarray) -> np.ndarray:
 
 
 def mosaic(labels: np.ndarray, view: landscape.View, rng) -> np.ndarray:
-    """Divides a window among labels: segments with bent borders, and lines (rivers, roads) across them.
+    """Divides a window among labels: segments with bent borders, and lines (rivers, roads) across
+    them.
 
-    There are 4 x 4 segments, and each quarter of the window gets every label (four of them, if there are more), so that a
-    part of a patch shows what the whole is labelled with; a segment that is left over goes to a label by chance.
+    There are 4 x 4 segments, and each quarter of the window gets every label (four of them, if
+    there are more), so that a part of a patch shows what the whole is labelled with; a segment that
+    is left over goes to a label by chance.
 
     Args:
         labels: (k,) class indices.
@@ -123,7 +141,9 @@ def mosaic(labels: np.ndarray, view: landscape.View, rng) -> np.ndarray:
         row, column = 2 * (quarter // 2), 2 * (quarter % 2)
         segments[row : row + 2, column : column + 2] = rng.permutation(four).reshape(2, 2)
     period = (height, width)
-    nearest = landscape.nearest_seed(y, x, *landscape.jittered_grid(rng, 4, 4, period), period, (1, 1), True)
+    nearest = landscape.nearest_seed(
+        y, x, *landscape.jittered_grid(rng, 4, 4, period), period, (1, 1), True
+    )
     drawn = segments.ravel()[nearest]
     for c in lines:
         angle, half = rng.uniform(0, np.pi), LINEAR[nomenclature.CLASSES[c].code]
@@ -137,7 +157,9 @@ def pixels(patch: Patch, seed: int, index: int) -> dict:
     rng = np.random.default_rng((seed, 1, index))
     size = bands.patch_size(10)
     row, column = (int(i) for i in rng.integers(landscape.SIZE, size=2))
-    view = landscape.View(np.arange(row, row + size), np.arange(column, column + size), bool(rng.integers(2)))
+    view = landscape.View(
+        np.arange(row, row + size), np.arange(column, column + size), bool(rng.integers(2))
+    )
     day = landscape.season(patch.time.month, rng)
     scene = landscape.render(mosaic(patch.labels, view, rng), view, day)
     if patch.group in ("snow", "cloud"):
@@ -150,12 +172,15 @@ def _projection(epsg: int) -> str:
     reference = osr.SpatialReference()
     reference.ImportFromEPSG(epsg)
     axes = 'AXIS["Latitude",NORTH],AXIS["Longitude",EAST],'  # real patches spell them out
-    return reference.ExportToWkt().replace('AUTHORITY["EPSG","4326"]', axes + 'AUTHORITY["EPSG","4326"]')
+    return reference.ExportToWkt().replace(
+        'AUTHORITY["EPSG","4326"]', axes + 'AUTHORITY["EPSG","4326"]'
+    )
 
 
 @functools.cache
 def _geotiff(size: int, resolution: int, epsg: int) -> tuple:
-    """The bytes that GDAL writes before and after the pixels of a size x size uint16 GeoTIFF with its corner at (1, 2)."""
+    """The bytes that GDAL writes before and after the pixels of a size x size uint16 GeoTIFF with
+    its corner at (1, 2)."""
     path = "/vsimem/template.tif"
     image = gdal.GetDriverByName("GTiff").Create(path, size, size, 1, gdal.GDT_UInt16)
     image.SetProjection(_projection(epsg))
@@ -172,7 +197,8 @@ def _geotiff(size: int, resolution: int, epsg: int) -> tuple:
 
 
 def geotiff(image: np.ndarray, resolution: int, epsg: int, ulx: int, uly: int) -> bytes:
-    """A GeoTIFF of one band (size, size) uint16: GDAL's own header with the corner set, so thousands cost one GDAL call."""
+    """A GeoTIFF of one band (size, size) uint16: GDAL's own header with the corner set, so
+    thousands cost one GDAL call."""
     before, after = _geotiff(len(image), resolution, epsg)
     before = before.replace(struct.pack("<2d", 1.0, 2.0), struct.pack("<2d", ulx, uly))
     return before + image.astype("<u2").tobytes() + after
@@ -183,7 +209,12 @@ def metadata(patch: Patch) -> dict:
     size = bands.PATCH_METRES
     return {
         "labels": [nomenclature.LABELS[c] for c in patch.labels],
-        "coordinates": {"ulx": patch.ulx, "uly": patch.uly, "lrx": patch.ulx + size, "lry": patch.uly - size},
+        "coordinates": {
+            "ulx": patch.ulx,
+            "uly": patch.uly,
+            "lrx": patch.ulx + size,
+            "lry": patch.uly - size,
+        },
         "projection": _projection(geography.epsg(patch.tile.mgrs)),
         "tile_source": patch.tile.product,
         "acquisition_date": str(patch.time),
@@ -191,13 +222,16 @@ def metadata(patch: Patch) -> dict:
 
 
 def write_patch(folder, patch: Patch, native: dict) -> None:
-    """Writes a patch's folder into `folder`: twelve GeoTIFFs and the label file; `native` as from `pixels`."""
+    """Writes a patch's folder into `folder`: twelve GeoTIFFs and the label file; `native` as from
+    `pixels`."""
     place = Path(folder, patch.name)
     place.mkdir()
     epsg = geography.epsg(patch.tile.mgrs)
     for resolution, image in native.items():
         for i, band in enumerate(bands.at(resolution)):
-            (place / f"{patch.name}_{band.name}.tif").write_bytes(geotiff(image[..., i], resolution, epsg, patch.ulx, patch.uly))
+            (place / f"{patch.name}_{band.name}.tif").write_bytes(
+                geotiff(image[..., i], resolution, epsg, patch.ulx, patch.uly)
+            )
     (place / f"{patch.name}_labels_metadata.json").write_text(json.dumps(metadata(patch)))
 
 
@@ -219,10 +253,15 @@ def write_archive(out, count: int, seed: int, processes: int) -> list:
     with command.new_folder(out) as folder:
         tasks = ((folder, patch, seed, index) for index, patch in enumerate(patches))
         landscape.prepare()
-        with multiprocessing.Pool(processes) as pool, Progress(count, "synthesis", "patches") as progress:
+        with (
+            multiprocessing.Pool(processes) as pool,
+            Progress(count, "synthesis", "patches") as progress,
+        ):
             for _ in pool.imap_unordered(_draw, tasks, chunksize=16):
                 progress.update(1)
-            pool.close()  # let the processes end by themselves: terminating waits for ever where SIGTERM is ignored
+            # let the processes end by themselves: terminating waits for ever where SIGTERM is
+            # ignored
+            pool.close()
             pool.join()
         for split in geography.SPLIT_SHARES:
             write_list(folder / f"{split}.csv", patches, split)
@@ -245,23 +284,43 @@ def run() -> None:
     )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--patches", type=int, help="write an archive of so many patches")
-    what.add_argument("--products", type=int, help="write so many Level-2A products and the list of their patches")
-    parser.add_argument("--tile-size", type=int, default=products.FULL_SIZE, help="of a product, in pixels of 10 m (default: %(default)s)")
+    what.add_argument(
+        "--products", type=int, help="write so many Level-2A products and the list of their patches"
+    )
+    parser.add_argument(
+        "--tile-size",
+        type=int,
+        default=products.FULL_SIZE,
+        help="of a product, in pixels of 10 m (default: %(default)s)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of every random number (default: 0)")
     parser.add_argument("--out", required=True, help="new folder to write")
-    parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)), help="at work at once (default: one a core)")
+    parser.add_argument(
+        "--processes",
+        type=int,
+        default=len(os.sched_getaffinity(0)),
+        help="at work at once (default: one a core)",
+    )
     options = parser.parse_args()
     for name, least in (("seed", 0), ("processes", 1)):
         if getattr(options, name) < least:
             parser.error(f"--{name} is {getattr(options, name)}; expected {least} or more")
     if options.products is not None:
         with command.new_folder(options.out) as folder:
-            count = products.write_all(folder, options.products, options.tile_size, options.seed, options.processes)
+            count = products.write_all(
+                folder, options.products, options.tile_size, options.seed, options.processes
+            )
         print(f"{options.out}: {options.products} products, {count} patches in patches.csv")
         return
     patches = write_archive(options.out, options.patches, options.seed, options.processes)
-    counts = {group: sum(p.group == group for p in patches) for group in (*geography.SPLIT_SHARES, *EXCLUDE)}
-    print(f"{options.out}: {len(patches)} patches, " + ", ".join(f"{n} {group}" for group, n in counts.items()))
+    counts = {
+        group: sum(p.group == group for p in patches)
+        for group in (*geography.SPLIT_SHARES, *EXCLUDE)
+    }
+    print(
+        f"{options.out}: {len(patches)} patches, "
+        + ", ".join(f"{n} {group}" for group, n in counts.items())
+    )
 
 
 if __name__ == "__main__":

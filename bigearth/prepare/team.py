@@ -1,4 +1,5 @@
-"""Keeps ranks that work independently in touch: progress of all on rank 0, and an early stop of all when one fails."""
+"""Keeps ranks that work independently in touch: progress of all on rank 0, and an early stop of all
+when one fails."""
 
 import sys
 import traceback
@@ -14,10 +15,11 @@ _DONE, _FAILED = "done", "failed"
 
 
 class Team:
-    """Ranks that each work through a share of their own; use it as a context manager around the whole share.
+    """Ranks that each work through a share of their own; use it as a context manager around the
+    whole share.
 
-    Leaving the block waits for all ranks; an InputError raised in it on any rank is then raised on all of them. Any other
-    exception ends all ranks at once.
+    Leaving the block waits for all ranks; an InputError raised in it on any rank is then raised on
+    all of them. Any other exception ends all ranks at once.
 
     Args:
         comm: the communicator.
@@ -26,7 +28,9 @@ class Team:
         receive: what rank 0 does with the payload of every report; may raise InputError.
     """
 
-    def __init__(self, comm: MPI.Comm, total: int, label: str, unit: str, receive: Optional[Callable] = None):
+    def __init__(
+        self, comm: MPI.Comm, total: int, label: str, unit: str, receive: Optional[Callable] = None
+    ):
         self._comm = comm
         self._progress = Progress(total, label, unit, show=comm.rank == 0)
         self._receive = receive

@@ -1,10 +1,12 @@
-"""Reads Sentinel-2 Level-2A products: SAFE folders with one JP2 a band and resolution (ESA, Sentinel-2 Products Specification).
+"""Reads Sentinel-2 Level-2A products: SAFE folders with one JP2 a band and resolution (ESA,
+Sentinel-2 Products Specification).
 
     <product>.SAFE/MTD_MSIL2A.xml
     <product>.SAFE/GRANULE/*/IMG_DATA/R10m/*_B02_10m.jp2, R20m/*_B05_20m.jp2, R60m/*_B01_60m.jp2
 
-Products of processing baseline 04.00 and later hold digital numbers shifted by BOA_ADD_OFFSET, which is added here (and what then
-falls below 0 becomes 0), so that digital numbers of all baselines mean the same: reflectance x 10,000.
+Products of processing baseline 04.00 and later hold digital numbers shifted by BOA_ADD_OFFSET,
+which is added here (and what then falls below 0 becomes 0), so that digital numbers of all
+baselines mean the same: reflectance x 10,000.
 """
 
 import os
@@ -21,11 +23,19 @@ from bigearth.errors import InputError, disk_error
 from bigearth.prepare import raster
 
 REMEDY = "download the product again"
-BLOCK_CACHE = 512 << 20  # bytes: the JP2 blocks under two neighbouring windows of a full tile, so that none is decoded twice
+# bytes: the JP2 blocks under two neighbouring windows of a full tile, so that none is decoded twice
+BLOCK_CACHE = 512 << 20
 
-_PRODUCT = re.compile(r"(S2[A-Z])_MSIL(1C|2A)_(\d{8}T\d{6})_N\d{4}_(R\d{3})_(T\d{2}[A-Z]{3})_\d{8}T\d{6}(?:\.SAFE)?")
+_PRODUCT = re.compile(
+    r"(S2[A-Z])_MSIL(1C|2A)_(\d{8}T\d{6})_N\d{4}_(R\d{3})_(T\d{2}[A-Z]{3})_\d{8}T\d{6}(?:\.SAFE)?"
+)
 # position of each band in the product's own numbering, `band_id`
-_BAND_IDS = {name: i for i, name in enumerate(["B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12"])}
+_BAND_IDS = {
+    name: i
+    for i, name in enumerate(
+        ["B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12"]
+    )
+}
 
 
 class Scene(NamedTuple):
@@ -54,7 +64,8 @@ def scene_of(product: str, where) -> Scene:
 
 
 def find_products(folder) -> dict:
-    """Scene -> paths of its Level-2A products in a folder, or of its Level-1C ones where there is no other.
+    """Scene -> paths of its Level-2A products in a folder, or of its Level-1C ones where there is
+    no other.
 
     Args:
         folder: holds products, or is one itself.
@@ -72,7 +83,10 @@ def find_products(folder) -> dict:
     except OSError as error:
         raise disk_error(folder, "read the folder of tiles", error) from error
     if not levels["2A"] and not levels["1C"]:
-        raise InputError(f"{folder}: no Sentinel-2 product in this folder; expected *.SAFE folders; give the folder that holds them")
+        raise InputError(
+            f"{folder}: no Sentinel-2 product in this folder; expected *.SAFE "
+            "folders; give the folder that holds them"
+        )
     return {**levels["1C"], **levels["2A"]}
 
 
@@ -90,7 +104,8 @@ class Tile:
         """Opens all twelve bands and checks them; no pixel is read.
 
         Raises:
-            InputError: not a Level-2A product, a file is missing or cut short, or the bands do not fit on each other.
+            InputError: not a Level-2A product, a file is missing or cut short, or the bands do not
+                fit on each other.
         """
         self.path = Path(path)
         self._offsets = _offsets(self.path)
@@ -104,16 +119,24 @@ class Tile:
             path, dataset = self._datasets[band.name]
             expected = (self.ulx, band.resolution, 0, self.uly, 0, -band.resolution)
             if dataset.GetGeoTransform() != expected:
-                raise InputError(f"{path}: georeference {dataset.GetGeoTransform()}; expected {expected}, which fits B02; {REMEDY}")
-            scale = band.resolution // 10
-            if (dataset.RasterXSize * scale, dataset.RasterYSize * scale) != (self.columns, self.rows):
                 raise InputError(
-                    f"{path}: {dataset.RasterXSize} x {dataset.RasterYSize} pixels of {band.resolution} m; expected the area of B02, "
+                    f"{path}: georeference {dataset.GetGeoTransform()}; expected "
+                    f"{expected}, which fits B02; {REMEDY}"
+                )
+            scale = band.resolution // 10
+            if (dataset.RasterXSize * scale, dataset.RasterYSize * scale) != (
+                self.columns,
+                self.rows,
+            ):
+                raise InputError(
+                    f"{path}: {dataset.RasterXSize} x {dataset.RasterYSize} pixels of "
+                    f"{band.resolution} m; expected the area of B02, "
                     f"{self.columns} x {self.rows} pixels of 10 m; {REMEDY}"
                 )
             if raster.epsg(dataset.GetProjection(), path) != self.epsg:
                 raise InputError(
-                    f"{path}: EPSG:{raster.epsg(dataset.GetProjection(), path)}; expected EPSG:{self.epsg} as of B02; {REMEDY}"
+                    f"{path}: EPSG:{raster.epsg(dataset.GetProjection(), path)}; expected "
+                    f"EPSG:{self.epsg} as of B02; {REMEDY}"
                 )
 
     def _open(self, band: bands.Band) -> tuple:
@@ -121,7 +144,10 @@ class Tile:
         pattern = f"GRANULE/*/IMG_DATA/R{band.resolution}m/*_{band.name}_{band.resolution}m.jp2"
         found = sorted(self.path.glob(pattern))
         if len(found) != 1:
-            raise InputError(f"{self.path}: {len(found)} files match {pattern}; expected one, band {band.name}; {REMEDY}")
+            raise InputError(
+                f"{self.path}: {len(found)} files match {pattern}; expected one, band "
+                f"{band.name}; {REMEDY}"
+            )
         check_whole(found[0])
         return found[0], raster.open_raster(found[0], "JP2OpenJPEG", None, REMEDY)
 
@@ -143,12 +169,15 @@ class Tile:
             path, dataset = self._datasets[band.name]
             pixels = raster.read_window(dataset, path, (column, row, columns, rows), REMEDY)
             offset = self._offsets[band.name]
-            window[..., i] = pixels if offset == 0 else np.clip(pixels.astype(np.int32) + offset, 0, 65535)
+            window[..., i] = (
+                pixels if offset == 0 else np.clip(pixels.astype(np.int32) + offset, 0, 65535)
+            )
         return window
 
 
 def _offsets(product: Path) -> dict:
-    """Band name -> BOA_ADD_OFFSET, from MTD_MSIL2A.xml; 0 for all in products of before baseline 04.00.
+    """Band name -> BOA_ADD_OFFSET, from MTD_MSIL2A.xml; 0 for all in products of before baseline
+    04.00.
 
     Raises:
         InputError: no such file, not XML, or of another processing level.
@@ -156,39 +185,50 @@ def _offsets(product: Path) -> dict:
     path = product / "MTD_MSIL2A.xml"
     if "_MSIL1C_" in product.name or (product / "MTD_MSIL1C.xml").exists():
         raise InputError(
-            f"{product}: a Level-1C product; expected Level-2A (surface reflectance); process it with Sen2Cor or download Level-2A"
+            f"{product}: a Level-1C product; expected Level-2A (surface reflectance); process it "
+            "with Sen2Cor or download Level-2A"
         )
     if not path.is_file():
         raise InputError(f"{path}: missing; expected the metadata of a Level-2A product; {REMEDY}")
     try:
         root = ET.parse(path).getroot()
     except (ET.ParseError, OSError) as error:
-        raise InputError(f"{path}: not readable XML ({error}); expected the metadata of a Level-2A product; {REMEDY}") from error
+        raise InputError(
+            f"{path}: not readable XML ({error}); expected the metadata of a Level-2A "
+            f"product; {REMEDY}"
+        ) from error
     level = root.findtext(".//PROCESSING_LEVEL", "missing").strip()
     if not level.startswith("Level-2A"):
         raise InputError(
-            f"{path}: processing level is {level}; expected Level-2A (surface reflectance); process it with Sen2Cor or download Level-2A"
+            f"{path}: processing level is {level}; expected Level-2A (surface reflectance); "
+            "process it with Sen2Cor or download Level-2A"
         )
     try:
         baseline = float(root.findtext(".//PROCESSING_BASELINE", "missing"))
         offsets = {int(e.get("band_id")): int(e.text) for e in root.iter("BOA_ADD_OFFSET")}
     except (ValueError, TypeError) as error:
-        raise InputError(f"{path}: PROCESSING_BASELINE or BOA_ADD_OFFSET is not a number ({error}); {REMEDY}") from error
+        raise InputError(
+            f"{path}: PROCESSING_BASELINE or BOA_ADD_OFFSET is not a number ({error}); {REMEDY}"
+        ) from error
     missing = [band.name for band in bands.BANDS if _BAND_IDS[band.name] not in offsets]
     if baseline >= 4 and missing:
         raise InputError(
-            f"{path}: no BOA_ADD_OFFSET for {missing[0]}; expected one a band from baseline 04.00 on (this is {baseline:05.2f}); {REMEDY}"
+            f"{path}: no BOA_ADD_OFFSET for {missing[0]}; expected one a band from baseline 04.00 "
+            f"on (this is {baseline:05.2f}); {REMEDY}"
         )
     return {band.name: offsets.get(_BAND_IDS[band.name], 0) for band in bands.BANDS}
 
 
 def check_whole(path) -> None:
-    """Checks that a JP2 file ends where its boxes say, and its codestream with the end marker (ISO/IEC 15444-1, annexes A and I).
+    """Checks that a JP2 file ends where its boxes say, and its codestream with the end marker
+    (ISO/IEC 15444-1, annexes A and I).
 
     Raises:
         InputError: cut short, or not a JP2 file.
     """
-    wrong = InputError(f"{path}: cut short or not a JP2 file; expected a codestream with its end marker; {REMEDY}")
+    wrong = InputError(
+        f"{path}: cut short or not a JP2 file; expected a codestream with its end marker; {REMEDY}"
+    )
     try:
         size = os.path.getsize(path)
         with open(path, "rb") as file:

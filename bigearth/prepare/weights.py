@@ -1,6 +1,8 @@
-"""The published weights of DSen2's original architecture for Level-2A images, retrained by UP42 (GPL-3.0).
+"""The published weights of DSen2's original architecture for Level-2A images, retrained by UP42
+(GPL-3.0).
 
-They come in the PyPI wheel `remote-sensing-processor` 0.1; only the two weight files are taken from it, none of its code.
+They come in the PyPI wheel `remote-sensing-processor` 0.1; only the two weight files are taken from
+it, none of its code.
 """
 
 import zipfile
@@ -15,15 +17,22 @@ MEMBER = "remote_sensing_processor/sentinel2/superres/weights/l2a_dsen2_{}m_s2_0
 
 
 def published() -> dict:
-    """Resolution (20, 60) -> path of the weight file in the cache, fetched if they are not there yet.
+    """Resolution (20, 60) -> path of the weight file in the cache, fetched if they are not there
+    yet.
 
     Raises:
         InputError: they cannot be fetched or kept.
     """
-    paths = {resolution: wheels.cache() / MEMBER.format(resolution).split("/")[-1] for resolution in (20, 60)}
+    paths = {
+        resolution: wheels.cache() / MEMBER.format(resolution).split("/")[-1]
+        for resolution in (20, 60)
+    }
     if not all(path.exists() for path in paths.values()):
         with zipfile.ZipFile(wheels.fetch(PACKAGE, WHEEL, SHA256)) as package:
             for resolution, path in paths.items():
-                with new_file(path, "keep the weights") as partial, package.open(MEMBER.format(resolution)) as source:
+                with (
+                    new_file(path, "keep the weights") as partial,
+                    package.open(MEMBER.format(resolution)) as source,
+                ):
                     partial.write_bytes(source.read())
     return paths

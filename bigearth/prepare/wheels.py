@@ -1,4 +1,5 @@
-"""Files that come in a wheel on a package index: fetched by pip when first needed, checked by SHA-256, kept in the user's cache."""
+"""Files that come in a wheel on a package index: fetched by pip when first needed, checked by
+SHA-256, kept in the user's cache."""
 
 import hashlib
 import os
@@ -16,7 +17,8 @@ def cache() -> Path:
 
 
 def fetch(package: str, wheel: str, sha256: str) -> Path:
-    """The path of a wheel in the cache, fetched if it is not there yet; nothing of it is installed or executed.
+    """The path of a wheel in the cache, fetched if it is not there yet; nothing of it is installed
+    or executed.
 
     Args:
         package: what pip is asked for, e.g. "bigearthnet-common==2.8.0".
@@ -43,15 +45,29 @@ def fetch(package: str, wheel: str, sha256: str) -> Path:
 def _check(path: Path, sha256: str) -> None:
     found = hashlib.sha256(path.read_bytes()).hexdigest()
     if found != sha256:
-        raise InputError(f"{path}: SHA-256 is {found}, expected {sha256}; the file is damaged or another one: delete it and try again")
+        raise InputError(
+            f"{path}: SHA-256 is {found}, expected {sha256}; the file is damaged or "
+            "another one: delete it and try again"
+        )
 
 
 def _download(folder: str, package: str, wheel: str) -> None:
-    arguments = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--no-deps", "--dest", folder, package]
+    arguments = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--disable-pip-version-check",
+        "--no-deps",
+        "--dest",
+        folder,
+        package,
+    ]
     done = subprocess.run(arguments, capture_output=True, text=True)
     if done.returncode or not (Path(folder) / wheel).exists():
         lines = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()
         raise InputError(
-            f"{package}: pip could not fetch it ({lines[-1].strip()}); the network or the package index is out of reach; "
+            f"{package}: pip could not fetch it ({lines[-1].strip()}); the network or the package "
+            "index is out of reach; "
             f"connect, or put {wheel} into {cache()} by hand"
         )

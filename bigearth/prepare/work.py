@@ -1,4 +1,5 @@
-"""What extraction and its sources share: blocks of patches, and a clock for the stages of the work."""
+"""What extraction and its sources share: blocks of patches, and a clock for the stages of the
+work."""
 
 import contextlib
 import itertools
@@ -56,8 +57,9 @@ class Source(Protocol):
     def pieces(self, blocks: list, clock: Clock) -> Iterator[tuple]:
         """Reads some blocks (of which only some positions may be left), a bounded piece at a time.
 
-        Yields (positions, arrays): arrays are keyed as in the file, one entry a position; `classes` and the native bands always,
-        `data_super` where the interpolation is not the patch-wise bilinear one.
+        Yields (positions, arrays): arrays are keyed as in the file, one entry a position; `classes`
+        and the native bands always, `data_super` where the interpolation is not the patch-wise
+        bilinear one.
         """
 
 
@@ -66,5 +68,7 @@ def share_out(blocks: list, ranks: int, method: str) -> list:
     units = [[b] for b in blocks]
     if method in partition.BY_TILE:
         units = [list(group) for _, group in itertools.groupby(blocks, key=lambda b: b.group)]
-    shares = partition.METHODS[method]([sum(len(b.positions) for b in unit) for unit in units], ranks)
+    shares = partition.METHODS[method](
+        [sum(len(b.positions) for b in unit) for unit in units], ranks
+    )
     return [[b for unit in share for b in units[unit]] for share in shares]

@@ -1,10 +1,13 @@
-"""A Python that has TensorFlow loaded: hundreds of short ranks share two cores here, and loading it would be most of their work.
+"""A Python that has TensorFlow loaded: hundreds of short ranks share two cores here, and loading it
+would be most of their work.
 
-    python preloaded.py serve SOCKET         loads TensorFlow and Horovod once; every program then runs in a fork of this process
-    python preloaded.py -m MODULE OPTIONS    what a job starts in place of `python -m MODULE OPTIONS`
+    python preloaded.py serve SOCKET         loads TensorFlow and Horovod once; every program then
+    runs in a fork of this process python preloaded.py -m MODULE OPTIONS    what a job starts in
+    place of `python -m MODULE OPTIONS`
 
-A program has its caller's options, environment, folder, streams and host name, gets its signals, dies with it, and gives it its exit
-code. A module that needs no TensorFlow, or that finds no server, is run by an ordinary Python.
+A program has its caller's options, environment, folder, streams and host name, gets its signals,
+dies with it, and gives it its exit code. A module that needs no TensorFlow, or that finds no
+server, is run by an ordinary Python.
 """
 
 import json
@@ -20,8 +23,11 @@ CLONE_NEWUTS = 0x04000000  # sched.h: the name space of the host name
 
 
 def call(server, arguments: list) -> int:
-    """Has the server run a program; returns its exit code, negative for a signal, as `subprocess` does."""
-    request = json.dumps({"arguments": arguments, "environment": dict(os.environ), "folder": os.getcwd()}).encode()
+    """Has the server run a program; returns its exit code, negative for a signal, as `subprocess`
+    does."""
+    request = json.dumps(
+        {"arguments": arguments, "environment": dict(os.environ), "folder": os.getcwd()}
+    ).encode()
     socket.send_fds(server, [struct.pack("i", len(request))], (0, 1, 2))
     server.sendall(request)
     for number in FORWARDED:
@@ -31,7 +37,8 @@ def call(server, arguments: list) -> int:
 
 
 def serve(path: str) -> list:
-    """Answers every call in a fork; returns in a fork only: the options of the program that it is to become."""
+    """Answers every call in a fork; returns in a fork only: the options of the program that it is
+    to become."""
     import gc
 
     import horovod.tensorflow  # noqa: F401
@@ -79,7 +86,9 @@ def become(connection, streams: list, request: dict) -> None:
     """Takes over the caller's host name, streams, environment and folder."""
     import ctypes
 
-    caller = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+    caller = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[
+        0
+    ]
     with open(f"/proc/{caller}/ns/uts") as names:
         if ctypes.CDLL(None, use_errno=True).setns(names.fileno(), CLONE_NEWUTS):
             raise OSError(ctypes.get_errno(), "setns")
@@ -106,7 +115,9 @@ if __name__ == "__main__":
         try:
             if arguments[1] not in MODULES:
                 raise OSError
-            server.connect(os.path.join(os.path.dirname(os.environ["SLURM_CONF"]), "..", "run", "python.sock"))
+            server.connect(
+                os.path.join(os.path.dirname(os.environ["SLURM_CONF"]), "..", "run", "python.sock")
+            )
         except (OSError, KeyError):
             os.execv(sys.executable, [sys.executable, *arguments])
         code = call(server, arguments)

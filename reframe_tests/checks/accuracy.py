@@ -1,4 +1,5 @@
-"""Full trainings: how well the model scores and how long that takes; as a chain of jobs where the queue's limit is shorter."""
+"""Full trainings: how well the model scores and how long that takes; as a chain of jobs where the
+queue's limit is shorter."""
 
 import math
 
@@ -27,7 +28,11 @@ class FullTraining(Learning):
     epochs = variable(int, value=0, loggable=True)
 
     def recipe(self) -> list:
-        inputs = {"multispectral": [], "rgb": ["--bands", "rgb"], "bilinear": ["--upsample", "bilinear"]}[self.input]
+        inputs = {
+            "multispectral": [],
+            "rgb": ["--bands", "rgb"],
+            "bilinear": ["--upsample", "bilinear"],
+        }[self.input]
         return [*inputs, *(["--epochs", str(self.epochs)] if self.epochs else [])]
 
     def seconds_needed(self, cells):
@@ -41,7 +46,8 @@ class FullTraining(Learning):
         super().limit_time(seconds if seconds is not None else longest)
 
     def links_on(self, partition) -> int:
-        """How many jobs have to come before the one that ends the training, so that none is longer than the queue allows."""
+        """How many jobs have to come before the one that ends the training, so that none is longer
+        than the queue allows."""
         content = site_references()
         if isinstance(content, references.SuiteError):
             return 0  # every check will say so before anything runs
@@ -54,7 +60,8 @@ class FullTraining(Learning):
 
 @rfm.simple_test
 class accuracy_link(FullTraining):
-    """One job of a chain: trains until its limit is near, saves a checkpoint and leaves the rest to the next."""
+    """One job of a chain: trains until its limit is near, saves a checkpoint and leaves the rest to
+    the next."""
 
     descr = "ResNet-50, part of a full training"
     check = "accuracy"
@@ -74,19 +81,30 @@ class accuracy_link(FullTraining):
         self.job.options += [f"--signal=USR1@{WARNING_S}"]
 
     def recipe(self):
-        first = self if self.link == 1 else self.getdep(link_name(type(self), self, 1), part=self.current_partition.name)
+        first = (
+            self
+            if self.link == 1
+            else self.getdep(link_name(type(self), self, 1), part=self.current_partition.name)
+        )
         return [*super().recipe(), "--resume", "--output", first.stagedir]
 
     @sanity_function
     def saved_a_checkpoint(self):
         if self.job.exitcode not in (0, STOPPED_EARLY):
-            raise SanityError(f"job {self.job.jobid} ended as {self.job.state} with exit code {self.job.exitcode}: {self.last_words()}")
+            raise SanityError(
+                f"job {self.job.jobid} ended as {self.job.state} with exit code "
+                f"{self.job.exitcode}: {self.last_words()}"
+            )
         return True
 
 
 def link_name(links, check, number: int) -> str:
     """The unique name of another link of the chain that `check` belongs to."""
-    same = {"nodes": lambda n: n == check.nodes, "input": lambda i: i == check.input, "link": lambda k: k == number}
+    same = {
+        "nodes": lambda n: n == check.nodes,
+        "input": lambda i: i == check.input,
+        "link": lambda k: k == number,
+    }
     (variant,) = links.get_variant_nums(**same)
     return links.variant_name(variant)
 
@@ -101,8 +119,16 @@ class accuracy(FullTraining):
 
     @run_after("init")
     def need_links(self):
-        longest = max((self.links_on(p) for p in runtime().system.partitions if p.fullname in self.valid_systems), default=0)
-        for number in range(1, longest + 1):  # all of them: the first one's folder holds the checkpoints
+        longest = max(
+            (
+                self.links_on(p)
+                for p in runtime().system.partitions
+                if p.fullname in self.valid_systems
+            ),
+            default=0,
+        )
+        # all of them: the first one's folder holds the checkpoints
+        for number in range(1, longest + 1):
             self.depends_on(link_name(accuracy_link, self, number), udeps.by_case)
 
     @run_before("run")

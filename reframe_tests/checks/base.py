@@ -1,4 +1,5 @@
-"""What all checks have in common: starting a program of benchmarks/, believing its record, judging it against the references."""
+"""What all checks have in common: starting a program of benchmarks/, believing its record, judging
+it against the references."""
 
 import functools
 import math
@@ -16,15 +17,18 @@ from reframe.core.runtime import runtime
 from .. import catalogue, evidence, references, sites
 
 ROOT = Path(__file__).resolve().parents[2]
-START_UP_S = 600  # a job's time for loading, tracing and scoring, on top of what its references allow
+# a job's time for loading, tracing and scoring, on top of what its references allow
+START_UP_S = 600
 SLACK = 1.5
 
 
 @functools.cache
 def site_references():
-    """The references of the site that ReFrame runs on, or the SuiteError that says why they cannot be used; read once a session."""
+    """The references of the site that ReFrame runs on, or the SuiteError that says why they cannot
+    be used; read once a session."""
     try:
-        system = sites.system_of(runtime().site_config.sources[-1])  # all of it: `--system=site:partition` shows one partition only
+        # all of it: `--system=site:partition` shows one partition only
+        system = sites.system_of(runtime().site_config.sources[-1])
         return references.checked(system["name"], sites.partitions(system))
     except references.SuiteError as error:
         return error
@@ -37,7 +41,8 @@ class Program(rfm.RunOnlyRegressionTest):
     program = variable(str)
     #: The program's own options.
     options = variable(typ.List[str], value=[])
-    #: What the environment `container` runs in: a .sif file, or a name of containers/; empty: the environment's own choice.
+    #: What the environment `container` runs in: a .sif file, or a name of containers/; empty: the
+    # environment's own choice.
     image = variable(str, value="", loggable=True)
     #: Ranks of one node; 0 leaves it to the partition (`ranks_per_node`).
     ranks_per_node = variable(int, value=0, loggable=True)
@@ -53,7 +58,9 @@ class Program(rfm.RunOnlyRegressionTest):
         self.num_tasks_per_node = self.ranks_per_node or extras.get("ranks_per_node", 1)
         self.num_tasks = self.nodes * self.num_tasks_per_node
         if not self.local:
-            self.num_gpus_per_node = min(self.num_tasks_per_node, extras.get("devices_per_node", 0)) or None
+            self.num_gpus_per_node = (
+                min(self.num_tasks_per_node, extras.get("devices_per_node", 0)) or None
+            )
             self.num_cpus_per_task = extras.get("cores_per_rank")
             self.job.launcher.options = list(extras.get("launcher_options", ()))
 
@@ -66,20 +73,31 @@ class Program(rfm.RunOnlyRegressionTest):
         """The image that the program runs in; None in a native environment."""
         own = self.current_environ.extras.get("image")
         image = own and (self.image or own)
-        return image if not image or image.endswith(".sif") else str(ROOT / "containers" / f"{image}.sif")
+        return (
+            image
+            if not image or image.endswith(".sif")
+            else str(ROOT / "containers" / f"{image}.sif")
+        )
 
     @run_before("run", always_last=True)
     def start_program(self):
-        """The program's command line, natively or in the image; MPI in the hybrid model: host's launcher, ranks in containers."""
+        """The program's command line, natively or in the image; MPI in the hybrid model: host's
+        launcher, ranks in containers."""
         self.env_vars["PYTHONPATH"] = str(ROOT)
         self.env_vars["BIGEARTH_SYSTEM"] = self.current_partition.fullname
         words = ["-m", self.program, *self.options]
         if not self.image_file:
             self.executable, self.executable_opts = self.python, words
             return
-        shared = Path(self.stagedir).parents[3]  # other checks' stage directories hold this one's data
-        given = {Path(word).parent for word in self.options if word.startswith("/")}  # e.g. a data file of the user's
-        visible = [ROOT, shared, *sorted(folder for folder in given if not {ROOT, shared} & {folder, *folder.parents})]
+        # other checks' stage directories hold this one's data
+        shared = Path(self.stagedir).parents[3]
+        # e.g. a data file of the user's
+        given = {Path(word).parent for word in self.options if word.startswith("/")}
+        visible = [
+            ROOT,
+            shared,
+            *sorted(folder for folder in given if not {ROOT, shared} & {folder, *folder.parents}),
+        ]
         self.prerun_cmds = [*self.prerun_cmds, f"{ROOT}/containers/check.sh {self.image_file}"]
         self.container_platform = "Apptainer"
         self.container_platform.image = self.image_file
@@ -91,17 +109,24 @@ class Program(rfm.RunOnlyRegressionTest):
     def assert_ended_well(self):
         """The job's own state counts: a cancelled or timed-out job can have exit code 0."""
         if self.job.state not in ("COMPLETED", "SUCCESS") or self.job.exitcode not in (0, None):
-            raise SanityError(f"job {self.job.jobid} ended as {self.job.state} with exit code {self.job.exitcode}: {self.last_words()}")
+            raise SanityError(
+                f"job {self.job.jobid} ended as {self.job.state} with exit code "
+                f"{self.job.exitcode}: {self.last_words()}"
+            )
 
     def last_words(self) -> str:
-        """What the program said of its failure: its `error:` sentence, else the last line of its standard error."""
+        """What the program said of its failure: its `error:` sentence, else the last line of its
+        standard error."""
         text = Path(self.stderr.evaluate()).read_text(errors="replace")
-        lines = [line.strip() for line in text.splitlines() if any(c.isalpha() for c in line)] or ["nothing on standard error"]
+        lines = [line.strip() for line in text.splitlines() if any(c.isalpha() for c in line)] or [
+            "nothing on standard error"
+        ]
         return next((line for line in lines if line.startswith("error: ")), lines[-1])
 
 
 class Workload(Program):
-    """A program that ends with a result record and whose metrics are judged. `check` and `point` name it in the catalogue."""
+    """A program that ends with a result record and whose metrics are judged. `check` and `point`
+    name it in the catalogue."""
 
     #: The check's name in the catalogue.
     check = variable(str, loggable=True)
@@ -120,34 +145,51 @@ class Workload(Program):
         plan = catalogue.CHECKS[self.check]
         self.point = catalogue.point_name({name: getattr(self, name) for name in plan.points[0]})
         here = runtime().system.partitions
-        self.valid_systems = [p.fullname for p in here if self.point in catalogue.points_on(plan, p.features, p.extras)]
+        self.valid_systems = [
+            p.fullname
+            for p in here
+            if self.point in catalogue.points_on(plan, p.features, p.extras)
+        ]
         for metric in plan.metrics:
-            self.perf_variables[metric] = sn.make_performance_function(self.value_of(metric), catalogue.METRICS[metric][0])
+            self.perf_variables[metric] = sn.make_performance_function(
+                self.value_of(metric), catalogue.METRICS[metric][0]
+            )
 
     @run_after("setup")
     def take_references(self):
-        """Gives ReFrame the references of this point; nothing runs if the site's reference file has any fault."""
+        """Gives ReFrame the references of this point; nothing runs if the site's reference file has
+        any fault."""
         content = site_references()
         if isinstance(content, references.SuiteError):
             raise ReframeError(str(content))
         references_here = content["partitions"][self.current_partition.name]
         cells = references_here[self.check][self.point]
         self.limit_time(self.seconds_needed(references_here))
-        self.judge_by({metric: {key: str(v) if key == "date" else v for key, v in cell.items()} for metric, cell in cells.items()})
+        self.judge_by(
+            {
+                metric: {key: str(v) if key == "date" else v for key, v in cell.items()}
+                for metric, cell in cells.items()
+            }
+        )
 
     def judge_by(self, cells: dict):
         """Makes these cells the ones that the metrics are judged by."""
         self.cells = cells
         judged = {metric: cell for metric, cell in cells.items() if cell["origin"] != "unknown"}
         self.reference = {
-            self.current_partition.fullname: {m: (cell["value"], cell["lower"], cell["upper"], cell["unit"]) for m, cell in judged.items()}
+            self.current_partition.fullname: {
+                m: (cell["value"], cell["lower"], cell["upper"], cell["unit"])
+                for m, cell in judged.items()
+            }
         }
 
     def seconds_needed(self, cells: dict) -> Optional[float]:
-        """The longest time in which the work is still within its references (check -> point -> metric -> cell); None if unknown."""
+        """The longest time in which the work is still within its references (check -> point ->
+        metric -> cell); None if unknown."""
 
     def limit_time(self, seconds: Optional[float]):
-        """A job that takes much longer than its references allow has failed: it is stopped instead of paid for."""
+        """A job that takes much longer than its references allow has failed: it is stopped instead
+        of paid for."""
         longest = self.current_partition.extras.get("max_time_s")
         if seconds is not None:
             seconds = math.ceil(START_UP_S + SLACK * seconds)
@@ -155,10 +197,15 @@ class Workload(Program):
 
     @deferrable
     def value_of(self, metric: str) -> float:
-        return self.record["metrics"][metric]["value"] if metric in self.record["metrics"] else self.derived(metric)
+        return (
+            self.record["metrics"][metric]["value"]
+            if metric in self.record["metrics"]
+            else self.derived(metric)
+        )
 
     def derived(self, metric: str) -> float:
-        """A metric that is made of more than one record, or of its tables; a subclass that has one says how."""
+        """A metric that is made of more than one record, or of its tables; a subclass that has one
+        says how."""
         raise SanityError(f"metric {metric} is not in the record")
 
     @functools.cached_property
@@ -178,21 +225,28 @@ class Workload(Program):
             raise SanityError(fault)
         for metric in catalogue.CHECKS[self.check].metrics:
             if not evidence.is_number(self.value_of(metric).evaluate()):
-                raise SanityError(f"metric {metric} was not measured: {self.record['metrics'][metric].get('reason')}")
+                raise SanityError(
+                    f"metric {metric} was not measured: "
+                    f"{self.record['metrics'][metric].get('reason')}"
+                )
         self.evidence = evidence.summary(self.record, self.patches())
         for metric, cell in self.cells.items():
             unlike = references.unlike(cell, self.evidence)
             if unlike and not self.force_compare:
                 raise SanityError(
-                    f"{metric}: refusing to compare: {'; '.join(unlike)}; calibrate anew, or force with `-S {self.check}.force_compare=1`"
+                    f"{metric}: refusing to compare: {'; '.join(unlike)}; calibrate anew, or force "
+                    f"with `-S {self.check}.force_compare=1`"
                 )
         return True
 
     def faults(self):
         """Sentences saying why the record is not to be believed; a subclass adds its own."""
-        yield from evidence.common_faults(self.record, self.program.split(".")[-1], self.num_tasks, self.nodes)
+        yield from evidence.common_faults(
+            self.record, self.program.split(".")[-1], self.num_tasks, self.nodes
+        )
         digest = self.record["provenance"]["image_digest"]
-        if self.image_file and digest not in Path(self.stdout.evaluate()).read_text().split():  # check.sh has said it there
+        # check.sh has said it there
+        if self.image_file and digest not in Path(self.stdout.evaluate()).read_text().split():
             yield f"the record's image digest is {digest}, which is not that of {self.image_file}"
 
     def patches(self) -> int:

@@ -1,4 +1,5 @@
-"""The data that the checks share, made once a session: a synthetic archive and the HDF5 file cut from it."""
+"""The data that the checks share, made once a session: a synthetic archive and the HDF5 file cut
+from it."""
 
 import functools
 import json
@@ -14,7 +15,8 @@ PATCHES = 2000  # the smallest number at which the scores are steady enough to b
 
 
 class synthetic_archive(Program):
-    """A synthetic archive in BigEarthNet's format on disk: the same seed gives the same bytes everywhere."""
+    """A synthetic archive in BigEarthNet's format on disk: the same seed gives the same bytes
+    everywhere."""
 
     descr = "synthetic BigEarthNet archive"
     program = "bigearth.prepare.synthesis"
@@ -36,7 +38,8 @@ class synthetic_archive(Program):
 
 
 class hdf5_file(Program):
-    """The HDF5 file of patches: the one given, or one made of the archive's patches by all ranks of one node."""
+    """The HDF5 file of patches: the one given, or one made of the archive's patches by all ranks of
+    one node."""
 
     descr = "HDF5 file of patches"
     program = "benchmarks.prepare"
@@ -49,7 +52,10 @@ class hdf5_file(Program):
     def set_options(self):
         self.options = ["--archive", f"{self.archive.stagedir}/archive", "--out", "patches.h5"]
         if self.data:
-            self.program, self.options = "benchmarks.describe", ["--data", self.data, "--out", "given.json"]
+            self.program, self.options = (
+                "benchmarks.describe",
+                ["--data", self.data, "--out", "given.json"],
+            )
 
     @sanity_function
     def is_complete(self):
@@ -62,7 +68,8 @@ class hdf5_file(Program):
 
 
 class file_contents(Program):
-    """What the HDF5 file holds, counted independently of the programs that write it and train on it."""
+    """What the HDF5 file holds, counted independently of the programs that write it and train on
+    it."""
 
     descr = "count of what the HDF5 file holds"
     program = "benchmarks.describe"

@@ -26,7 +26,16 @@ class preflight(NeedsData, Workload):
     @run_before("run")
     def set_options(self):
         extras = self.current_partition.extras
-        self.options = ["--output", ".", "--data", self.file.path, "--nodes", str(self.nodes), "--ranks", str(self.num_tasks)]
+        self.options = [
+            "--output",
+            ".",
+            "--data",
+            self.file.path,
+            "--nodes",
+            str(self.nodes),
+            "--ranks",
+            str(self.num_tasks),
+        ]
         if not self.is_dry_run():
             self.options += ["--data-digest", self.contents["digest"]]
         if "rehearsal" in self.current_partition.features:
@@ -34,21 +43,37 @@ class preflight(NeedsData, Workload):
             return
         cores = self.num_tasks_per_node * extras.get("cores_per_rank", 1)
         has = self.current_partition.processor.num_cpus
-        self.options += ["--cores-per-node", str(min(cores, has or cores)), *(["--node-cores", str(has)] if has else [])]
+        self.options += [
+            "--cores-per-node",
+            str(min(cores, has or cores)),
+            *(["--node-cores", str(has)] if has else []),
+        ]
         if extras.get("memory_gb"):
             self.options += ["--memory-gb", f"{USABLE * extras['memory_gb']:.3g}"]
         if extras.get("devices_per_node"):
-            self.options += ["--devices-per-node", str(extras["devices_per_node"]), "--gpu-arch", extras["gpu_arch"]]
+            self.options += [
+                "--devices-per-node",
+                str(extras["devices_per_node"]),
+                "--gpu-arch",
+                extras["gpu_arch"],
+            ]
             self.options += ["--network", extras["network"]] if self.nodes > 1 else []
 
     def last_words(self) -> str:
         """The first check that failed; the program ends with exit code 1 when there is one."""
-        return next(self.faults(), None) if Path(self.stagedir, "result.json").is_file() else super().last_words()
+        return (
+            next(self.faults(), None)
+            if Path(self.stagedir, "result.json").is_file()
+            else super().last_words()
+        )
 
     def faults(self):
         for row in self.record["tables"]["checks"]:
             if row["status"] == "FAIL":
-                yield f"{row['host']}: {row['check']}: found {row['found']}, expected {row['expected']}: {row['remedy']}"
+                yield (
+                    f"{row['host']}: {row['check']}: found {row['found']}, expected "
+                    f"{row['expected']}: {row['remedy']}"
+                )
         yield from super().faults()
 
 

@@ -20,7 +20,14 @@ class prepare(AfterPreflight):
 
     @run_before("run")
     def set_options(self):
-        self.options = ["--archive", f"{self.archive.stagedir}/archive", "--out", "patches.h5", "--record", "result.json"]
+        self.options = [
+            "--archive",
+            f"{self.archive.stagedir}/archive",
+            "--out",
+            "patches.h5",
+            "--record",
+            "result.json",
+        ]
 
     def patches(self) -> int:
         return self.archive.patches

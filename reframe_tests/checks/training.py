@@ -14,14 +14,22 @@ class Training(NeedsData, AfterPreflight):
     """benchmarks.train on the session's HDF5 file."""
 
     program = "benchmarks.train"
-    #: File of benchmarks/configs/ that sets model and schedule; empty: the partition's choice, else the paper's.
+    #: File of benchmarks/configs/ that sets model and schedule; empty: the partition's choice, else
+    # the paper's.
     config = variable(str, value="", loggable=True)
     keep_files = ["result.json", "metrics.csv", "samples.npz"]
 
     @run_before("run")
     def set_options(self):
         config = self.config or self.current_partition.extras.get("config", "paper")
-        self.options = ["--config", str(ROOT / "benchmarks" / "configs" / f"{config}.py"), "--data", self.file.path, "--output", "."]
+        self.options = [
+            "--config",
+            str(ROOT / "benchmarks" / "configs" / f"{config}.py"),
+            "--data",
+            self.file.path,
+            "--output",
+            ".",
+        ]
         self.options += self.recipe()
 
     def recipe(self) -> list:
@@ -43,13 +51,23 @@ class Learning(Training):
 
     @run_before("performance")
     def hold_f1_against_guessing(self):
-        """Where nobody has measured F1, it is judged by what always guessing the frequent classes reaches."""
+        """Where nobody has measured F1, it is judged by what always guessing the frequent classes
+        reaches."""
         if self.is_dry_run() or "rehearsal" in self.current_partition.features:
             return
         if self.cells["f1_micro"]["origin"] == "unknown":
             floor = evidence.f1_floor(self.contents["splits"]["test"])
             limits = {"value": floor, "lower": 0.0, "upper": None, "unit": "1"}
-            self.judge_by({**self.cells, "f1_micro": {**limits, "origin": "computed", "source": "the best constant guess and a margin"}})
+            self.judge_by(
+                {
+                    **self.cells,
+                    "f1_micro": {
+                        **limits,
+                        "origin": "computed",
+                        "source": "the best constant guess and a margin",
+                    },
+                }
+            )
 
 
 @rfm.simple_test
@@ -108,8 +126,15 @@ class Sweep(Timing):
 
     def speedup(self) -> float:
         """Time per epoch on one node over that on these nodes."""
-        base = self.record if self.nodes == 1 else self.getdep(self.one_node, part=self.current_partition.name).record
-        return base["metrics"]["time_per_epoch"]["value"] / self.record["metrics"]["time_per_epoch"]["value"]
+        base = (
+            self.record
+            if self.nodes == 1
+            else self.getdep(self.one_node, part=self.current_partition.name).record
+        )
+        return (
+            base["metrics"]["time_per_epoch"]["value"]
+            / self.record["metrics"]["time_per_epoch"]["value"]
+        )
 
 
 @rfm.simple_test
@@ -126,7 +151,8 @@ class scaling(Sweep):
 
 @rfm.simple_test
 class weak_scaling(Sweep):
-    """Weak scaling: as many steps on every node count, so that each device keeps its work and the data grow with the nodes."""
+    """Weak scaling: as many steps on every node count, so that each device keeps its work and the
+    data grow with the nodes."""
 
     descr = "ResNet-50, weak scaling"
     check = "weak_scaling"
@@ -135,7 +161,11 @@ class weak_scaling(Sweep):
     steps = variable(int, value=40, loggable=True)
 
     def recipe(self) -> list:
-        return [*super().recipe(), "--steps-per-epoch", str(self.current_partition.extras.get("weak_steps", self.steps))]
+        return [
+            *super().recipe(),
+            "--steps-per-epoch",
+            str(self.current_partition.extras.get("weak_steps", self.steps)),
+        ]
 
     def derived(self, metric: str) -> float:
         return self.speedup()

@@ -1,19 +1,22 @@
-"""What every site's settings share: environments, where results go, logging, the results database, run modes.
+"""What every site's settings share: environments, where results go, logging, the results database,
+run modes.
 
-A site's file calls `configuration(system)`. Partitions describe themselves by features and extras, and the checks select
-by those, never by a name:
+A site's file calls `configuration(system)`. Partitions describe themselves by features and extras,
+and the checks select by those, never by a name:
 
     features   compute      runs the workloads (a login partition does not)
                gpu          has accelerators
                multinode    jobs of more than one node
-               apptainer    can run the container images: the partition has the environment `container`
-               rehearsal    stands in for another machine: the jobs are real, the speeds and scores mean nothing
+               apptainer    can run the container images: the partition has the environment
+               `container` rehearsal    stands in for another machine: the jobs are real, the speeds
+               and scores mean nothing
     extras     max_nodes           the largest job, in nodes
-               ranks_per_node      one rank drives one device; without devices, how many ranks share a node
-               cores_per_rank, memory_gb  what the preflight must find of a node's cores and memory
-               devices_per_node, device_memory_gb, gpu_arch, network (what NCCL must use: infiniband or any)
-               patches             how many the synthetic archive has (default: 2000)
-               config, small_config  files of benchmarks/configs/ for the training checks (default: paper, local)
+               ranks_per_node      one rank drives one device; without devices, how many ranks share
+               a node cores_per_rank, memory_gb  what the preflight must find of a node's cores and
+               memory devices_per_node, device_memory_gb, gpu_arch, network (what NCCL must use:
+               infiniband or any) patches             how many the synthetic archive has (default:
+               2000) config, small_config  files of benchmarks/configs/ for the training checks
+                   (default: paper, local)
                max_time_s          the queue's limit for one job
                launcher_options    of srun or mpirun, e.g. binding
 """
@@ -26,10 +29,14 @@ from typing import Optional
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = Path(os.environ.get("BIGEARTH_RESULTS", ROOT / "results" / "reframe")).absolute()
 LOG_FORMAT = "[%(asctime)s] %(levelname)s: %(check_info)s: %(message)s"
-PERFLOG_COLUMNS = "%(check_job_completion_time)s|%(check_result)s|%(check_unique_name)s|%(check_jobid)s|%(check_perfvalues)s"
+PERFLOG_COLUMNS = (
+    "%(check_job_completion_time)s|%(check_result)s|%(check_unique_name)s|%(check_jobid)s|"
+    "%(check_perfvalues)s"
+)
 
 ENVIRONMENTS = [
-    # The Python that runs ReFrame also runs the workloads; a site with modules gives an environment of its own.
+    # The Python that runs ReFrame also runs the workloads; a site with modules gives an environment
+    # of its own.
     {"name": "native", "features": ["workloads"], "extras": {"python": sys.executable}},
     # The same programs in a container image: this one, unless `--image` names another.
     {"name": "container", "features": ["workloads"], "extras": {"image": "cpu"}},
@@ -40,25 +47,33 @@ ENVIRONMENTS = [
 MODES = [
     {"name": "smoke", "options": ["--tag=^smoke$"]},  # minutes, one node
     {"name": "nightly", "options": ["--tag=^nightly$", "--max-retries=1"]},
-    {"name": "acceptance", "options": ["--tag=^acceptance$"]},  # everything, once: a failure is not retried away
+    # everything, once: a failure is not retried away
+    {"name": "acceptance", "options": ["--tag=^acceptance$"]},
 ]
 
 
 def slurm_partition(
-    name: str, descr: str, nodes: int, sockets: int, cores_per_socket: int, device: Optional[dict] = None, **extras
+    name: str,
+    descr: str,
+    nodes: int,
+    sockets: int,
+    cores_per_socket: int,
+    device: Optional[dict] = None,
+    **extras,
 ) -> dict:
     """A Slurm partition; one rank a device, or a socket where there are no devices.
 
     Args:
         nodes: how many the suite may ask for.
         device: type, arch, model, num_devices (of a node), memory_gb.
-        extras: further extras; `features`, `access` and `env_vars` are added to the partition's own, `max_jobs` (8) is how many jobs
-            the suite may have in the queue at once.
+        extras: further extras; `features`, `access` and `env_vars` are added to the partition's
+            own, `max_jobs` (8) is how many jobs the suite may have in the queue at once.
     """
     features = ["compute", "multinode", *(["gpu"] if device else []), *extras.pop("features", ())]
     access = [f"--partition={name}", "--no-requeue", *extras.pop("access", ())]
     env_vars = list(extras.pop("env_vars", ()))
-    account = os.environ.get("BIGEARTH_ACCOUNT")  # the compute-time project, where the site asks for one
+    # the compute-time project, where the site asks for one
+    account = os.environ.get("BIGEARTH_ACCOUNT")
     cores, ranks = sockets * cores_per_socket, device["num_devices"] if device else sockets
     partition = {
         "name": name,
@@ -77,14 +92,27 @@ def slurm_partition(
             "cores_per_rank": max(1, cores // ranks),
             "launcher_options": ["--mpi=pmix", "--cpu-bind=cores", "--distribution=block:block"],
         },
-        "processor": {"num_cpus": cores, "num_cpus_per_core": 1, "num_sockets": sockets, "num_cpus_per_socket": cores_per_socket},
+        "processor": {
+            "num_cpus": cores,
+            "num_cpus_per_core": 1,
+            "num_sockets": sockets,
+            "num_cpus_per_socket": cores_per_socket,
+        },
         "container_platforms": [{"type": "Apptainer", "default": True}],
         "env_vars": env_vars,
     }
     if device:
-        partition["devices"] = [{key: device[key] for key in ("type", "arch", "model", "num_devices")}]
-        partition["resources"] = [{"name": "_rfm_gpu", "options": ["--gres=gpu:{num_gpus_per_node}"]}]
-        partition["extras"].update(devices_per_node=device["num_devices"], device_memory_gb=device["memory_gb"], gpu_arch=device["arch"])
+        partition["devices"] = [
+            {key: device[key] for key in ("type", "arch", "model", "num_devices")}
+        ]
+        partition["resources"] = [
+            {"name": "_rfm_gpu", "options": ["--gres=gpu:{num_gpus_per_node}"]}
+        ]
+        partition["extras"].update(
+            devices_per_node=device["num_devices"],
+            device_memory_gb=device["memory_gb"],
+            gpu_arch=device["arch"],
+        )
     partition["extras"].update(extras)
     return partition
 
@@ -116,12 +144,20 @@ def configuration(system: dict, environments=ENVIRONMENTS) -> dict:
             }
         ],
         "modes": MODES,
-        "storage": [{"enable": True, "backend": "sqlite", "sqlite_db_file": str(RESULTS / "results.db")}],
+        "storage": [
+            {"enable": True, "backend": "sqlite", "sqlite_db_file": str(RESULTS / "results.db")}
+        ],
         "logging": [
             {
                 "handlers": [
                     {"type": "stream", "name": "stdout", "level": "info", "format": "%(message)s"},
-                    {"type": "file", "name": str(RESULTS / "reframe.log"), "level": "debug", "append": False, "format": LOG_FORMAT},
+                    {
+                        "type": "file",
+                        "name": str(RESULTS / "reframe.log"),
+                        "level": "debug",
+                        "append": False,
+                        "format": LOG_FORMAT,
+                    },
                 ],
                 "handlers_perflog": [
                     {
@@ -130,7 +166,8 @@ def configuration(system: dict, environments=ENVIRONMENTS) -> dict:
                         "prefix": "%(check_system)s/%(check_partition)s",
                         "level": "info",
                         "format": PERFLOG_COLUMNS,
-                        "format_perfvars": "%(check_perf_var)s=%(check_perf_value)s %(check_perf_unit)s|",
+                        "format_perfvars": "%(check_perf_var)s=%(check_perf_value)s "
+                        "%(check_perf_unit)s|",
                         "append": True,
                     }
                 ],

@@ -1,7 +1,8 @@
-"""JURECA Cluster at the Jülich Supercomputing Centre, GPU nodes, as the paper describes it (section 3.1): 75 nodes of 4 K80 devices.
+"""JURECA Cluster at the Jülich Supercomputing Centre, GPU nodes, as the paper describes it (section
+3.1): 75 nodes of 4 K80 devices.
 
-The machine is gone and nobody has run this suite there: its settings stay as the second system of the paper's figures. Set
-BIGEARTH_ACCOUNT to the compute-time project.
+The machine is gone and nobody has run this suite there: its settings stay as the second system of
+the paper's figures. Set BIGEARTH_ACCOUNT to the compute-time project.
 """
 
 from .common import LOGIN, configuration, slurm_partition

@@ -1,12 +1,19 @@
-"""JUWELS Cluster at the Jülich Supercomputing Centre, GPU nodes, as the paper describes it (section 3.1): 46 nodes of 4 V100.
+"""JUWELS Cluster at the Jülich Supercomputing Centre, GPU nodes, as the paper describes it (section
+3.1): 46 nodes of 4 V100.
 
-Nobody has run this suite there: host names and the partition's name are the centre's public documentation. Set
-BIGEARTH_ACCOUNT to the compute-time project.
+Nobody has run this suite there: host names and the partition's name are the centre's public
+documentation. Set BIGEARTH_ACCOUNT to the compute-time project.
 """
 
 from .common import LOGIN, configuration, slurm_partition
 
-V100 = {"type": "gpu", "arch": "sm_70", "model": "V100-SXM2-16GB", "num_devices": 4, "memory_gb": 16}
+V100 = {
+    "type": "gpu",
+    "arch": "sm_70",
+    "model": "V100-SXM2-16GB",
+    "num_devices": 4,
+    "memory_gb": 16,
+}
 
 site_configuration = configuration(
     {

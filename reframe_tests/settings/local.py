@@ -1,4 +1,5 @@
-"""This machine, whatever it is: found automatically when no other site claims the host. No scheduler, mpirun as launcher."""
+"""This machine, whatever it is: found automatically when no other site claims the host. No
+scheduler, mpirun as launcher."""
 
 import os
 
@@ -26,10 +27,20 @@ site_configuration = configuration(
                 "container_platforms": [{"type": "Apptainer", "default": True}],
                 "max_jobs": 1,  # measurements must not share the cores
                 "features": ["compute", "apptainer"],
-                "extras": {"max_nodes": 1, "ranks_per_node": 2, "memory_gb": round(_memory_gb(), 1)},
-                "processor": {"num_cpus": CORES, "num_cpus_per_core": 1, "num_sockets": 1, "num_cpus_per_socket": CORES},
+                "extras": {
+                    "max_nodes": 1,
+                    "ranks_per_node": 2,
+                    "memory_gb": round(_memory_gb(), 1),
+                },
+                "processor": {
+                    "num_cpus": CORES,
+                    "num_cpus_per_core": 1,
+                    "num_sockets": 1,
+                    "num_cpus_per_socket": CORES,
+                },
                 "env_vars": [
-                    # more ranks than cores, and root in a container, are both normal on a machine of one's own
+                    # more ranks than cores, and root in a container, are both normal on a machine
+                    # of one's own
                     ["OMPI_MCA_rmaps_base_oversubscribe", "1"],
                     ["OMPI_ALLOW_RUN_AS_ROOT", "1"],
                     ["OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1"],

@@ -1,6 +1,8 @@
-"""The virtual cluster (ci/virtual_cluster): a real Slurm on one machine whose nodes pretend to be JUWELS' and JURECA's.
+"""The virtual cluster (ci/virtual_cluster): a real Slurm on one machine whose nodes pretend to be
+JUWELS' and JURECA's.
 
-One rank a node and a toy for a network: it proves the jobs, not the speeds. Never found by host name: `--site virtual`.
+One rank a node and a toy for a network: it proves the jobs, not the speeds. Never found by host
+name: `--site virtual`.
 """
 
 import sys
@@ -9,7 +11,8 @@ from .common import LOGIN, ROOT, configuration, slurm_partition
 from .jureca import K80
 from .juwels import V100
 
-# loading TensorFlow would be most of the work of hundreds of short ranks: they come from a Python that has it loaded
+# loading TensorFlow would be most of the work of hundreds of short ranks: they come from a Python
+# that has it loaded
 NATIVE = {
     "name": "native",
     "features": ["workloads"],
@@ -44,8 +47,22 @@ site_configuration = configuration(
         "hostnames": [],
         "partitions": [
             LOGIN,
-            slurm_partition("v100", "pretends: 4 V100, 2 x 20 cores", sockets=2, cores_per_socket=20, device=V100, **PRETENDED),
-            slurm_partition("k80", "pretends: 4 K80 devices, 2 x 12 cores", sockets=2, cores_per_socket=12, device=K80, **PRETENDED),
+            slurm_partition(
+                "v100",
+                "pretends: 4 V100, 2 x 20 cores",
+                sockets=2,
+                cores_per_socket=20,
+                device=V100,
+                **PRETENDED,
+            ),
+            slurm_partition(
+                "k80",
+                "pretends: 4 K80 devices, 2 x 12 cores",
+                sockets=2,
+                cores_per_socket=12,
+                device=K80,
+                **PRETENDED,
+            ),
         ],
     },
     [NATIVE],

@@ -1,4 +1,5 @@
-"""Baselines: what they are fitted on, and that a network's row is only taken from a training on the same file."""
+"""Baselines: what they are fitted on, and that a network's row is only taken from a training on the
+same file."""
 
 import itertools
 
@@ -19,10 +20,19 @@ def patches(tmp_path_factory):
     """60 patches, dark or bright, labelled so: 40 in train, 20 in test."""
     path = tmp_path_factory.mktemp("learnability") / "patches.h5"
     random = np.random.default_rng(0)
-    store.create(path, [f"patch_{i:02d}" for i in range(60)], np.repeat([0, 2], [40, 20]).astype(np.uint8), "bilinear", "random numbers")
+    store.create(
+        path,
+        [f"patch_{i:02d}" for i in range(60)],
+        np.repeat([0, 2], [40, 20]).astype(np.uint8),
+        "bilinear",
+        "random numbers",
+    )
     with h5py.File(path, "r+") as file:
         bright = random.random(60) < 0.5
-        file["data_super"][...] = random.integers(0, 1000, (60, 120, 120, 12), np.uint16) + np.uint16(200) * bright[:, None, None, None]
+        file["data_super"][...] = (
+            random.integers(0, 1000, (60, 120, 120, 12), np.uint16)
+            + np.uint16(200) * bright[:, None, None, None]
+        )
         file["classes"][...] = 0
         file["classes"][:, DARK], file["classes"][:, BRIGHT] = ~bright, bright
     store.finish(path)
@@ -32,7 +42,9 @@ def patches(tmp_path_factory):
 def test_statistics_are_those_of_numpy(patches):
     found = learnability.band_statistics(patches, np.array([3, 7]))
     pixels = patches.array("data_super")[[3, 7]].astype(np.float64)
-    assert found == pytest.approx(np.concatenate([pixels.mean((1, 2)), pixels.std((1, 2))], 1), rel=1e-5)
+    assert found == pytest.approx(
+        np.concatenate([pixels.mean((1, 2)), pixels.std((1, 2))], 1), rel=1e-5
+    )
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -41,9 +53,13 @@ def test_constant_is_the_best_of_all_sets(seed):
     labels = (random.random((50, 6)) < random.uniform(0, 0.7, 6)).astype(np.uint8)
 
     def f1(guess):
-        return f1_score(labels, np.repeat(np.array(guess)[None], 50, 0), average="micro", zero_division=0)
+        return f1_score(
+            labels, np.repeat(np.array(guess)[None], 50, 0), average="micro", zero_division=0
+        )
 
-    assert f1(learnability.constant(labels)) == pytest.approx(max(map(f1, itertools.product((0, 1), repeat=6))))
+    assert f1(learnability.constant(labels)) == pytest.approx(
+        max(map(f1, itertools.product((0, 1), repeat=6)))
+    )
 
 
 def test_linear_learns_a_line_but_not_a_ring():
@@ -57,12 +73,21 @@ def test_linear_learns_a_line_but_not_a_ring():
 
 def test_linear_baseline_beats_the_constant_where_means_tell(patches):
     rows = {name: micro for name, _, _, micro, _ in learnability.baselines(patches)}
-    assert set(rows) == {"constant", "linear, RGB", "linear + std, RGB", "linear, 12 bands", "linear + std, 12 bands"}
+    assert set(rows) == {
+        "constant",
+        "linear, RGB",
+        "linear + std, RGB",
+        "linear, 12 bands",
+        "linear + std, 12 bands",
+    }
     assert rows["constant"] < 0.8 and rows["linear, 12 bands"] == rows["linear, RGB"] == 1
 
 
 def test_only_a_training_on_this_file_is_shown(patches, tmp_path, capsys):
-    metrics = {m: record.metric(m, 0.5) for m in ("precision_micro", "recall_micro", "f1_micro", "f1_macro")}
+    metrics = {
+        m: record.metric(m, 0.5)
+        for m in ("precision_micro", "recall_micro", "f1_micro", "f1_macro")
+    }
     config = {"bands": "rgb", "epochs": 3}
 
     def write(workload, digest):

@@ -1,4 +1,5 @@
-"""The overhead workload without an image: its arithmetic, its refusals, and real ranks that take turns."""
+"""The overhead workload without an image: its arithmetic, its refusals, and real ranks that take
+turns."""
 
 import subprocess
 import sys
@@ -13,7 +14,8 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_ratios_are_of_pairs():
-    drift = np.array([1.0, 2.0, 4.0, 8.0])  # a machine that slows down: medians of each side would hide the pairs
+    # a machine that slows down: medians of each side would hide the pairs
+    drift = np.array([1.0, 2.0, 4.0, 8.0])
     row = overhead.summarise("step", list(drift), list(drift / [0.5, 0.8, 0.8, 1.0]))
     assert row["ratio"] == pytest.approx(0.8)
     assert row["ratio_p10"] == pytest.approx(np.percentile([0.5, 0.8, 0.8, 1.0], 10))
@@ -35,13 +37,22 @@ def test_sides_take_turns_and_change_who_goes_first():
     sides = (Stub("native", calls), Stub("container", calls))
     times = overhead.measure(sides, overhead.OverheadConfig(image="cpu", pairs=4))
     measured = calls[2 * len(overhead.QUANTITIES) :]  # after the warm-up of both
-    assert [name for quantity, name in measured if quantity == "step"] == ["container", "native", "native", "container"] * 2
+    assert [name for quantity, name in measured if quantity == "step"] == [
+        "container",
+        "native",
+        "native",
+        "container",
+    ] * 2
     assert all(len(times[q][side.name]) == 4 for q in overhead.QUANTITIES for side in sides)
 
 
 @pytest.mark.parametrize(
     "options, says",
-    [(["--image", "gpu"], "no image is called 'gpu'"), (["--image", "cpu", "--pairs", "1"], "--pairs"), ([], "--image is required")],
+    [
+        (["--image", "gpu"], "no image is called 'gpu'"),
+        (["--image", "cpu", "--pairs", "1"], "--pairs"),
+        ([], "--image is required"),
+    ],
 )
 def test_refusals(options, says, tmp_path):
     command = [sys.executable, "-m", "benchmarks.overhead", "--output", tmp_path, *options]
@@ -52,19 +63,37 @@ def test_refusals(options, says, tmp_path):
 
 @pytest.mark.mpi
 def test_real_ranks_answer_with_their_times(tmp_path, monkeypatch):
-    for name in ("OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "OMPI_MCA_rmaps_base_oversubscribe"):
+    for name in (
+        "OMPI_ALLOW_RUN_AS_ROOT",
+        "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM",
+        "OMPI_MCA_rmaps_base_oversubscribe",
+    ):
         monkeypatch.setenv(name, "1")
     data = tmp_path / "data"
     data.write_bytes(b"x" * 5_000_000)
-    side = overhead.Side("native", overhead.OverheadConfig(image="cpu"), [], sys.executable, tmp_path, str(data))
+    side = overhead.Side(
+        "native", overhead.OverheadConfig(image="cpu"), [], sys.executable, tmp_path, str(data)
+    )
     try:
-        assert all(0 < side.ask(quantity) < 60 for quantity in ("start_up", "all_reduce", "read", "all_reduce"))
+        assert all(
+            0 < side.ask(quantity) < 60
+            for quantity in ("start_up", "all_reduce", "read", "all_reduce")
+        )
     finally:
         side.stop()
 
 
 @pytest.mark.mpi
 def test_ranks_that_die_are_reported(tmp_path):
-    side = overhead.Side("native", overhead.OverheadConfig(image="cpu", launcher=""), [], sys.executable, tmp_path, "/not/there")
-    with pytest.raises(RuntimeError, match="native ranks gave no answer to 'read'(.|\n)*No such file"):
+    side = overhead.Side(
+        "native",
+        overhead.OverheadConfig(image="cpu", launcher=""),
+        [],
+        sys.executable,
+        tmp_path,
+        "/not/there",
+    )
+    with pytest.raises(
+        RuntimeError, match="native ranks gave no answer to 'read'(.|\n)*No such file"
+    ):
         side.ask("read")

@@ -1,4 +1,5 @@
-"""Preflight: the judgements on made-up facts of machines we do not have, and the program on this one."""
+"""Preflight: the judgements on made-up facts of machines we do not have, and the program on this
+one."""
 
 import json
 import math
@@ -37,7 +38,13 @@ def fact(rank=0, host="n1", **changes):
         "all_reduce": {"MPI": True},
         "nccl": None,
         "data": None,
-        "room": {"scratch": 100.0, "shm": 8.0, "memory": 96.0, "cores": [rank], "node_cores": {"cores": 40, "threads": 80}},
+        "room": {
+            "scratch": 100.0,
+            "shm": 8.0,
+            "memory": 96.0,
+            "cores": [rank],
+            "node_cores": {"cores": 40, "threads": 80},
+        },
         "clock": 0.0,
         "versions": {"tensorflow": "2.15.1", "kernel": "6.1", "image": "sha256:a"},
     }
@@ -69,7 +76,12 @@ def failures(rows):
         ({"OMPI_COMM_WORLD_SIZE": "2", "PMIX_RANK": "0"}, 2, OPEN_MPI, PASS),
         ({"OMPI_COMM_WORLD_SIZE": "2", "PMIX_RANK": "0"}, 2, MPICH, FAIL),
         ({"OMPI_COMM_WORLD_SIZE": "2", "SLURM_NTASKS": "8"}, 2, OPEN_MPI, PASS),
-        ({"PMIX_RANK": "0", "SLURM_STEP_NUM_TASKS": "96", "SLURM_NTASKS": "96"}, 96, OPEN_MPI, PASS),
+        (
+            {"PMIX_RANK": "0", "SLURM_STEP_NUM_TASKS": "96", "SLURM_NTASKS": "96"},
+            96,
+            OPEN_MPI,
+            PASS,
+        ),
         ({"PMI_RANK": "0", "PMI_SIZE": "4", "SLURM_NTASKS": "4"}, 4, OPEN_MPI, FAIL),
         ({"PMI_RANK": "0", "PMI_SIZE": "4"}, 4, OPEN_MPI, FAIL),
         ({"PMI_RANK": "0", "PMI_SIZE": "4"}, 4, MPICH, PASS),
@@ -101,7 +113,8 @@ def test_worlds_of_size_one_are_said():
         ((3, 7), ["sm_35", "compute_80"], PASS),  # sm_35 runs on 3.7
         ((7, 0), ["sm_75", "compute_90"], FAIL),
         ((12, 0), V100, WARN),  # through PTX only
-        ((8, 0), ["sm_70", "compute_90"], FAIL),  # PTX of a newer architecture does not run on an older one
+        # PTX of a newer architecture does not run on an older one
+        ((8, 0), ["sm_70", "compute_90"], FAIL),
         ((9, 0), ["sm_80", "compute_80"], WARN),
         ((10, 0), ["sm_100"], PASS),
     ],
@@ -137,7 +150,9 @@ def test_devices_are_counted_over_the_ranks_of_a_node():
     config = PreflightConfig(devices_per_node=4)
     shared = ranks([gpus(4)] * 4)  # every rank sees all
     own = ranks([gpus(1, ids=[str(i)]) for i in range(4)])  # every rank sees its own
-    assert not failures(judgement.judge_devices("n1", shared, config)) and not failures(judgement.judge_devices("n1", own, config))
+    assert not failures(judgement.judge_devices("n1", shared, config)) and not failures(
+        judgement.judge_devices("n1", own, config)
+    )
     assert failures(judgement.judge_devices("n1", own[:3], config)) == [("n1", "devices")]
 
 
@@ -145,9 +160,14 @@ def test_gpus_that_tensorflow_cannot_see():
     hidden = gpus(0, capabilities=[], names=[])
     without_cuda = {**hidden, "kernels": [], "cuda": None}
     for devices, hint in ((hidden, "--nv"), (without_cuda, "v100")):
-        wanted = judgement.judge_devices("n1", [fact(devices=devices)], PreflightConfig(devices_per_node=4))
+        wanted = judgement.judge_devices(
+            "n1", [fact(devices=devices)], PreflightConfig(devices_per_node=4)
+        )
         assert wanted[0]["status"] == FAIL and hint in wanted[0]["remedy"]
-        assert judgement.judge_devices("n1", [fact(devices=devices)], PreflightConfig())[0]["status"] == WARN
+        assert (
+            judgement.judge_devices("n1", [fact(devices=devices)], PreflightConfig())[0]["status"]
+            == WARN
+        )
     assert judgement.judge_devices("n1", [fact()], PreflightConfig())[0]["found"] == "no device"
 
 
@@ -155,11 +175,21 @@ def test_gpus_that_tensorflow_cannot_see():
     "log, network",
     [
         (
-            "n1:7:9 [0] NCCL INFO NET/IB : Using [0]mlx5_0:1/IB [1]mlx5_1:1/IB ; OOB ib0:10.0.0.1<0>\nn1:7:9 [0] NCCL INFO Using network IB",
+            "n1:7:9 [0] NCCL INFO NET/IB : Using [0]mlx5_0:1/IB [1]mlx5_1:1/IB ; OOB "
+            "ib0:10.0.0.1<0>\nn1:7:9 [0] NCCL INFO Using network IB",
             "IB",
         ),
-        ("n1:7:9 [0] NCCL INFO NET/IB : No device found.\nn1:7:9 [0] NCCL INFO NET/Socket : Using [0]eth0:10.0.0.1<0>", "Socket"),
-        ("n1:7:9 [0] NCCL INFO NET/Socket : Using [0]eth0\nn1:7:9 [0] NCCL INFO Using network Socket", "Socket"),
+        (
+            "n1:7:9 [0] NCCL INFO NET/IB : No device found.\nn1:7:9 [0] NCCL INFO NET/Socket : "
+            "Using "
+            "[0]eth0:10.0.0.1<0>",
+            "Socket",
+        ),
+        (
+            "n1:7:9 [0] NCCL INFO NET/Socket : Using [0]eth0\nn1:7:9 [0] NCCL INFO Using network "
+            "Socket",
+            "Socket",
+        ),
         ("n1:7:9 [0] NCCL INFO Using network AWS Libfabric", "AWS"),
         ("", None),
     ],
@@ -181,7 +211,10 @@ def test_network_from_the_nccl_log(log, network):
 )
 def test_silent_fall_back_to_sockets(used, cards, network, hosts, status):
     facts = [fact(devices=gpus(4, infiniband=cards), nccl=used)]
-    assert judgement.judge_network("n1", facts, hosts, PreflightConfig(network=network))["status"] == status
+    assert (
+        judgement.judge_network("n1", facts, hosts, PreflightConfig(network=network))["status"]
+        == status
+    )
 
 
 def test_a_wrong_sum_names_the_rank():
@@ -191,7 +224,13 @@ def test_a_wrong_sum_names_the_rank():
 
 
 def test_room_of_a_node():
-    room = {"scratch": None, "shm": 0.06, "memory": 15.0, "cores": [0, 1], "node_cores": {"cores": 4, "threads": 4}}
+    room = {
+        "scratch": None,
+        "shm": 0.06,
+        "memory": 15.0,
+        "cores": [0, 1],
+        "node_cores": {"cores": 4, "threads": 4},
+    }
     facts = [fact(0, room=room), fact(1, room={**room, "cores": [2, 3]})]
     assert failures(judgement.judge_room("n1", facts, PreflightConfig(memory_gb=90))) == [
         ("n1", "scratch"),
@@ -200,12 +239,21 @@ def test_room_of_a_node():
     ]
     cores = judgement.judge_room("n1", facts, PreflightConfig(cores_per_node=4))[-1]
     assert (cores["status"], cores["found"]) == (PASS, "4 cores")
-    assert judgement.judge_room("n1", facts, PreflightConfig(cores_per_node=5))[-1]["status"] == FAIL
+    assert (
+        judgement.judge_room("n1", facts, PreflightConfig(cores_per_node=5))[-1]["status"] == FAIL
+    )
 
 
 @pytest.mark.parametrize(
     "cores, threads, wanted, status",
-    [(40, 40, 40, PASS), (40, 80, 40, PASS), (40, 80, 80, PASS), (38, 76, 40, FAIL), (20, 20, 40, FAIL), (48, 96, 40, WARN)],
+    [
+        (40, 40, 40, PASS),
+        (40, 80, 40, PASS),
+        (40, 80, 80, PASS),
+        (38, 76, 40, FAIL),
+        (20, 20, 40, FAIL),
+        (48, 96, 40, WARN),
+    ],
 )
 def test_a_nodes_own_cores_against_the_sites_file(cores, threads, wanted, status):
     room = {**fact()["room"], "node_cores": {"cores": cores, "threads": threads}}
@@ -219,14 +267,25 @@ def test_cores_are_counted_once_for_all_their_threads(tmp_path):
         (tmp_path / f"cpu{cpu}" / "topology").mkdir(parents=True)
         (tmp_path / f"cpu{cpu}" / "topology" / "thread_siblings_list").write_text(siblings)
     assert look.node_cores(tmp_path)["cores"] == 2
-    assert look.node_cores(tmp_path / "none") == {"cores": os.cpu_count(), "threads": os.cpu_count()}
+    assert look.node_cores(tmp_path / "none") == {
+        "cores": os.cpu_count(),
+        "threads": os.cpu_count(),
+    }
 
 
 @pytest.mark.parametrize(
     "groups, files, limit",
     [
-        ("0::/job_1/step_0/task_0", {"job_1/step_0/memory.max": "4096", "job_1/step_0/task_0/memory.max": "max"}, 4096),
-        ("5:cpu,cpuset:/job_1\n9:memory:/job_1", {"memory/job_1/memory.limit_in_bytes": "512", "cpu/memory.max": "1"}, 512),
+        (
+            "0::/job_1/step_0/task_0",
+            {"job_1/step_0/memory.max": "4096", "job_1/step_0/task_0/memory.max": "max"},
+            4096,
+        ),
+        (
+            "5:cpu,cpuset:/job_1\n9:memory:/job_1",
+            {"memory/job_1/memory.limit_in_bytes": "512", "cpu/memory.max": "1"},
+            512,
+        ),
         ("0::/", {"memory.max": "max"}, math.inf),
     ],
 )
@@ -240,13 +299,18 @@ def test_memory_limit_of_a_job_may_lie_above_its_own_group(tmp_path, groups, fil
 
 
 def test_a_slow_preflight_is_said():
-    assert judgement.judge_duration(7.25) == judgement.row("job", "duration", PASS, "7.2 s", "under 30 s")
+    assert judgement.judge_duration(7.25) == judgement.row(
+        "job", "duration", PASS, "7.2 s", "under 30 s"
+    )
     slow = judgement.judge_duration(41.0)
     assert slow["status"] == WARN and slow["remedy"]
 
 
 def test_nodes_that_see_different_files():
-    facts = [fact(0, "n1", data={"digest": "sha256:a", "patches": 4}), fact(1, "n2", data={"digest": "sha256:b", "patches": 4})]
+    facts = [
+        fact(0, "n1", data={"digest": "sha256:a", "patches": 4}),
+        fact(1, "n2", data={"digest": "sha256:b", "patches": 4}),
+    ]
     assert failures(judgement.judge(facts, PreflightConfig())) == [("n2", "data")]
 
 
@@ -257,7 +321,9 @@ def test_the_odd_node_is_named():
     facts[2]["clock"] = -3.0
     rows = judgement.judge(facts, PreflightConfig(nodes=4, image_digest="sha256:a"))
     assert failures(rows) == [("job", "nodes"), ("n2", "versions"), ("n2", "image")]
-    assert [(r["host"], r["check"]) for r in rows if r["status"] == WARN and r["check"] != "data"] == [("n3", "clock"), ("n3", "versions")]
+    assert [
+        (r["host"], r["check"]) for r in rows if r["status"] == WARN and r["check"] != "data"
+    ] == [("n3", "clock"), ("n3", "versions")]
     odd = next(r for r in rows if r["check"] == "versions" and r["status"] == FAIL)
     assert "tensorflow 2.11.1" in odd["found"] and "tensorflow 2.15.1" in odd["expected"]
     text = judgement.table(rows)
@@ -285,7 +351,9 @@ def test_data_file(data):
     found = look.probe_data(str(path))
     assert found == {"digest": digest, "patches": 4}
     assert judgement.judge_data("n1", found, PreflightConfig(data_digest=digest))["status"] == PASS
-    assert judgement.judge_data("n1", found, PreflightConfig(data_digest="sha256:0"))["status"] == FAIL
+    assert (
+        judgement.judge_data("n1", found, PreflightConfig(data_digest="sha256:0"))["status"] == FAIL
+    )
     assert judgement.judge_data("n1", None, PreflightConfig())["status"] == WARN
 
 
@@ -303,10 +371,25 @@ def test_data_file_with_a_flipped_bit(data):
 
 def start(*options, ranks=1, before=""):
     """Runs the program as a launcher would; `before` is shell code that runs in each rank first."""
-    allowed = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_rmaps_base_oversubscribe": "1"}
-    program = ["bash", "-c", before + 'exec "$@"', "-", sys.executable, "-m", "benchmarks.preflight", *options]
+    allowed = {
+        "OMPI_ALLOW_RUN_AS_ROOT": "1",
+        "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+        "OMPI_MCA_rmaps_base_oversubscribe": "1",
+    }
+    program = [
+        "bash",
+        "-c",
+        before + 'exec "$@"',
+        "-",
+        sys.executable,
+        "-m",
+        "benchmarks.preflight",
+        *options,
+    ]
     launched = ["mpirun", "-np", str(ranks), *program] if ranks > 1 else program
-    return subprocess.run(launched, capture_output=True, text=True, timeout=180, env={**os.environ, **allowed})
+    return subprocess.run(
+        launched, capture_output=True, text=True, timeout=180, env={**os.environ, **allowed}
+    )
 
 
 def checks(folder):
@@ -316,7 +399,19 @@ def checks(folder):
 @pytest.mark.mpi
 def test_two_ranks_here(tmp_path, data):
     path, digest = data
-    done = start("--output", str(tmp_path), "--data", str(path), "--data-digest", digest, "--ranks", "2", "--time-limit", "150", ranks=2)
+    done = start(
+        "--output",
+        str(tmp_path),
+        "--data",
+        str(path),
+        "--data-digest",
+        digest,
+        "--ranks",
+        "2",
+        "--time-limit",
+        "150",
+        ranks=2,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     rows = {r["check"]: r for r in checks(tmp_path)}
     assert all(r["status"] == PASS for name, r in rows.items() if name != "duration")
@@ -342,7 +437,9 @@ def test_a_failed_check_ends_with_1_and_keeps_the_record(tmp_path):
 def test_a_check_that_hangs_is_named(tmp_path):
     done = start("--output", str(tmp_path), "--time-limit", "0.2")
     assert done.returncode == 1
-    assert [r["status"] for r in checks(tmp_path)] == [FAIL] and "not finished after 0.2 s" in done.stderr
+    assert [r["status"] for r in checks(tmp_path)] == [FAIL] and (
+        "not finished after 0.2 s"
+    ) in done.stderr
 
 
 @pytest.mark.mpi
@@ -350,12 +447,19 @@ def test_a_node_that_cannot_load_the_software_is_named(tmp_path):
     """The second rank's Horovod is broken; nobody waits for it."""
     broken = tmp_path / "broken" / "horovod"
     broken.mkdir(parents=True)
-    (broken / "__init__.py").write_text("raise ImportError('libmpi.so.40: cannot open shared object file')")
+    (broken / "__init__.py").write_text(
+        "raise ImportError('libmpi.so.40: cannot open shared object file')"
+    )
     second = f"[ $OMPI_COMM_WORLD_RANK = 0 ] || export PYTHONPATH={broken.parent}; "
     done = start("--output", str(tmp_path), "--time-limit", "150", ranks=2, before=second)
     assert done.returncode == 1, done.stderr
     (failed,) = [r for r in checks(tmp_path) if r["status"] == FAIL]
-    assert failed["check"] == "software" and "libmpi.so.40" in failed["found"] and failed["host"] and failed["remedy"]
+    assert (
+        failed["check"] == "software"
+        and "libmpi.so.40" in failed["found"]
+        and failed["host"]
+        and failed["remedy"]
+    )
 
 
 def test_a_rank_that_is_not_its_nodes_first_is_the_odd_one():
@@ -365,7 +469,8 @@ def test_a_rank_that_is_not_its_nodes_first_is_the_odd_one():
 
 
 @pytest.mark.parametrize(
-    "options, sentence", [(["--data-digest", "sha256:0"], "--data-digest without --data"), (["--gpus", "4"], "--gpus")]
+    "options, sentence",
+    [(["--data-digest", "sha256:0"], "--data-digest without --data"), (["--gpus", "4"], "--gpus")],
 )
 def test_bad_options(tmp_path, options, sentence):
     done = start("--output", str(tmp_path), *options)

@@ -1,4 +1,5 @@
-"""The preparation program as users start it: any number of ranks, killed, resumed, given bad input."""
+"""The preparation program as users start it: any number of ranks, killed, resumed, given bad
+input."""
 
 import json
 import os
@@ -22,14 +23,29 @@ MODULE = ("-m", "benchmarks.prepare")
 def data(tmp_path_factory):
     """A synthetic archive of 150 patches (three blocks), and one small product with its list."""
     folder = tmp_path_factory.mktemp("data")
-    for out, arguments in (("archive", ("--patches", "150")), ("tiles", ("--products", "1", "--tile-size", "480"))):
-        command = [sys.executable, "-m", synthesis.__name__, *arguments, "--seed", "1", "--out", folder / out]
+    for out, arguments in (
+        ("archive", ("--patches", "150")),
+        ("tiles", ("--products", "1", "--tile-size", "480")),
+    ):
+        command = [
+            sys.executable,
+            "-m",
+            synthesis.__name__,
+            *arguments,
+            "--seed",
+            "1",
+            "--out",
+            folder / out,
+        ]
         subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     return folder
 
 
 def routes(data):
-    return {"archive": ("--archive", data / "archive"), "tiles": ("--tiles", data / "tiles", "--patches", data / "tiles/patches.csv")}
+    return {
+        "archive": ("--archive", data / "archive"),
+        "tiles": ("--tiles", data / "tiles", "--patches", data / "tiles/patches.csv"),
+    }
 
 
 def alone(*arguments, **more):
@@ -49,8 +65,13 @@ def alone_files(data, tmp_path_factory):
 
 
 @pytest.mark.mpi
-@pytest.mark.parametrize("route, ranks, more", [("archive", 2, ()), ("archive", 3, ("--io", "rank0")), ("tiles", 2, ()), ("tiles", 4, ())])
-def test_same_bytes_for_any_number_of_ranks(data, alone_files, mpirun, tmp_path, route, ranks, more):
+@pytest.mark.parametrize(
+    "route, ranks, more",
+    [("archive", 2, ()), ("archive", 3, ("--io", "rank0")), ("tiles", 2, ()), ("tiles", 4, ())],
+)
+def test_same_bytes_for_any_number_of_ranks(
+    data, alone_files, mpirun, tmp_path, route, ranks, more
+):
     out = tmp_path / "out.h5"
     done = mpirun(ranks, *MODULE, *routes(data)[route], "--out", out, *more)
     assert done.returncode == 0, done.stderr
@@ -59,7 +80,9 @@ def test_same_bytes_for_any_number_of_ranks(data, alone_files, mpirun, tmp_path,
     result = json.loads((tmp_path / "out.result.json").read_text())
     count = len(store.Store(out))
     assert [rank["rank"] for rank in result["ranks"]] == list(range(ranks))
-    assert sum(rank["patches"] for rank in result["ranks"]) == count == result["provenance"]["patches"]
+    assert (
+        sum(rank["patches"] for rank in result["ranks"]) == count == result["provenance"]["patches"]
+    )
     assert result["metrics"]["patch_throughput"]["value"] > 0
     assert {"read", "upsample", "cut", "write"} <= set(result["ranks"][0]["stages"])
     assert result["provenance"]["dataset_digest"] == store.Store(out).digest
@@ -71,13 +94,16 @@ def test_file_holds_the_archive_sorted_with_its_splits(data, alone_files):
     assert patches.names.tolist() == names
     for code, split in enumerate(store.SPLITS[:3]):
         listed = set((data / "archive" / f"{split}.csv").read_text().split())
-        assert {name for name, found in zip(patches.names, patches.splits) if found == code} == listed
+        assert {
+            name for name, found in zip(patches.names, patches.splits) if found == code
+        } == listed
 
 
 @pytest.mark.mpi
 @pytest.mark.parametrize("everyone", [True, False])
 def test_killed_and_started_again(data, alone_files, mpirun, tmp_path, everyone):
-    """SIGKILL of all ranks (or of one) while patches are being written; the same command then does the rest, and only that."""
+    """SIGKILL of all ranks (or of one) while patches are being written; the same command then does
+    the rest, and only that."""
     out = tmp_path / "out.h5"
     slow = (
         "import os, time, runpy, sys\n"
@@ -89,7 +115,14 @@ def test_killed_and_started_again(data, alone_files, mpirun, tmp_path, everyone)
         "runpy.run_module('benchmarks.prepare', run_name='__main__')\n"
     )
     arguments = [*map(str, routes(data)["archive"]), "--out", str(out)]
-    settings = {name: "1" for name in ("OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "OMPI_MCA_rmaps_base_oversubscribe")}
+    settings = {
+        name: "1"
+        for name in (
+            "OMPI_ALLOW_RUN_AS_ROOT",
+            "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM",
+            "OMPI_MCA_rmaps_base_oversubscribe",
+        )
+    }
     job = subprocess.Popen(
         ["mpirun", "-np", "2", sys.executable, "-c", slow, str(out), *arguments],
         cwd=ROOT,
@@ -117,7 +150,9 @@ def test_killed_and_started_again(data, alone_files, mpirun, tmp_path, everyone)
 def _done(folder):
     """Patches that are whole in the unfinished file."""
     partial = list(folder.glob("*.partial"))
-    return int(store.Store(partial[0], complete=False).intact(np.arange(150)).sum()) if partial else 0
+    return (
+        int(store.Store(partial[0], complete=False).intact(np.arange(150)).sum()) if partial else 0
+    )
 
 
 @pytest.mark.mpi
@@ -133,11 +168,19 @@ def test_bad_patch_stops_all_ranks_or_is_skipped(data, alone_files, mpirun, tmp_
     out = tmp_path / "out.h5"
     stopped = mpirun(2, *MODULE, "--archive", root, "--out", out)
     assert stopped.returncode == 2 and not list(tmp_path.glob("out*"))
-    assert [line for line in stopped.stderr.splitlines() if line.startswith("error")] and "Traceback" not in stopped.stderr
+    assert [
+        line for line in stopped.stderr.splitlines() if line.startswith("error")
+    ] and "Traceback" not in stopped.stderr
     assert f"{broken.name}_labels_metadata.json: missing" in stopped.stderr
     skipped = mpirun(2, *MODULE, "--archive", root, "--out", out, "--on-bad-patch", "skip")
-    assert skipped.returncode == 0 and f"skipped {broken.name}" in skipped.stderr and "3 patches" in skipped.stderr
-    assert list(json.loads((tmp_path / "out.result.json").read_text())["provenance"]["skipped"]) == [broken.name]
+    assert (
+        skipped.returncode == 0
+        and (f"skipped {broken.name}") in skipped.stderr
+        and ("3 patches") in skipped.stderr
+    )
+    assert list(
+        json.loads((tmp_path / "out.result.json").read_text())["provenance"]["skipped"]
+    ) == [broken.name]
     assert store.Store(out).names.tolist() == names.tolist()
 
 
@@ -149,11 +192,22 @@ def test_exclusion_lists_and_other_splits(data, alone_files, tmp_path):
     for split, some in (("train", names[20:30]), ("val", []), ("test", names[10:20])):
         (tmp_path / "splits" / f"{split}.csv").write_text("\n".join(some))
     exclude = f"{tmp_path}/snow.csv,{tmp_path}/cloud.csv"
-    done = alone("--archive", data / "archive", "--splits", tmp_path / "splits", "--exclude", exclude, "--out", tmp_path / "o.h5")
+    done = alone(
+        "--archive",
+        data / "archive",
+        "--splits",
+        tmp_path / "splits",
+        "--exclude",
+        exclude,
+        "--out",
+        tmp_path / "o.h5",
+    )
     assert done.returncode == 0, done.stderr
     patches = store.Store(tmp_path / "o.h5")
     assert patches.names.tolist() == names[9:]
-    assert patches.indices("test").tolist() == list(range(1, 11)) and patches.indices("train").tolist() == list(range(11, 21))
+    assert patches.indices("test").tolist() == list(range(1, 11)) and patches.indices(
+        "train"
+    ).tolist() == list(range(11, 21))
 
 
 def test_verify(alone_files, tmp_path):
@@ -172,7 +226,9 @@ def test_plan(data):
     done = alone("--plan", "--ranks", 3, "--patches", data / "tiles/patches.csv", "--rate", 2)
     assert done.returncode == 0
     assert "16 patches in 1 tiles on 3 ranks" in done.stdout
-    assert next(line for line in done.stdout.splitlines() if line.startswith("largest load")).split()[2:] == ["16", "16", "8"]
+    assert next(
+        line for line in done.stdout.splitlines() if line.startswith("largest load")
+    ).split()[2:] == ["16", "16", "8"]
 
 
 @pytest.mark.parametrize(
@@ -180,7 +236,10 @@ def test_plan(data):
     [
         (("--frobnicate",), "unrecognized arguments: --frobnicate"),
         ((), "expected --archive DIR, or --tiles DIR and --patches LIST"),
-        (("--archive", "{data}/archive", "--upsample", "dsen2"), "super-resolution needs the pixels around a patch"),
+        (
+            ("--archive", "{data}/archive", "--upsample", "dsen2"),
+            "super-resolution needs the pixels around a patch",
+        ),
         (("--archive", "{data}/tiles"), "no patch in this archive"),
         (("--archive", "{data}/archive", "--out", "{tmp}"), "is a folder"),
         (("--archive", "{data}/archive", "--out", "/proc/no/x.h5"), "cannot create the folder"),
@@ -207,13 +266,19 @@ def test_one_sentence(data, tmp_path, arguments, sentence):
     arguments = [a.format(data=data, tmp=tmp_path) for a in arguments]
     done = alone("--out", tmp_path / "x.h5", *arguments)
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith("error: ") and sentence in done.stderr.splitlines()[-1]
+    assert (
+        done.stderr.splitlines()[-1].startswith("error: ")
+        and sentence in done.stderr.splitlines()[-1]
+    )
     assert "Traceback" not in done.stderr and not list(tmp_path.iterdir())
 
 
 def test_no_room_for_the_file(data, tmp_path):
     out = tmp_path / "x.h5"
-    limit = "import resource, runpy, sys; from mpi4py import MPI; resource.setrlimit(resource.RLIMIT_FSIZE, (9_000_000,) * 2); "
+    limit = (
+        "import resource, runpy, sys; from mpi4py import MPI; "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (9_000_000,) * 2); "
+    )
     limit += "sys.argv[0] = 'prepare'; runpy.run_module('benchmarks.prepare', run_name='__main__')"
     command = [sys.executable, "-c", limit, "--archive", str(data / "archive"), "--out", str(out)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)

@@ -1,4 +1,5 @@
-"""benchmarks/program.py: options from a dataclass, a config file and the command line; errors as one sentence."""
+"""benchmarks/program.py: options from a dataclass, a config file and the command line; errors as
+one sentence."""
 
 import dataclasses
 import os
@@ -120,14 +121,21 @@ PROGRAM = textwrap.dedent("""
 """)
 
 
-@pytest.mark.parametrize(("fault", "code", "stderr"), [("none", 0, ""), ("input", 2, "error: a.tif: cut short\n"), ("requeue", 75, "")])
+@pytest.mark.parametrize(
+    ("fault", "code", "stderr"),
+    [("none", 0, ""), ("input", 2, "error: a.tif: cut short\n"), ("requeue", 75, "")],
+)
 def test_exit_codes(fault, code, stderr):
-    result = subprocess.run([sys.executable, "-c", PROGRAM, "--fault", fault], capture_output=True, text=True)
+    result = subprocess.run(
+        [sys.executable, "-c", PROGRAM, "--fault", fault], capture_output=True, text=True
+    )
     assert (result.returncode, result.stderr) == (code, stderr)
 
 
 def test_a_bug_keeps_its_traceback():
-    result = subprocess.run([sys.executable, "-c", PROGRAM, "--fault", "bug"], capture_output=True, text=True)
+    result = subprocess.run(
+        [sys.executable, "-c", PROGRAM, "--fault", "bug"], capture_output=True, text=True
+    )
     assert result.returncode == 1
     assert "ZeroDivisionError: oops" in result.stderr
 
@@ -146,8 +154,11 @@ def test_tensorflow_finds_its_environment_set_and_the_sites_own_values_win(tmp_p
         f"import os, sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r})\n"
         "import dataclasses\nfrom benchmarks import program\n"
         "Empty = dataclasses.make_dataclass('Empty', [])\n"
-        "program.main(Empty, lambda _: print(os.environ['TF_ENABLE_ONEDNN_OPTS'], os.environ['TF_CPP_MIN_LOG_LEVEL']), 'show', '')\n"
+        "program.main(Empty, lambda _: print(os.environ['TF_ENABLE_ONEDNN_OPTS'], "
+        "os.environ['TF_CPP_MIN_LOG_LEVEL']), 'show', '')\n"
     )
     environment = {"PATH": os.environ["PATH"], "TF_CPP_MIN_LOG_LEVEL": "0"}
-    done = subprocess.run([sys.executable, str(script)], env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, str(script)], env=environment, capture_output=True, text=True, check=True
+    )
     assert done.stdout.split() == ["1", "0"]

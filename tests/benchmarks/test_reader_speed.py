@@ -20,7 +20,20 @@ def run(*arguments):
 @pytest.fixture(scope="module")
 def result(tmp_path_factory):
     output = tmp_path_factory.mktemp("speed")
-    done = run("--output", output, "--samples", 24, "--record-samples", 8, "--batch-size", 8, "--repeats", 1, "--threads", 2)
+    done = run(
+        "--output",
+        output,
+        "--samples",
+        24,
+        "--record-samples",
+        8,
+        "--batch-size",
+        8,
+        "--repeats",
+        1,
+        "--threads",
+        2,
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     return output, record.read(output / "result.json"), done.stderr
 
@@ -28,7 +41,9 @@ def result(tmp_path_factory):
 def test_the_record_has_the_metrics_and_every_ratio(result):
     _, content, _ = result
     assert content["workload"] == "reader_speed"
-    bandwidth, throughput = (content["metrics"][name]["value"] for name in ("input_bandwidth", "input_throughput"))
+    bandwidth, throughput = (
+        content["metrics"][name]["value"] for name in ("input_bandwidth", "input_throughput")
+    )
     assert throughput * 345_600 / 1e9 == pytest.approx(bandwidth)
     rows = {row["against"]: row for row in content["tables"]["ratios"]}
     assert {name: row["required"] for name, row in rows.items()} == {
@@ -62,7 +77,9 @@ def test_tfrecords_bring_the_same_pixels(tmp_path):
     for position, raw in enumerate(tf.data.TFRecordDataset(str(path))):
         lists = tf.train.Example.FromString(raw.numpy()).features.feature
         for band, name in enumerate(reader_speed.SAMPLE.bands):
-            np.testing.assert_array_equal(lists[name].int64_list.value, pixels[position, ..., band].ravel())
+            np.testing.assert_array_equal(
+                lists[name].int64_list.value, pixels[position, ..., band].ravel()
+            )
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,10 @@ def write(path, **changes):
     content = {
         "workload": "train",
         "config": {"epochs": 3},
-        "metrics": {"f1_micro": record.metric("f1_micro", 0.5), "energy_per_epoch": record.metric("energy_per_epoch", None, "no counter")},
+        "metrics": {
+            "f1_micro": record.metric("f1_micro", 0.5),
+            "energy_per_epoch": record.metric("energy_per_epoch", None, "no counter"),
+        },
         "ranks": [{"rank": 0, "hostname": "n1"}],
         "tables": {},
         "files": {},
@@ -58,7 +61,10 @@ def test_a_metric_is_a_number_or_a_reason(value):
         ("{", "not a result record"),
         ("[]", "record schema is missing, expected 1"),
         (json.dumps({"schema": 99}), "record schema is 99, expected 1"),
-        (json.dumps({"schema": 1, "workload": "train"}), "incomplete result record, config, metrics"),
+        (
+            json.dumps({"schema": 1, "workload": "train"}),
+            "incomplete result record, config, metrics",
+        ),
     ],
 )
 def test_what_is_not_a_record_is_refused(tmp_path, content, sentence):

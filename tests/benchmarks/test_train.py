@@ -1,4 +1,5 @@
-"""The training program under real MPI ranks: one run, one global batch, one score, however many ranks."""
+"""The training program under real MPI ranks: one run, one global batch, one score, however many
+ranks."""
 
 import csv
 import json
@@ -24,7 +25,13 @@ def data(tmp_path_factory):
     """32 patches to train on, 8 to validate, 8 to test."""
     path = tmp_path_factory.mktemp("data") / "patches.h5"
     random = np.random.default_rng(2)
-    store.create(path, [f"p{i:03d}" for i in range(len(SPLITS))], SPLITS.astype(np.uint8), "bilinear", "random numbers")
+    store.create(
+        path,
+        [f"p{i:03d}" for i in range(len(SPLITS))],
+        SPLITS.astype(np.uint8),
+        "bilinear",
+        "random numbers",
+    )
     with h5py.File(path, "r+") as file:
         for key in ("data_super", "data_10m", "data_20m", "data_60m"):
             file[key][...] = random.integers(0, 4000, file[key].shape)
@@ -37,17 +44,42 @@ def data(tmp_path_factory):
 def train(mpirun, data, tmp_path_factory):
     def run(ranks, *options, output=None):
         output = output or tmp_path_factory.mktemp(f"ranks{ranks}")
-        done = mpirun(ranks, "-m", "benchmarks.train", "--data", data, "--output", output, "--threads", 1, *options)
+        done = mpirun(
+            ranks,
+            "-m",
+            "benchmarks.train",
+            "--data",
+            data,
+            "--output",
+            output,
+            "--threads",
+            1,
+            *options,
+        )
         return done, output
 
     return run
 
 
 def losses(output):
-    return [float(row["loss"]) for row in csv.DictReader((output / "steps.csv").read_text().splitlines())]
+    return [
+        float(row["loss"])
+        for row in csv.DictReader((output / "steps.csv").read_text().splitlines())
+    ]
 
 
-RECIPE = ["--epochs", 2, "--steps-per-epoch", 3, "--window", 32, "--no-augment", "--batch-norm", "synchronised", "--zero-gamma"]
+RECIPE = [
+    "--epochs",
+    2,
+    "--steps-per-epoch",
+    3,
+    "--window",
+    32,
+    "--no-augment",
+    "--batch-norm",
+    "synchronised",
+    "--zero-gamma",
+]
 RECIPE += ["--warmup-epochs", 1, "--checkpoint-epochs", 1]
 
 
@@ -77,7 +109,15 @@ def test_the_record_is_complete(one_and_two, data):
     done, output = one_and_two[1]
     record = json.loads((output / "result.json").read_text())
     assert record["workload"] == "train" and record["config"]["batch_size"] == 4
-    for name in ("time_per_epoch", "throughput", "throughput_per_device", "step_time", "f1_micro", "f1_macro", "loss"):
+    for name in (
+        "time_per_epoch",
+        "throughput",
+        "throughput_per_device",
+        "step_time",
+        "f1_micro",
+        "f1_macro",
+        "loss",
+    ):
         assert np.isfinite(record["metrics"][name]["value"]), name
     assert [row["rank"] for row in record["ranks"]] == [0, 1]
     for row in record["ranks"]:
@@ -105,22 +145,42 @@ def test_scores_are_the_same_at_one_two_and_three_ranks(train):
 
 
 def test_told_to_stop_before_training_begins(data, tmp_path):
-    command = [sys.executable, "-m", "benchmarks.train", "--data", data, "--output", tmp_path, "--threads", 1, "--network", "resnet5"]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.train",
+        "--data",
+        data,
+        "--output",
+        tmp_path,
+        "--threads",
+        1,
+        "--network",
+        "resnet5",
+    ]
     command += ["--batch-size", 4, "--epochs", 1, "--window", 32]
-    with subprocess.Popen([str(word) for word in command], stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [str(word) for word in command], stderr=subprocess.PIPE, text=True
+    ) as process:
         while "SigCgt" in (status := Path(f"/proc/{process.pid}/status").read_text()):
-            if int(status.split("SigCgt:")[1].split()[0], 16) >> (signal.SIGUSR1 - 1) & 1:  # it listens
+            # it listens
+            if int(status.split("SigCgt:")[1].split()[0], 16) >> (signal.SIGUSR1 - 1) & 1:
                 break
             time.sleep(0.01)
         process.send_signal(signal.SIGUSR1)
         stderr = process.communicate()[1]
     assert process.returncode == 75 and "saved" in stderr, stderr
-    assert list((tmp_path / "checkpoints").glob("*.npz")) and not (tmp_path / "result.json").exists()
+    assert (
+        list((tmp_path / "checkpoints").glob("*.npz")) and not (tmp_path / "result.json").exists()
+    )
 
 
 def test_several_ranks_that_would_train_alone_are_refused(train):
     done, output = train(2, "--collective", "single")
-    assert done.returncode == 2 and "--collective is single and 2 processes were launched" in done.stderr
+    assert (
+        done.returncode == 2
+        and ("--collective is single and 2 processes were launched") in done.stderr
+    )
     assert not output.exists() or not list(output.iterdir())
 
 

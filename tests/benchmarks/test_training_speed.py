@@ -17,29 +17,51 @@ def test_operations_of_resnet50():
 
     keras = tf.keras.applications.ResNet50(weights=None, input_shape=(120, 120, 12), classes=43)
     layers = [layer for layer in keras.layers if isinstance(layer, tf.keras.layers.Conv2D)]
-    forward = sum(int(np.prod(layer.kernel.shape) * np.prod(layer.output.shape[1:3])) for layer in layers) + 2048 * 43
+    forward = (
+        sum(int(np.prod(layer.kernel.shape) * np.prod(layer.output.shape[1:3])) for layer in layers)
+        + 2048 * 43
+    )
     assert device_speed.step_flops(1) == 3 * 2 * forward
     assert device_speed.step_flops(64) == pytest.approx(64 * device_speed.step_flops(1))
 
 
 def test_device_speed_refuses_an_unknown_precision(tmp_path):
     with pytest.raises(InputError, match="--precisions is 'float8'"):
-        device_speed.run(device_speed.Config(data="x.h5", output=str(tmp_path), precisions="float8"))
+        device_speed.run(
+            device_speed.Config(data="x.h5", output=str(tmp_path), precisions="float8")
+        )
 
 
 def test_step_speed_compares_medians(tmp_path, capsys):
-    rates = {"ours": [10.0, 12.0, 99.0], "from file": [11.4, 12.0, 11.4], "independent": [12.5], "stock": [6.0]}
+    rates = {
+        "ours": [10.0, 12.0, 99.0],
+        "from file": [11.4, 12.0, 11.4],
+        "independent": [12.5],
+        "stock": [6.0],
+    }
     store = type("Store", (), {"digest": "sha256:0"})
     hosts = [(0, "n1", "CPU", 8.0), (1, "n1", "CPU", 9.0)]
-    step_speed.write(step_speed.Config(data="x.h5", output=str(tmp_path), batch_size=6), "now", store, rates, hosts)
+    step_speed.write(
+        step_speed.Config(data="x.h5", output=str(tmp_path), batch_size=6),
+        "now",
+        store,
+        rates,
+        hosts,
+    )
     record = json.loads((tmp_path / "result.json").read_text())
     ratios = {row["against"]: row["ratio"] for row in record["tables"]["ratios"]}
-    assert ratios == pytest.approx({"stock loop": 2.0, "batch in memory": 0.95, "independent ranks": 0.96})
-    assert record["metrics"]["throughput"]["value"] == 12.0 and record["metrics"]["step_time"]["value"] == pytest.approx(1.0)
+    assert ratios == pytest.approx(
+        {"stock loop": 2.0, "batch in memory": 0.95, "independent ranks": 0.96}
+    )
+    assert record["metrics"]["throughput"]["value"] == 12.0 and record["metrics"]["step_time"][
+        "value"
+    ] == pytest.approx(1.0)
     assert "first step 9.0 s" in capsys.readouterr().err
 
 
-CONFIG = batch_study.Config(data="d.h5", output="out", seeds=3, epochs=20, batch_size=8, factor=16, launcher="mpirun -np 2")
+CONFIG = batch_study.Config(
+    data="d.h5", output="out", seeds=3, epochs=20, batch_size=8, factor=16, launcher="mpirun -np 2"
+)
 
 
 def test_study_plans_every_kind_with_every_seed():
@@ -48,8 +70,13 @@ def test_study_plans_every_kind_with_every_seed():
     words = batch_study.command(CONFIG, batch_study.Run("paper", "multispectral", "large", 2))
     assert words[:3] == ["mpirun", "-np", "2"]
     options = dict(zip(words[6::2], words[7::2]))
-    assert options["--batch-size"] == "128" and options["--seed"] == "2" and options["--epochs"] == "20"
-    assert options["--decay-epochs"] == "6,12,16" and options["--warmup-epochs"] == "1.0"  # the paper's shares of 100 epochs
+    assert (
+        options["--batch-size"] == "128"
+        and options["--seed"] == "2"
+        and options["--epochs"] == "20"
+    )
+    # the paper's shares of 100 epochs
+    assert options["--decay-epochs"] == "6,12,16" and options["--warmup-epochs"] == "1.0"
     assert options["--config"].endswith("configs/paper.py")
     assert "--learning-rate" not in options
 
@@ -59,29 +86,49 @@ def test_study_tunes_a_recipe_at_both_batches_alike():
     for batch in ("small", "large"):
         words = batch_study.command(config, batch_study.Run("modern", "rgb", batch, 0))
         assert words[words.index("--learning-rate") + 1] == "40.0"
-    assert "--learning-rate" not in batch_study.command(config, batch_study.Run("paper", "rgb", "small", 0))
+    assert "--learning-rate" not in batch_study.command(
+        config, batch_study.Run("paper", "rgb", "small", 0)
+    )
 
 
 def finished(folder, f1):
     folder.mkdir(parents=True)
     metrics = {name: {"value": f1} for name in ("f1_micro", "f1_macro", "time_per_epoch")}
-    rest = {"workload": "train", "config": {}, "ranks": [], "tables": {}, "files": {}, "provenance": {}}
-    (folder / "result.json").write_text(json.dumps({"schema": 1, "id": "0", "metrics": metrics, **rest}))
+    rest = {
+        "workload": "train",
+        "config": {},
+        "ranks": [],
+        "tables": {},
+        "files": {},
+        "provenance": {},
+    }
+    (folder / "result.json").write_text(
+        json.dumps({"schema": 1, "id": "0", "metrics": metrics, **rest})
+    )
 
 
-def test_study_keeps_finished_runs_counts_explosions_as_zero_and_stops_at_mistakes(tmp_path, monkeypatch):
+def test_study_keeps_finished_runs_counts_explosions_as_zero_and_stops_at_mistakes(
+    tmp_path, monkeypatch
+):
     config = dataclasses.replace(CONFIG, output=str(tmp_path))
     run = batch_study.Run("paper", "multispectral", "small", 0)
     answers = []
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: answers.pop())
     finished(tmp_path / run.name, 0.7)
-    assert batch_study.outcome(config, run)["f1_micro"] == 0.7  # nothing was run: no answer was needed
+    # nothing was run: no answer was needed
+    assert batch_study.outcome(config, run)["f1_micro"] == 0.7
     other = dataclasses.replace(run, seed=1)
-    answers.append(subprocess.CompletedProcess([], 2, "", "error: step 3: the loss is nan and more"))
+    answers.append(
+        subprocess.CompletedProcess([], 2, "", "error: step 3: the loss is nan and more")
+    )
     row = batch_study.outcome(config, other)
     assert row["f1_micro"] == 0.0 and "the loss is nan" in row["failure"]
     answers.append(subprocess.CompletedProcess([], 2, "", "error: d.h5: no such file"))
-    with pytest.raises(InputError, match=r"paper-multispectral-small-1 failed \(error: d.h5: no such file\)"):
+    with pytest.raises(
+        InputError,
+        match=r"paper-multispectral-small-1 failed \(error: d.h5: no "
+        r"such file\)",
+    ):
         batch_study.outcome(config, other)
 
 
@@ -98,7 +145,9 @@ def test_study_sums_up():
         for i, d in enumerate((-0.01, 0.0, 0.01))
     ]
     groups = batch_study.summary(rows)
-    assert [g["mean"] for g in groups] == pytest.approx([0.7, 0.5, 0.72, 0.70, 0.6]) and groups[0]["std"] == pytest.approx(0.01)
+    assert [g["mean"] for g in groups] == pytest.approx([0.7, 0.5, 0.72, 0.70, 0.6]) and groups[0][
+        "std"
+    ] == pytest.approx(0.01)
     keeps, adds = batch_study.claims(groups)
     assert not keeps["holds"] and keeps["value"] == pytest.approx(0.02)
     assert adds["holds"] and np.isclose(adds["value"], 0.12)

@@ -13,14 +13,27 @@ ROOT = Path(__file__).parents[2]
 
 def bootstrap(folder, as_user=None):
     """Runs the bootstrap of a checkout, as another user if asked (root only)."""
-    demote = {"user": as_user, "group": pwd.getpwnam(as_user).pw_gid, "extra_groups": []} if as_user else {}
+    demote = (
+        {"user": as_user, "group": pwd.getpwnam(as_user).pw_gid, "extra_groups": []}
+        if as_user
+        else {}
+    )
     environment = {**os.environ, "HOME": str(folder), "XDG_CACHE_HOME": str(folder / "cache")}
-    return subprocess.run(["bash", "ci/bootstrap.sh"], cwd=folder, env=environment, capture_output=True, text=True, timeout=300, **demote)
+    return subprocess.run(
+        ["bash", "ci/bootstrap.sh"],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        **demote,
+    )
 
 
 @pytest.fixture
 def checkout(tmp_path):
-    """A copy of the files that the set-up reads, in a folder that every user may enter and write."""
+    """A copy of the files that the set-up reads, in a folder that every user may enter and
+    write."""
     shutil.copytree(ROOT / "ci", tmp_path / "ci")
     shutil.copy(ROOT / "requirements.lock", tmp_path)
     for folder in (tmp_path, *tmp_path.parents):
@@ -48,16 +61,23 @@ def test_without_root_names_the_missing_packages_and_stops(checkout):
 
 
 def test_failed_step_is_named_with_the_way_on(checkout):
-    (checkout / "requirements.lock").write_text("no-such-distribution==0 --hash=sha256:" + 64 * "0" + "\n")
+    (checkout / "requirements.lock").write_text(
+        "no-such-distribution==0 --hash=sha256:" + 64 * "0" + "\n"
+    )
     result = bootstrap(checkout)
     assert result.returncode == 1
-    assert "step 'installing Python packages into .venv (requirements.lock)' failed; check the network" in result.stderr
+    assert (
+        "step 'installing Python packages into .venv (requirements.lock)' failed; check the network"
+    ) in result.stderr
     assert "run the same command again" in result.stderr
     assert not (checkout / ".venv/.fingerprint").exists()
 
 
 def test_lock_pins_every_direct_requirement_with_hashes():
-    names = [line.split("#")[0].split("=")[0].split("<")[0].strip() for line in (ROOT / "requirements.in").read_text().splitlines()]
+    names = [
+        line.split("#")[0].split("=")[0].split("<")[0].strip()
+        for line in (ROOT / "requirements.in").read_text().splitlines()
+    ]
     lock = (ROOT / "requirements.lock").read_text()
     for name in filter(None, names):
         assert f"\n{name}==" in f"\n{lock}", name

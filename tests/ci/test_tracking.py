@@ -1,4 +1,5 @@
-"""Performance tracking in CI: exit codes of the script, the pipelines, and nights played on a history."""
+"""Performance tracking in CI: exit codes of the script, the pipelines, and nights played on a
+history."""
 
 import os
 import re
@@ -28,7 +29,8 @@ esac
 
 
 def track(folder, report, code, out="out"):
-    """Runs ci/track.sh with a run that left this session (or none) and ended with this exit code."""
+    """Runs ci/track.sh with a run that left this session (or none) and ended with this exit
+    code."""
     out = folder / out
     tonight = folder / "tonight.db"
     tonight.unlink(missing_ok=True)
@@ -37,18 +39,38 @@ def track(folder, report, code, out="out"):
     stub = folder / "python"
     stub.write_text(STUB.format(out=out, tonight=tonight, code=code, python=sys.executable))
     stub.chmod(0o755)
-    command = [ROOT / "ci/track.sh", "--site", "local", "--tag", "smoke", "--store", folder / "store", "--out", out]
-    return subprocess.run(command, env={**os.environ, "PYTHON": str(stub)}, capture_output=True, text=True)
+    command = [
+        ROOT / "ci/track.sh",
+        "--site",
+        "local",
+        "--tag",
+        "smoke",
+        "--store",
+        folder / "store",
+        "--out",
+        out,
+    ]
+    return subprocess.run(
+        command, env={**os.environ, "PYTHON": str(stub)}, capture_output=True, text=True
+    )
 
 
 def test_exit_codes_and_the_store_is_carried_on(tmp_path):
-    good = [sessions.session(sessions.case({"time_per_epoch": 10.0}), time=sessions.START + i) for i in range(2)]
+    good = [
+        sessions.session(sessions.case({"time_per_epoch": 10.0}), time=sessions.START + i)
+        for i in range(2)
+    ]
     assert track(tmp_path, good[0], 0).returncode == 0
     assert track(tmp_path, good[1], 1, "second").returncode == 1
     assert len(database.read_database(tmp_path / "store/results.db")) == 2
     assert "steady" in (tmp_path / "out/summary.md").read_text()
-    failed = sessions.session(sessions.case({}, result="fail", fail_phase="sanity", fail_reason="x"), time=sessions.START + 9)
-    assert track(tmp_path, failed, 1, "third").returncode == 2, "a check that could not be measured is no regression"
+    failed = sessions.session(
+        sessions.case({}, result="fail", fail_phase="sanity", fail_reason="x"),
+        time=sessions.START + 9,
+    )
+    assert track(tmp_path, failed, 1, "third").returncode == 2, (
+        "a check that could not be measured is no regression"
+    )
     assert "could not measure" in (tmp_path / "third/summary.md").read_text()
 
 
@@ -57,13 +79,20 @@ def test_a_run_that_left_nothing_could_not_measure(tmp_path):
     assert done.returncode == 2 and "left no results database" in done.stderr
 
 
-@pytest.mark.parametrize("arguments", [[], ["--site"], ["--colour", "red"], ["--site", "local", "--tag", "smoke"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["--site"], ["--colour", "red"], ["--site", "local", "--tag", "smoke"]]
+)
 def test_wrong_options_are_said(arguments):
     done = subprocess.run([ROOT / "ci/track.sh", *arguments], capture_output=True, text=True)
-    assert done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    assert (
+        done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    )
 
 
-@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="no shellcheck on this machine; apt-get install shellcheck")
+@pytest.mark.skipif(
+    shutil.which("shellcheck") is None,
+    reason="no shellcheck on this machine; apt-get install shellcheck",
+)
 def test_scripts_pass_shellcheck():
     done = subprocess.run(["shellcheck", ROOT / "ci/track.sh"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
@@ -96,18 +125,30 @@ def test_the_child_pipeline_has_a_job_for_every_check():
     pipeline = child_pipeline.pipeline("juwels", "acceptance")
     text = "\n".join(scripts(pipeline))
     assert all(f"-n '^{name}$'" in text for name in CHECKS)
-    assert all(job["stage"] in pipeline["stages"] for key, job in pipeline.items() if key.startswith("check "))
+    assert all(
+        job["stage"] in pipeline["stages"]
+        for key, job in pipeline.items()
+        if key.startswith("check ")
+    )
 
 
 @pytest.mark.parametrize("step, at, red", [(0.05, 20, True), (0.0, 20, False)])
 def test_played_nights_go_red_when_they_should(tmp_path, capsys, step, at, red):
     values = 10 * (1 + 0.01 * np.random.default_rng(0).standard_normal(8))
-    path = sessions.database(tmp_path / "results.db", sessions.nightly([float(v) for v in values], band=0.5))
-    code = playback.main(["--history", str(path), "--nights", "25", "--at", str(at), "--step", str(step)])
+    path = sessions.database(
+        tmp_path / "results.db", sessions.nightly([float(v) for v in values], band=0.5)
+    )
+    code = playback.main(
+        ["--history", str(path), "--nights", "25", "--at", str(at), "--step", str(step)]
+    )
     said = capsys.readouterr().out
     assert code == (0 if red else 1)
     if red:
-        assert re.search(r"time_per_epoch \+\d\.\d % since 20\d\d-\d\d-\d\d, [3-5] runs, image changed \(worse\)", said)
+        assert re.search(
+            r"time_per_epoch \+\d\.\d % since 20\d\d-\d\d-\d\d, [3-5] runs, image "
+            r"changed \(worse\)",
+            said,
+        )
     else:
         assert said.startswith("the step was not found")
 

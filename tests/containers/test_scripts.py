@@ -1,4 +1,5 @@
-"""build.sh and check.sh: what they refuse, and the locks they install. Commands of the host are replaced where a fault is needed."""
+"""build.sh and check.sh: what they refuse, and the locks they install. Commands of the host are
+replaced where a fault is needed."""
 
 import os
 import re
@@ -14,26 +15,42 @@ IMAGES = sorted(path.stem for path in (ROOT / "containers").glob("*.conf"))
 
 @pytest.fixture
 def host(tmp_path):
-    """host(name=shell code, ...) -> environment in which these commands are replaced; Apptainer is there and nothing is cached."""
+    """host(name=shell code, ...) -> environment in which these commands are replaced; Apptainer is
+    there and nothing is cached."""
 
     def replace(**commands):
         folder = tmp_path / "bin"
         folder.mkdir(exist_ok=True)
-        for name, code in {"apptainer": "exit 0", "wget": "exit 0", "debootstrap": "exit 0", **commands}.items():
+        for name, code in {
+            "apptainer": "exit 0",
+            "wget": "exit 0",
+            "debootstrap": "exit 0",
+            **commands,
+        }.items():
             path = folder / name
             if code is None:
                 path.unlink(missing_ok=True)
                 continue
             path.write_text(f"#!/bin/bash\n{code}\n")
             path.chmod(0o755)
-        return {**os.environ, "PATH": f"{folder}:/usr/bin:/bin", "XDG_CACHE_HOME": str(tmp_path / "cache")}
+        return {
+            **os.environ,
+            "PATH": f"{folder}:/usr/bin:/bin",
+            "XDG_CACHE_HOME": str(tmp_path / "cache"),
+        }
 
     return replace
 
 
 def refused(script, *arguments, env):
     """Runs the script, checks that it ends with 2 and one sentence, and returns that."""
-    done = subprocess.run([ROOT / "containers" / script, *map(str, arguments)], capture_output=True, text=True, env=env, timeout=60)
+    done = subprocess.run(
+        [ROOT / "containers" / script, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=env,
+        timeout=60,
+    )
     assert done.returncode == 2, done.stderr
     sentences = [line for line in done.stderr.splitlines() if not line.startswith("build: ")]
     assert len(sentences) == 1 and sentences[0].startswith("error: ")
@@ -47,7 +64,8 @@ def stand_in(architecture="amd64", mpi="mpirun (Open MPI) 4.1.4", verify=0, star
     """An Apptainer that answers as it would for an image with these properties."""
     return (
         f"case $1 in\n sif) echo '{LISTING.format(architecture)}' ;;\n verify) exit {verify} ;;\n"
-        f" exec) [ {starts} = 0 ] || {{ echo FATAL: cannot; exit {starts}; }}; echo 'sha256:abc|{mpi}' ;;\nesac"
+        f" exec) [ {starts} = 0 ] || {{ echo FATAL: cannot; exit {starts}; }}; echo "
+        f"'sha256:abc|{mpi}' ;;\nesac"
     )
 
 
@@ -75,24 +93,52 @@ def test_no_apptainer(script, host):
         ([], {"id": "echo 1000", "unshare": "exit 1"}, "user namespaces"),
         ([], {"id": "echo 0", "unshare": "exit 1", "apptainer": "exit 1"}, "user namespaces"),
         ([], {"df": "echo Avail; echo 3G"}, "3 GB free"),
-        ([], {"wget": "exit 4"}, "http://mirror.invalid/debian: no Debian bookworm can be had there; check the network"),
-        ([], {"wget": "[[ $* != */pip/ ]]"}, "pip's package index does not answer; check the network"),
-        ([], {"apptainer": '[ "$1" != build ] || { echo "write: No space left on device"; exit 255; }'}, "disk became full"),
+        (
+            [],
+            {"wget": "exit 4"},
+            "http://mirror.invalid/debian: no Debian bookworm can be had there; check the network",
+        ),
+        (
+            [],
+            {"wget": "[[ $* != */pip/ ]]"},
+            "pip's package index does not answer; check the network",
+        ),
+        (
+            [],
+            {
+                "apptainer": '[ "$1" != build ] || { echo "write: No space left on device"; exit '
+                "255; }"
+            },
+            "disk became full",
+        ),
         (
             [],
             {
                 "df": "case $* in *-BG*) echo 99G ;; *) echo 99M ;; esac",
-                "apptainer": '[ "$1" != build ] || { sleep 4; echo "E: Tried to extract package, but file already exists"; exit 1; }',
+                "apptainer": '[ "$1" != build ] || { sleep 4; echo "E: Tried to extract package, '
+                'but file already exists"; exit 1; }',
             },
             "disk became full",
         ),
-        ([], {"apptainer": '[ "$1" != build ] || { echo "E: no such package"; exit 255; }'}, "building base layer (bookworm) failed"),
+        (
+            [],
+            {"apptainer": '[ "$1" != build ] || { echo "E: no such package"; exit 255; }'},
+            "building base layer (bookworm) failed",
+        ),
     ],
 )
 def test_build_refuses(options, commands, says, host, tmp_path):
     env = host(**commands)
     done = subprocess.run(
-        [ROOT / "containers" / "build.sh", "cpu", "--output", tmp_path / "out", "--mirror", "http://mirror.invalid/debian", *options],
+        [
+            ROOT / "containers" / "build.sh",
+            "cpu",
+            "--output",
+            tmp_path / "out",
+            "--mirror",
+            "http://mirror.invalid/debian",
+            *options,
+        ],
         capture_output=True,
         text=True,
         env=env,
@@ -104,28 +150,56 @@ def test_build_refuses(options, commands, says, host, tmp_path):
 
 
 def test_paths_count_from_the_callers_folder(host, tmp_path):
-    command = [ROOT / "containers" / "build.sh", "cpu", "--output", "out", "--mirror", "http://mirror.invalid/debian", "--sign", "site.pem"]
-    done = subprocess.run(command, cwd=tmp_path, env=host(), capture_output=True, text=True, timeout=60)
-    assert done.returncode == 2 and f"{tmp_path}/site.pem: cannot read this signing key" in done.stderr
+    command = [
+        ROOT / "containers" / "build.sh",
+        "cpu",
+        "--output",
+        "out",
+        "--mirror",
+        "http://mirror.invalid/debian",
+        "--sign",
+        "site.pem",
+    ]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=host(), capture_output=True, text=True, timeout=60
+    )
+    assert (
+        done.returncode == 2
+        and (f"{tmp_path}/site.pem: cannot read this signing key") in done.stderr
+    )
     (tmp_path / "site.pem").touch()
     subprocess.run(command, cwd=tmp_path, env=host(wget="exit 4"), capture_output=True, timeout=60)
     assert (tmp_path / "out").is_dir()
 
 
 def test_help_is_the_scripts_own_explanation(host):
-    done = subprocess.run([ROOT / "containers" / "build.sh", "--help"], env=host(), capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0 and all(option in done.stdout for option in ("--output DIR", "--force", "--verify KEY.pem"))
+    done = subprocess.run(
+        [ROOT / "containers" / "build.sh", "--help"],
+        env=host(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0 and all(
+        option in done.stdout for option in ("--output DIR", "--force", "--verify KEY.pem")
+    )
 
 
 def test_an_interrupted_build_leaves_nothing_behind(host, tmp_path):
     child = tmp_path / "child"
     env = host(
-        apptainer=f'[ "$1" != build ] || {{ touch $APPTAINER_TMPDIR/rootfs; sleep 600 & echo $! >{child}.new; mv {child}.new {child}; wait; }}'
+        apptainer=f'[ "$1" != build ] || {{ touch $APPTAINER_TMPDIR/rootfs; sleep 600 & echo $! '
+        f">{child}.new; mv {child}.new {child}; wait; }}"
     )
     env["APPTAINER_TMPDIR"] = str(tmp_path / "temporary")
     Path(env["APPTAINER_TMPDIR"]).mkdir()
     options = ["--output", tmp_path / "out", "--mirror", "http://mirror.invalid/debian"]
-    with subprocess.Popen([ROOT / "containers" / "build.sh", "cpu", *options], env=env, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [ROOT / "containers" / "build.sh", "cpu", *options],
+        env=env,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
         while not child.exists():
             assert process.poll() is None
             time.sleep(0.05)
@@ -134,7 +208,9 @@ def test_an_interrupted_build_leaves_nothing_behind(host, tmp_path):
     assert process.returncode == 130 and "interrupted" in messages
     state = Path("/proc", child.read_text().strip(), "status")
     assert not state.exists() or "zombie" in state.read_text()
-    assert not list(Path(env["APPTAINER_TMPDIR"]).iterdir()) and not list((tmp_path / "out").iterdir())
+    assert not list(Path(env["APPTAINER_TMPDIR"]).iterdir()) and not list(
+        (tmp_path / "out").iterdir()
+    )
 
 
 @pytest.mark.parametrize(
@@ -142,11 +218,17 @@ def test_an_interrupted_build_leaves_nothing_behind(host, tmp_path):
     [
         ({"apptainer": stand_in(architecture="arm64"), "uname": "echo x86_64"}, "built for arm64"),
         (
-            {"apptainer": stand_in(mpi="HYDRA build details:"), "mpirun": "echo 'mpirun (Open MPI) 4.1.4'"},
+            {
+                "apptainer": stand_in(mpi="HYDRA build details:"),
+                "mpirun": "echo 'mpirun (Open MPI) 4.1.4'",
+            },
             "host's mpirun is Open MPI and the image has MPICH",
         ),
         ({"apptainer": stand_in(starts=255)}, "cannot start it"),
-        ({"apptainer": stand_in(starts=255), "id": "echo 1000", "unshare": "exit 1"}, "user namespaces"),
+        (
+            {"apptainer": stand_in(starts=255), "id": "echo 1000", "unshare": "exit 1"},
+            "user namespaces",
+        ),
         ({"apptainer": "exit 1", "id": "echo 1000", "unshare": "exit 1"}, "user namespaces"),
         ({"apptainer": "exit 1", "id": "echo 0", "unshare": "exit 1"}, "user namespaces"),
         ({"apptainer": "[ $1 = --version ] || exit 1"}, "not an Apptainer image"),
@@ -164,7 +246,9 @@ def test_check_wants_a_signature_where_the_site_does(host, tmp_path):
     image.touch()
     key.touch()
     unsigned = host(apptainer=stand_in(verify=1))
-    assert "not signed" in refused("check.sh", image, env={**unsigned, "BIGEARTH_IMAGE_KEY": str(key)})
+    assert "not signed" in refused(
+        "check.sh", image, env={**unsigned, "BIGEARTH_IMAGE_KEY": str(key)}
+    )
     assert "not signed" in refused("check.sh", image, "--key", key, env=unsigned)
     assert "no-key.pem" in refused("check.sh", image, "--key", "no-key.pem", env=unsigned)
     assert "--key needs a file" in refused("check.sh", image, "--key", env=unsigned)
@@ -175,7 +259,9 @@ def test_check_passes_a_good_image(host, tmp_path):
     image = tmp_path / "x.sif"
     image.touch()
     env = host(apptainer=stand_in(), mpirun="echo 'mpirun (Open MPI) 4.1.4'", uname="echo x86_64")
-    done = subprocess.run([ROOT / "containers" / "check.sh", image], capture_output=True, text=True, env=env)
+    done = subprocess.run(
+        [ROOT / "containers" / "check.sh", image], capture_output=True, text=True, env=env
+    )
     assert (done.returncode, done.stdout) == (0, "sha256:abc\n"), done.stderr
 
 
@@ -189,7 +275,13 @@ def entries(lock):
 
 
 def settings(name):
-    return dict(re.findall(r'^(\w+)="?([^"\n#]*?)"?\s*(?:#.*)?$', (ROOT / "containers" / f"{name}.conf").read_text(), re.M))
+    return dict(
+        re.findall(
+            r'^(\w+)="?([^"\n#]*?)"?\s*(?:#.*)?$',
+            (ROOT / "containers" / f"{name}.conf").read_text(),
+            re.M,
+        )
+    )
 
 
 @pytest.mark.parametrize("name", IMAGES)
@@ -201,14 +293,23 @@ def test_locks(name):
     for left_out in settings(name)["WITHOUT"].split():
         del packages[left_out]
     assert all(hashes for _, hashes in packages.values())
-    assert {"horovod", "numpy", "scikit-learn", "tqdm", "pytest", "setuptools", "wheel"} <= set(packages)
-    assert not {"h5py", "mpi4py", "gdal"} & set(packages), "these are Debian's: others would hide the parallel builds"
+    assert {"horovod", "numpy", "scikit-learn", "tqdm", "pytest", "setuptools", "wheel"} <= set(
+        packages
+    )
+    assert not {"h5py", "mpi4py", "gdal"} & set(packages), (
+        "these are Debian's: others would hide the parallel builds"
+    )
     cuda = [package for package in packages if package.startswith("nvidia-")]
     assert bool(cuda) == (settings(name)["CUDA_ARCHS"] != "none")
     assert len({"tensorflow", "tensorflow-cpu"} & set(packages)) == 1
     if cuda:
-        assert any(package.startswith("nvidia-nccl-") for package in cuda) and "tensorflow" in packages
+        assert (
+            any(package.startswith("nvidia-nccl-") for package in cuda) and "tensorflow" in packages
+        )
 
 
 def test_v100_has_the_hosts_tensorflow():
-    assert entries("containers/v100.lock")["tensorflow"][0] == entries("requirements.lock")["tensorflow-cpu"][0]
+    assert (
+        entries("containers/v100.lock")["tensorflow"][0]
+        == entries("requirements.lock")["tensorflow-cpu"][0]
+    )

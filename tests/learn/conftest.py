@@ -11,7 +11,13 @@ def write_store(path, splits, seed=0, interpolation="bilinear"):
     """A complete file of random pixels and labels with the given split codes; returns it opened."""
     random = np.random.default_rng(seed)
     count = len(splits)
-    store.create(path, [f"patch_{i:06d}" for i in range(count)], np.asarray(splits, np.uint8), interpolation, "random numbers")
+    store.create(
+        path,
+        [f"patch_{i:06d}" for i in range(count)],
+        np.asarray(splits, np.uint8),
+        interpolation,
+        "random numbers",
+    )
     with h5py.File(path, "r+") as file:
         for key, array in store.ARRAYS.items():
             if array.bands:
@@ -27,4 +33,7 @@ def write_store(path, splits, seed=0, interpolation="bilinear"):
 def patches(tmp_path_factory):
     """An open file of 150 patches: 97 in train, 30 in val, 20 in test, 3 in no split, mixed."""
     splits = np.repeat([0, 1, 2, 3], [97, 30, 20, 3])
-    return write_store(tmp_path_factory.mktemp("store") / "patches.h5", np.random.default_rng(1).permutation(splits))
+    return write_store(
+        tmp_path_factory.mktemp("store") / "patches.h5",
+        np.random.default_rng(1).permutation(splits),
+    )

@@ -6,14 +6,20 @@ from bigearth.learn import augment
 
 
 def bits(positions, seed=0, epoch=0, stream=0):
-    return augment.random_bits(tf.constant(positions, tf.int64), seed, tf.constant(epoch, tf.int64), stream).numpy()
+    return augment.random_bits(
+        tf.constant(positions, tf.int64), seed, tf.constant(epoch, tf.int64), stream
+    ).numpy()
 
 
 def test_bits_depend_on_the_sample_not_on_its_batch():
     whole = bits(np.arange(100))
     np.testing.assert_array_equal(whole[[7, 93, 12]], bits([7, 93, 12]))
     assert whole.min() >= 0 and whole.max() < 2**31
-    for other in (bits(np.arange(100), seed=1), bits(np.arange(100), epoch=1), bits(np.arange(100), stream=1)):
+    for other in (
+        bits(np.arange(100), seed=1),
+        bits(np.arange(100), epoch=1),
+        bits(np.arange(100), stream=1),
+    ):
         assert np.mean(other == whole) < 0.05
 
 
@@ -27,8 +33,12 @@ def test_bits_are_uniform_in_every_bit_and_uncorrelated_between_neighbours():
 
 def test_eight_symmetries_each_once():
     patch = np.arange(2 * 4 * 4, dtype=np.float32).reshape(1, 4, 4, 2)
-    got = augment.rotate_and_flip(tf.constant(np.repeat(patch, 8, 0)), tf.range(8, dtype=tf.int64)).numpy()
-    expected = [np.rot90(side, k, (0, 1)) for side in (patch[0], patch[0][:, ::-1]) for k in range(4)]
+    got = augment.rotate_and_flip(
+        tf.constant(np.repeat(patch, 8, 0)), tf.range(8, dtype=tf.int64)
+    ).numpy()
+    expected = [
+        np.rot90(side, k, (0, 1)) for side in (patch[0], patch[0][:, ::-1]) for k in range(4)
+    ]
     assert {g.tobytes() for g in got} == {np.ascontiguousarray(e).tobytes() for e in expected}
     np.testing.assert_array_equal(got[0], patch[0])
 
@@ -47,7 +57,9 @@ def test_window_is_a_part_of_the_patch_and_reaches_every_place():
 
 def test_dropout_mask_has_its_rate_and_belongs_to_the_sample():
     def mask(positions):
-        return augment.random_mask(tf.constant(positions, tf.int64), 3, tf.constant(2, tf.int64), 2048, 0.5).numpy()
+        return augment.random_mask(
+            tf.constant(positions, tf.int64), 3, tf.constant(2, tf.int64), 2048, 0.5
+        ).numpy()
 
     whole = mask(np.arange(50))
     assert abs(whole.mean() - 0.5) < 0.01
@@ -58,7 +70,9 @@ def test_dropout_mask_has_its_rate_and_belongs_to_the_sample():
 @pytest.mark.parametrize("alpha", [0.2, 1.0, 4.0])
 def test_mix_up_weights_follow_the_beta_distribution(alpha):
     stats = pytest.importorskip("scipy.stats")
-    weights = augment.beta(tf.range(4000, dtype=tf.int64), 0, tf.constant(0, tf.int64), alpha).numpy()
+    weights = augment.beta(
+        tf.range(4000, dtype=tf.int64), 0, tf.constant(0, tf.int64), alpha
+    ).numpy()
     assert stats.kstest(weights.astype(np.float64), stats.beta(alpha, alpha).cdf).statistic < 0.03
 
 
@@ -67,4 +81,6 @@ def test_mix_up_mixes_pictures_and_labels_alike():
     truth = tf.eye(3)
     mixed, labels = augment.mix_up(images, truth, tf.constant([1.0, 0.25, 0.5]))
     np.testing.assert_allclose(labels.numpy(), [[1, 0, 0], [0, 0.25, 0.75], [0.5, 0, 0.5]])
-    np.testing.assert_allclose(mixed.numpy()[1], 0.25 * images.numpy()[1] + 0.75 * images.numpy()[2], rtol=1e-6)
+    np.testing.assert_allclose(
+        mixed.numpy()[1], 0.25 * images.numpy()[1] + 0.75 * images.numpy()[2], rtol=1e-6
+    )

@@ -56,11 +56,17 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_last_checkpoint(tmp_path, mo
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty", "text"])
 def test_a_damaged_checkpoint_is_refused(tmp_path, damage):
-    path = checkpoint.save(tmp_path, state(variables=[np.random.default_rng(0).random(5000).astype(np.float32)]), keep=1)
+    path = checkpoint.save(
+        tmp_path,
+        state(variables=[np.random.default_rng(0).random(5000).astype(np.float32)]),
+        keep=1,
+    )
     content = bytearray(path.read_bytes())
     if damage == "flip":
         content[len(content) // 2] ^= 1
-    path.write_bytes({"cut": content[:-100], "flip": content, "empty": b"", "text": b"hello"}[damage])
+    path.write_bytes(
+        {"cut": content[:-100], "flip": content, "empty": b"", "text": b"hello"}[damage]
+    )
     with pytest.raises(InputError, match="not a readable checkpoint"):
         checkpoint.load(path)
 
@@ -74,7 +80,11 @@ def test_a_damaged_checkpoint_is_refused(tmp_path, damage):
     ],
 )
 def test_refuses_another_run(now, expected):
-    own = dict(config={"data": "e.h5", "momentum": 0.9, "batch_size": 32}, digest="sha256:1", shapes=[(2, 3), ()])
+    own = dict(
+        config={"data": "e.h5", "momentum": 0.9, "batch_size": 32},
+        digest="sha256:1",
+        shapes=[(2, 3), ()],
+    )
     checkpoint.check("c.npz", state(), **own)  # another path and batch size are the same run
     with pytest.raises(InputError, match=expected):
         checkpoint.check("c.npz", state(), **{**own, **now})

@@ -45,7 +45,9 @@ def reader(patches, rank=0, size=1):
 
 def test_loss_counts_and_rows_are_those_of_every_sample_once(patches):
     positions = patches.indices("test")
-    level = np.array([patches.array("data_60m")[p].mean(dtype=np.float64) for p in positions]) / 10_000
+    level = (
+        np.array([patches.array("data_60m")[p].mean(dtype=np.float64) for p in positions]) / 10_000
+    )
     found = evaluate(reader(patches), score, BATCH, 43, Single(), StopRequest(), cut=0.5)
     assert found.loss == pytest.approx(level.mean(), rel=1e-5)
     at, truth, probability = join([found.rows])

@@ -12,7 +12,8 @@ from bigearth.store import ARRAYS, NATIVE
 
 
 def by_loop(coarse, scale):
-    """Area-aligned bilinear interpolation of one band, (S, S) -> (S*scale, S*scale), from its definition, with clamped edges."""
+    """Area-aligned bilinear interpolation of one band, (S, S) -> (S*scale, S*scale), from its
+    definition, with clamped edges."""
     size = len(coarse)
     fine = np.empty((size * scale, size * scale))
 
@@ -35,19 +36,24 @@ def by_loop(coarse, scale):
 def test_bilinear_by_a_loop(resolution, scale):
     size = bands.patch_size(resolution)
     coarse = np.random.default_rng(0).integers(0, 10_000, (1, size, size, 1)).astype(np.float32)
-    np.testing.assert_allclose(bilinear(coarse)[0, ..., 0], by_loop(coarse[0, ..., 0], scale), atol=0.03)
+    np.testing.assert_allclose(
+        bilinear(coarse)[0, ..., 0], by_loop(coarse[0, ..., 0], scale), atol=0.03
+    )
 
 
 def test_bilinear_weights_in_twelfths():
     coarse = np.zeros((1, 20, 20, 1), np.float32)
     coarse[:, :, 3] = 144.0
     row = bilinear(coarse)[0, 60, :, 0].numpy() * 12 / 144
-    np.testing.assert_allclose(row[12:30], [0] * 3 + [1, 3, 5, 7, 9, 11, 11, 9, 7, 5, 3, 1] + [0] * 3, atol=1e-4)
+    np.testing.assert_allclose(
+        row[12:30], [0] * 3 + [1, 3, 5, 7, 9, 11, 11, 9, 7, 5, 3, 1] + [0] * 3, atol=1e-4
+    )
 
 
 @pytest.fixture(scope="module")
 def interpolated(patches, tmp_path_factory):
-    """The shared patches with data_super interpolated from the native bands, as `prepare` stores it; extremes included."""
+    """The shared patches with data_super interpolated from the native bands, as `prepare` stores
+    it; extremes included."""
     import shutil
 
     from bigearth.store import Store, finish
@@ -69,8 +75,11 @@ def batch_of(file, keys):
 
 def test_bilinear_on_the_device_equals_the_stored_to_rounding(interpolated):
     stored, device = Preprocess("multispectral", "stored"), Preprocess("multispectral", "bilinear")
-    difference = (device(batch_of(interpolated, device.keys)) - stored(batch_of(interpolated, stored.keys))) * bands.STD
-    assert np.abs(difference).max() <= 0.5 + 0.02  # half a digital number, and float32's last places at 65,535
+    difference = (
+        device(batch_of(interpolated, device.keys)) - stored(batch_of(interpolated, stored.keys))
+    ) * bands.STD
+    # half a digital number, and float32's last places at 65,535
+    assert np.abs(difference).max() <= 0.5 + 0.02
     assert np.abs(difference[..., :4]).max() < 0.02  # 10 m bands need no interpolation
 
 
@@ -78,7 +87,11 @@ def test_fewer_bytes_cross():
     def sample_bytes(preprocess):
         return sum(int(np.prod(ARRAYS[key].shape)) * 2 for key in preprocess.keys)
 
-    assert sample_bytes(Preprocess("multispectral", "stored")) / sample_bytes(Preprocess("multispectral", "bilinear")) == 2.16
+    assert (
+        sample_bytes(Preprocess("multispectral", "stored"))
+        / sample_bytes(Preprocess("multispectral", "bilinear"))
+        == 2.16
+    )
     assert sample_bytes(Preprocess("rgb", "stored")) == 120 * 120 * 4 * 2
 
 
@@ -88,7 +101,9 @@ def test_rgb_is_red_green_blue_of_the_multispectral(interpolated, upsample):
     assert (rgb.channels, all_bands.channels) == (3, 12)
     pictures = rgb(batch_of(interpolated, rgb.keys)).numpy()
     whole = all_bands(batch_of(interpolated, all_bands.keys)).numpy()
-    np.testing.assert_array_equal(pictures, whole[..., [bands.NAMES.index(n) for n in ("B04", "B03", "B02")]])
+    np.testing.assert_array_equal(
+        pictures, whole[..., [bands.NAMES.index(n) for n in ("B04", "B03", "B02")]]
+    )
 
 
 def test_normalised_by_the_band_statistics(interpolated):
@@ -109,7 +124,11 @@ def test_the_same_inside_a_compiled_function(interpolated, upsample):
 
 
 def test_dsen2_wants_a_file_made_with_dsen2(patches, tmp_path):
-    with pytest.raises(InputError, match=r"patches\.h5: data_super was made by bilinear interpolation, expected dsen2"):
+    with pytest.raises(
+        InputError,
+        match=r"patches\.h5: data_super was made by bilinear "
+        r"interpolation, expected dsen2",
+    ):
         Preprocess("multispectral", "dsen2").check(patches)
     Preprocess("rgb", "dsen2").check(patches)
     for upsample in ("stored", "bilinear"):

@@ -21,7 +21,9 @@ ROW = {
 
 def test_an_epoch_goes_to_the_screen_the_tables_and_tensorboard(tmp_path, capsys):
     run = log.Log(tmp_path, epochs=9)
-    run.epoch(ROW, {"metrics": [ROW], "steps": [{"step": 0, "loss": 0.7}, {"step": 1, "loss": 0.6}]})
+    run.epoch(
+        ROW, {"metrics": [ROW], "steps": [{"step": 0, "loss": 0.7}, {"step": 1, "loss": 0.6}]}
+    )
     line = capsys.readouterr().err
     for part in ("epoch 1/9", "12.3 s", "55.5 img/s", "0.25", "0.6000", "0.05"):
         assert part in line
@@ -64,8 +66,17 @@ def test_mlperf_events_pass_its_own_parser(tmp_path):
     lines, errors = parser.parse_file(str(tmp_path / "mlperf.log"), ruleset="4.1.0")
     assert not errors
     keys = [line.key for line in lines]
-    assert keys[:2] == ["cache_clear", "init_start"] and keys[-1] == "run_stop" and "eval_accuracy" in keys
-    assert keys.index("init_stop") < keys.index("run_start") < keys.index("epoch_start") < keys.index("epoch_stop")
+    assert (
+        keys[:2] == ["cache_clear", "init_start"]
+        and keys[-1] == "run_stop"
+        and "eval_accuracy" in keys
+    )
+    assert (
+        keys.index("init_stop")
+        < keys.index("run_start")
+        < keys.index("epoch_start")
+        < keys.index("epoch_stop")
+    )
     assert next(line for line in lines if line.key == "global_batch_size").value["value"] == 128
 
 
@@ -81,7 +92,10 @@ def test_mlperf_log_of_a_chain_of_jobs_is_that_of_one_long_job(tmp_path):
                 run.epoch_start(epoch)
                 run.epoch(dict(ROW, epoch=epoch + 1), {"metrics": [ROW]})
         run.stop("success")
-        return [json.loads(line.split(":::MLLOG", 1)[1])["key"] for line in (folder / "mlperf.log").read_text().splitlines()]
+        return [
+            json.loads(line.split(":::MLLOG", 1)[1])["key"]
+            for line in (folder / "mlperf.log").read_text().splitlines()
+        ]
 
     assert keys(tmp_path / "chain", [[0], [1, 2]]) == keys(tmp_path / "long", [[0, 1, 2]])
 

@@ -14,10 +14,15 @@ NAMES = ("precision", "recall", "f1")
 
 
 def example(samples=400, classes=43, seed=0, decimals=2):
-    """Truth and scores with rare classes, one class never present, one never predicted, and many equal scores."""
+    """Truth and scores with rare classes, one class never present, one never predicted, and many
+    equal scores."""
     random = np.random.default_rng(seed)
     truth = random.random((samples, classes)) < random.random(classes) ** 3
-    score = np.clip(random.normal(0.3, 0.2, (samples, classes)) + 0.3 * truth, 0, 1).round(decimals).astype(np.float32)
+    score = (
+        np.clip(random.normal(0.3, 0.2, (samples, classes)) + 0.3 * truth, 0, 1)
+        .round(decimals)
+        .astype(np.float32)
+    )
     truth[:, 0] = False
     score[:, 1] = 0
     return truth.astype(np.uint8), score
@@ -69,8 +74,11 @@ def test_counts_add_up_over_ranks_in_any_split():
     parts.append(metrics.Counts(43))  # a rank without samples
     summed = sum(part.as_array() for part in parts)
     assert summed.dtype == np.int64
-    assert metrics.scores(metrics.Counts.from_array(summed)) == metrics.scores(whole)  # equal to the last bit
-    np.testing.assert_array_equal(whole.tp + whole.fp + whole.fn + whole.tn, np.full(43, len(truth)))
+    # equal to the last bit
+    assert metrics.scores(metrics.Counts.from_array(summed)) == metrics.scores(whole)
+    np.testing.assert_array_equal(
+        whole.tp + whole.fp + whole.fn + whole.tn, np.full(43, len(truth))
+    )
 
 
 def test_counts_by_a_loop():
@@ -79,7 +87,8 @@ def test_counts_by_a_loop():
     for c in range(5):
         pairs = [(bool(t), bool(p)) for t, p in zip(truth[:, c], score[:, c] >= 0.5)]
         assert (counts.tp[c], counts.fp[c], counts.fn[c], counts.tn[c]) == tuple(
-            pairs.count(pair) for pair in ((True, True), (False, True), (True, False), (False, False))
+            pairs.count(pair)
+            for pair in ((True, True), (False, True), (True, False), (False, False))
         )
 
 
@@ -105,4 +114,6 @@ def test_average_precision_equals_sklearn(decimals):
         macro = average_precision_score(truth, score, average="macro")
     np.testing.assert_allclose(ours["per_class"], each, atol=1e-12)
     assert ours["average_precision_macro"] == pytest.approx(macro, abs=1e-12)
-    assert ours["average_precision_micro"] == pytest.approx(average_precision_score(truth, score, average="micro"), abs=1e-12)
+    assert ours["average_precision_micro"] == pytest.approx(
+        average_precision_score(truth, score, average="micro"), abs=1e-12
+    )

@@ -1,4 +1,5 @@
-"""Every optimizer against a NumPy loop written from its paper, step by step, with a changing rate."""
+"""Every optimizer against a NumPy loop written from its paper, step by step, with a changing
+rate."""
 
 import numpy as np
 import pytest
@@ -92,10 +93,13 @@ def test_sgd_without_correction_is_that_of_keras():
 
 
 def test_momentum_correction_follows_a_fall_of_the_rate():
-    """After the rate falls to a thousandth the weights hardly move; without correction the old momentum carries them on."""
+    """After the rate falls to a thousandth the weights hardly move; without correction the old
+    momentum carries them on."""
     grads = np.ones((4, 1, 1))
     rates = [1.0, 1.0, 1e-3, 1e-3]
-    moved = {c: run("sgd", [np.zeros((1, 1))], [grads], rates, 0.0, c)[0].item() for c in (True, False)}
+    moved = {
+        c: run("sgd", [np.zeros((1, 1))], [grads], rates, 0.0, c)[0].item() for c in (True, False)
+    }
     at_fall = run("sgd", [np.zeros((1, 1))], [grads[:2]], rates[:2], 0.0, True)[0].item()
     assert abs(moved[True] - at_fall) < 0.01 < 1 < abs(moved[False] - at_fall)
 
@@ -103,14 +107,17 @@ def test_momentum_correction_follows_a_fall_of_the_rate():
 def test_lars_leaves_a_zero_kernel_and_a_zero_gradient_alone():
     zero = np.zeros((2, 2))
     (got,) = run("lars", [zero], [np.ones((1, 2, 2))], [0.1], 0.0)
-    np.testing.assert_allclose(got, -0.1 * np.ones((2, 2)), rtol=1e-6)  # no norm to be relative to: the plain rate
+    # no norm to be relative to: the plain rate
+    np.testing.assert_allclose(got, -0.1 * np.ones((2, 2)), rtol=1e-6)
     (got,) = run("lars", [np.ones((2, 2))], [np.zeros((1, 2, 2))], [0.1], 0.0)
     np.testing.assert_array_equal(got, np.ones((2, 2), np.float32))
 
 
 def test_loss_scale_halves_on_overflow_and_doubles_after_patience():
     scale = optimizer.LossScale(initial=8.0)
-    assert scale.up(tf.constant(2.0)).numpy() == 16 and scale.down([tf.constant(16.0)])[0].numpy() == 2
+    assert (
+        scale.up(tf.constant(2.0)).numpy() == 16 and scale.down([tf.constant(16.0)])[0].numpy() == 2
+    )
     scale.update(tf.constant(False))
     assert scale.state[0].numpy() == 4
     for _ in range(scale.PATIENCE):

@@ -33,7 +33,10 @@ def positions_of(reader, epoch=0, start_step=0):
 def all_ranks(size, batch_size, world_size, epoch=0, start_step=0, shuffle=True, seed=0):
     """Per rank, the list of its batches' positions."""
     file = Labels(size)
-    readers = [Reader(file, np.arange(size), (), batch_size, rank, world_size, seed, shuffle) for rank in range(world_size)]
+    readers = [
+        Reader(file, np.arange(size), (), batch_size, rank, world_size, seed, shuffle)
+        for rank in range(world_size)
+    ]
     assert len({r.steps for r in readers}) == 1
     return [positions_of(r, epoch, start_step) for r in readers]
 
@@ -56,7 +59,9 @@ def test_an_epoch_has_full_batches_and_no_sample_twice(world_size, batch_size, m
 def test_in_order_every_sample_comes_once(world_size, batch_size, size):
     ranks = all_ranks(size, batch_size, world_size, shuffle=False)
     assert {len(batches) for batches in ranks} == {-(-size // (batch_size * world_size))}
-    np.testing.assert_array_equal(np.sort(np.concatenate([b for batches in ranks for b in batches])), np.arange(size))
+    np.testing.assert_array_equal(
+        np.sort(np.concatenate([b for batches in ranks for b in batches])), np.arange(size)
+    )
 
 
 def test_the_left_over_rotates():
@@ -81,14 +86,16 @@ def test_epochs_and_seeds_differ_and_repeat():
 
 
 def test_the_shuffle_is_global():
-    """With 50 windows in the file, a step's samples come from all over it, and not in the order of the file."""
+    """With 50 windows in the file, a step's samples come from all over it, and not in the order of
+    the file."""
     size, batch_size = 16 * 8 * 50, 8
     order = Reader(Labels(size), np.arange(size), (), batch_size).order(0).reshape(-1, batch_size)
     assert np.ptp(order, axis=1).mean() > 0.5 * size
     first_half = (order < size / 2).mean(axis=1)
     assert 0.4 < first_half.mean() < 0.6
     assert abs(np.corrcoef(order.ravel(), np.arange(size))[0, 1]) < 0.2
-    assert (np.diff(order.ravel()) == 1).mean() < 0.02  # neighbours in the file do not follow each other
+    # neighbours in the file do not follow each other
+    assert (np.diff(order.ravel()) == 1).mean() < 0.02
 
 
 def test_a_step_is_the_same_set_on_another_number_of_ranks():
@@ -108,7 +115,10 @@ def test_a_rank_reads_its_own_stretch_of_the_file():
 
 @pytest.mark.parametrize("start_step", [0, 1, 5, 9])
 def test_resumes_at_any_step(start_step):
-    whole, rest = all_ranks(101, 5, 2, epoch=2), all_ranks(101, 5, 2, epoch=2, start_step=start_step)
+    whole, rest = (
+        all_ranks(101, 5, 2, epoch=2),
+        all_ranks(101, 5, 2, epoch=2, start_step=start_step),
+    )
     for batches, later in zip(whole, rest):
         np.testing.assert_array_equal(np.array(batches[start_step:]), np.array(later))
 
@@ -127,7 +137,9 @@ def test_batches_hold_what_the_file_holds(patches, keys, shuffle):
             np.testing.assert_array_equal(batch["classes"].numpy(), patches.classes[position])
             seen.append(position)
     seen = np.concatenate(seen)
-    assert np.isin(seen, wanted).all() and len(np.unique(seen)) == len(seen) == (96 if shuffle else 97)
+    assert np.isin(seen, wanted).all() and len(np.unique(seen)) == len(seen) == (
+        96 if shuffle else 97
+    )
 
 
 def test_one_shape_for_all_batches_of_training(patches):
@@ -136,9 +148,13 @@ def test_one_shape_for_all_batches_of_training(patches):
 
 
 def test_tensors_stay_as_they_were_while_the_reader_goes_on(patches):
-    """Keeps every tensor of an epoch, and views of parts, while the reader runs on: no buffer may be used again under them."""
+    """Keeps every tensor of an epoch, and views of parts, while the reader runs on: no buffer may
+    be used again under them."""
     reader = Reader(patches, patches.indices("train"), ("data_super",), 8)
-    kept = [(batch["position"].numpy(), batch["data_super"], batch["data_super"][2:5]) for batch in reader.dataset(0)]
+    kept = [
+        (batch["position"].numpy(), batch["data_super"], batch["data_super"][2:5])
+        for batch in reader.dataset(0)
+    ]
     for epoch in range(1, 4):
         for _ in reader.dataset(epoch):
             pass
@@ -154,14 +170,20 @@ def test_a_slow_computation_on_a_batch_sees_that_batch(patches):
 
     def late_sum(batch):
         tf.py_function(lambda: __import__("time").sleep(0.02), [], [])
-        return batch["position"], tf.reduce_sum(tf.cast(batch["data_super"], tf.int64), axis=[1, 2, 3])
+        return batch["position"], tf.reduce_sum(
+            tf.cast(batch["data_super"], tf.int64), axis=[1, 2, 3]
+        )
 
     for position, total in reader.dataset(0).map(late_sum, num_parallel_calls=4).prefetch(4):
-        np.testing.assert_array_equal(total.numpy(), patches.array("data_super")[position.numpy()].sum(axis=(1, 2, 3), dtype=np.int64))
+        np.testing.assert_array_equal(
+            total.numpy(),
+            patches.array("data_super")[position.numpy()].sum(axis=(1, 2, 3), dtype=np.int64),
+        )
 
 
 def test_a_view_of_a_batch_keeps_its_memory(patches):
-    """NumPy views refer to the first owner: the last view, not the first array, decides when a buffer is free."""
+    """NumPy views refer to the first owner: the last view, not the first array, decides when a
+    buffer is free."""
     reader = Reader(patches, patches.indices("train"), ("data_60m",), 8)
     batches = reader.dataset(0).as_numpy_iterator()
     first = next(batches)
@@ -219,7 +241,9 @@ def test_reads_stretches_of_neighbours_ahead_and_nothing_else(patches, tmp_path)
     from bigearth.store import Store
 
     def cached():
-        return [position for position in range(len(patches)) if samples.cached(np.array([position]))]
+        return [
+            position for position in range(len(patches)) if samples.cached(np.array([position]))
+        ]
 
     path = tmp_path / "unmapped.h5"
     shutil.copyfile(patches.path, path)
@@ -237,7 +261,11 @@ def test_reads_stretches_of_neighbours_ahead_and_nothing_else(patches, tmp_path)
 def test_no_samples_and_too_few_are_refused(patches):
     with pytest.raises(InputError, match=r"patches\.h5: no samples"):
         Reader(patches, np.array([], np.int64), ("data_60m",), 8)
-    with pytest.raises(InputError, match=r"97 samples do not fill one batch of 50 on each of 2 ranks"):
+    with pytest.raises(
+        InputError,
+        match=r"97 samples do not fill one batch of 50 on each of 2 "
+        r"ranks",
+    ):
         Reader(patches, patches.indices("train"), ("data_60m",), 50, 0, 2)
 
 
@@ -282,14 +310,27 @@ print(count, "samples")
 
 
 def test_needs_memory_for_buffers_only(patches):
-    """Reads 52 MB of a 76 MB file three times in a process that may allocate 40 MB more than before."""
+    """Reads 52 MB of a 76 MB file three times in a process that may allocate 40 MB more than
+    before."""
     assert resource.RLIMIT_DATA  # Linux
-    small_stacks = ["bash", "-c", 'ulimit -s 512; exec "$@"', "-"]  # the stacks of threads count as allocated
-    done = subprocess.run([*small_stacks, sys.executable, "-c", LARGER_THAN_MEMORY, patches.path], capture_output=True, text=True)
+    # the stacks of threads count as allocated
+    small_stacks = ["bash", "-c", 'ulimit -s 512; exec "$@"', "-"]
+    done = subprocess.run(
+        [*small_stacks, sys.executable, "-c", LARGER_THAN_MEMORY, patches.path],
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout == "444 samples\n"
 
 
 def test_the_pipeline_is_not_tuned(patches):
-    """With TensorFlow's tuner on, iterators ended up to 20 s late: an epoch's time was not that of its steps."""
-    assert Reader(patches, patches.indices("train"), ("data_10m",), 4).dataset(0).options().autotune.enabled is False
+    """With TensorFlow's tuner on, iterators ended up to 20 s late: an epoch's time was not that of
+    its steps."""
+    assert (
+        Reader(patches, patches.indices("train"), ("data_10m",), 4)
+        .dataset(0)
+        .options()
+        .autotune.enabled
+        is False
+    )

@@ -7,7 +7,8 @@ from bigearth.learn.schedule import Schedule, peak_rate
 
 def test_rate_grows_linearly_with_the_global_batch():
     assert peak_rate(0.1, 4 * 64) == pytest.approx(0.1)
-    assert peak_rate(0.1, 96 * 64) == pytest.approx(0.1 * 96 * 64 / 256)  # the paper's formula on 24 nodes
+    # the paper's formula on 24 nodes
+    assert peak_rate(0.1, 96 * 64) == pytest.approx(0.1 * 96 * 64 / 256)
     assert peak_rate(0.1, 1024, "sqrt") == pytest.approx(0.2)
     assert peak_rate(0.1, 1024, "none") == 0.1
 
@@ -16,8 +17,18 @@ def test_paper_schedule():
     rate = Schedule(0.4, steps_per_epoch=10, epochs=100)
     warm = [rate(step) for step in range(50)]
     assert warm[0] == pytest.approx(0.4 / 50) and warm[-1] == pytest.approx(0.4)
-    assert all(later - earlier == pytest.approx(0.4 / 50) for earlier, later in zip(warm, warm[1:]))  # every step, by the same amount
-    for epoch, factor in ((5, 1), (29, 1), (30, 0.1), (59, 0.1), (60, 0.01), (79, 0.01), (80, 0.001), (99, 0.001)):
+    # every step, by the same amount
+    assert all(later - earlier == pytest.approx(0.4 / 50) for earlier, later in zip(warm, warm[1:]))
+    for epoch, factor in (
+        (5, 1),
+        (29, 1),
+        (30, 0.1),
+        (59, 0.1),
+        (60, 0.01),
+        (79, 0.01),
+        (80, 0.001),
+        (99, 0.001),
+    ):
         assert rate(epoch * 10) == pytest.approx(0.4 * factor), epoch
     assert rate(299) == pytest.approx(0.4) and rate(300) == pytest.approx(0.04)
 

@@ -17,6 +17,7 @@ def test_signal_is_noted_not_fatal_and_ignored_afterwards(number):
             assert not request.received
             os.kill(os.getpid(), number)
             assert request.received
-        os.kill(os.getpid(), number)  # mpirun forwards a signal twice; the second must not kill the rank that has just saved
+        # mpirun forwards a signal twice; the second must not kill the rank that has just saved
+        os.kill(os.getpid(), number)
     finally:
         signal.signal(number, previous)

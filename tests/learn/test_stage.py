@@ -72,14 +72,29 @@ def test_the_parts_of_all_nodes_are_the_whole(size):
 
 
 def test_every_rank_reads_its_nodes_part_from_the_copy(patches, tmp_path):
-    """Two nodes of two ranks: over an epoch no sample twice, all as in the file, in evaluation every sample once."""
+    """Two nodes of two ranks: over an epoch no sample twice, all as in the file, in evaluation
+    every sample once."""
     copies = stage_on(Ranks(4, 2), patches, tmp_path)
     assert len(list(tmp_path.iterdir())) == 2  # one file a node, nothing temporary
     seen = {"train": [], "test": []}
     for rank, staged in enumerate(copies):
-        assert (staged.node, staged.local_rank, staged.nodes, staged.local_size) == (rank // 2, rank % 2, 2, 2)
+        assert (staged.node, staged.local_rank, staged.nodes, staged.local_size) == (
+            rank // 2,
+            rank % 2,
+            2,
+            2,
+        )
         for split, shuffle in (("train", True), ("test", False)):
-            reader = Reader(patches, patches.indices(split), staged.keys, 4, rank, 4, shuffle=shuffle, staged=staged)
+            reader = Reader(
+                patches,
+                patches.indices(split),
+                staged.keys,
+                4,
+                rank,
+                4,
+                shuffle=shuffle,
+                staged=staged,
+            )
             assert reader.steps == (97 // 2 // 8 if shuffle else 2)
             for batch in reader.dataset(0).as_numpy_iterator():
                 seen[split].append(batch["position"].copy())
@@ -95,7 +110,8 @@ def test_a_copy_is_used_again_without_reading_the_source(patches, tmp_path, monk
     first = stage_on(Ranks(2, 2), patches, tmp_path)
     before = os.stat(first[0].path).st_mtime_ns
     monkeypatch.setattr(module, "_copy", lambda *_: pytest.fail("copied again"))
-    again = stage_on(Ranks(1, 1), patches, tmp_path)  # another number of ranks on the node makes no difference
+    # another number of ranks on the node makes no difference
+    again = stage_on(Ranks(1, 1), patches, tmp_path)
     assert again[0].path == first[0].path and os.stat(first[0].path).st_mtime_ns == before
 
 
@@ -129,7 +145,9 @@ def test_a_disk_that_writes_something_else_is_found(patches, tmp_path, monkeypat
 
     monkeypatch.setattr(module, "_map", broken)
     results = stage_on(Ranks(2, 2), patches, tmp_path)
-    assert all(isinstance(r, InputError) and "reads back differently" in str(r) for r in results), results
+    assert all(isinstance(r, InputError) and "reads back differently" in str(r) for r in results), (
+        results
+    )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -146,7 +164,10 @@ def test_a_full_disk_ends_all_ranks_and_leaves_nothing(patches, tmp_path, monkey
 
 def test_nodes_of_different_sizes_are_refused(patches, tmp_path):
     results = stage_on(Ranks(3, 2), patches, tmp_path)
-    assert all(isinstance(r, InputError) and "different numbers of ranks (node0 2, node1 1)" in str(r) for r in results), results
+    assert all(
+        isinstance(r, InputError) and "different numbers of ranks (node0 2, node1 1)" in str(r)
+        for r in results
+    ), results
 
 
 def test_another_file_or_other_keys_have_another_copy(patches, tmp_path):

@@ -20,10 +20,20 @@ def one_step(patches, loss_of=losses.bce, scale=None, **options):
     network = resnet.ResNet(config.network, dropout=config.dropout)
     optim = optimizer.create("sgd", network.trainable, 0.0, 0.9, True)
     step = steps.make_train_step(config, preprocess, network, optim, scale, loss_of, Single())
-    batch = next(iter(Reader(patches, patches.indices("train"), preprocess.keys, config.batch_size).dataset(0)))
+    batch = next(
+        iter(
+            Reader(patches, patches.indices("train"), preprocess.keys, config.batch_size).dataset(0)
+        )
+    )
     before = [v.numpy() for v in network.trainable]
-    averages, loss, norm = step(batch, tf.constant(0.1), tf.constant(0, tf.int64), tf.constant([0.0, 1.0]))
-    return before, [v.numpy() for v in network.trainable], (averages.numpy(), float(loss), float(norm))
+    averages, loss, norm = step(
+        batch, tf.constant(0.1), tf.constant(0, tf.int64), tf.constant([0.0, 1.0])
+    )
+    return (
+        before,
+        [v.numpy() for v in network.trainable],
+        (averages.numpy(), float(loss), float(norm)),
+    )
 
 
 def test_a_step_moves_the_weights_and_returns_loss_flags_and_norm(patches):
@@ -50,14 +60,18 @@ def test_with_a_loss_scale_a_gradient_that_is_not_finite_does_not_reach_the_weig
 
 
 def test_a_loss_scale_changes_nothing_else(patches):
-    (_, plain, told), (_, scaled, also) = one_step(patches), one_step(patches, scale=optimizer.LossScale(initial=8.0))
+    (_, plain, told), (_, scaled, also) = (
+        one_step(patches),
+        one_step(patches, scale=optimizer.LossScale(initial=8.0)),
+    )
     assert also[1:] == pytest.approx(told[1:], rel=1e-5)
     for a, b in zip(plain, scaled):
         np.testing.assert_allclose(a, b, atol=1e-6)
 
 
 def test_the_gradient_is_clipped_to_its_norm(patches):
-    """Plain SGD's first step is the rate times the gradient: with momentum correction, at any rate."""
+    """Plain SGD's first step is the rate times the gradient: with momentum correction, at any
+    rate."""
     _, _, (_, _, whole) = one_step(patches)
     before, after, (_, _, norm) = one_step(patches, clip_norm=whole / 4)
     moved = np.sqrt(sum(np.sum(np.square(a - b, dtype=np.float64)) for a, b in zip(before, after)))
@@ -67,7 +81,8 @@ def test_the_gradient_is_clipped_to_its_norm(patches):
 
 @pytest.mark.parametrize("scaled", [False, True])
 def test_l2_pulls_at_the_convolution_kernels_alone(patches, scaled):
-    """The gradient of l2 times the sum of squares is 2 l2 w: after one step of Nesterov, the weights differ by the rate times 1.9 of it."""
+    """The gradient of l2 times the sum of squares is 2 l2 w: after one step of Nesterov, the
+    weights differ by the rate times 1.9 of it."""
     before, plain, _ = one_step(patches, l2=0.0)
     scale = optimizer.LossScale(initial=8.0) if scaled else None
     _, pulled, (averages, loss, _) = one_step(patches, scale=scale, l2=0.05)

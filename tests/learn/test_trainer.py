@@ -1,4 +1,5 @@
-"""One process, the real network, a few steps: what a run gives, and that it can be stopped and resumed."""
+"""One process, the real network, a few steps: what a run gives, and that it can be stopped and
+resumed."""
 
 import copy
 import csv
@@ -43,7 +44,9 @@ def config_for(store, output, **options):
 def whole(patches, tmp_path_factory):
     """An undisturbed run: its folder and result."""
     folder = tmp_path_factory.mktemp("whole")
-    return folder, trainer.train(config_for(patches, folder), patches, Single(), Log(folder, 2), StopRequest())
+    return folder, trainer.train(
+        config_for(patches, folder), patches, Single(), Log(folder, 2), StopRequest()
+    )
 
 
 def losses(result):
@@ -55,10 +58,18 @@ def test_scores_are_those_of_scikit_learn(whole, patches):
     assert result.positions.tolist() == patches.indices("test").tolist()
     np.testing.assert_array_equal(result.truth, patches.classes[result.positions])
     for average in ("micro", "macro", "weighted", "samples"):
-        expected = precision_recall_fscore_support(result.truth, result.probability >= 0.5, average=average, zero_division=0)[:3]
-        np.testing.assert_allclose([result.scores[f"{name}_{average}"] for name in ("precision", "recall", "f1")], expected, atol=1e-12)
+        expected = precision_recall_fscore_support(
+            result.truth, result.probability >= 0.5, average=average, zero_division=0
+        )[:3]
+        np.testing.assert_allclose(
+            [result.scores[f"{name}_{average}"] for name in ("precision", "recall", "f1")],
+            expected,
+            atol=1e-12,
+        )
     present = result.truth.any(0)
-    expected = average_precision_score(result.truth[:, present], result.probability[:, present], average=None)
+    expected = average_precision_score(
+        result.truth[:, present], result.probability[:, present], average=None
+    )
     got = [row["average_precision"] for row in result.scores["per_class"]]
     np.testing.assert_allclose(np.array(got)[present], expected, atol=1e-12)
 
@@ -73,7 +84,11 @@ def test_tables_say_what_happened(whole):
     first = result.tables["metrics"][0]
     assert first["train_loss"] == pytest.approx(np.mean(losses(result)[:3]))
     assert first["throughput"] == pytest.approx(24 / first["time"])
-    assert len(result.step_times) == 5 and min(result.step_times) > 0 and result.first_step > max(result.step_times)
+    assert (
+        len(result.step_times) == 5
+        and min(result.step_times) > 0
+        and result.first_step > max(result.step_times)
+    )
 
 
 def test_stopped_by_a_signal_and_resumed_is_the_undisturbed_run(whole, patches, tmp_path):
@@ -84,37 +99,62 @@ def test_stopped_by_a_signal_and_resumed_is_the_undisturbed_run(whole, patches, 
 
     previous = signal.getsignal(signal.SIGUSR1)
     with StopRequest().listening() as request:
-        first = trainer.train(config_for(patches, tmp_path, resume=True), patches, Single(), Warned(), request)
+        first = trainer.train(
+            config_for(patches, tmp_path, resume=True), patches, Single(), Warned(), request
+        )
     signal.signal(signal.SIGUSR1, previous)
     assert first.stopped and len(first.tables["steps"]) == 4 and not first.scores
     last = checkpoint.found(tmp_path / "checkpoints")[-1]
     assert checkpoint.load(last).epoch == 1 and checkpoint.load(last).samples == 8
 
-    second = trainer.train(config_for(patches, tmp_path, resume=True), patches, Single(), Log(), StopRequest())
+    second = trainer.train(
+        config_for(patches, tmp_path, resume=True), patches, Single(), Log(), StopRequest()
+    )
     _, undisturbed = whole
     np.testing.assert_allclose(losses(second), losses(undisturbed), rtol=0, atol=1e-6)
     np.testing.assert_allclose(second.probability, undisturbed.probability, atol=1e-5)
-    assert [row["val_f1_micro"] for row in second.tables["metrics"]] == [row["val_f1_micro"] for row in undisturbed.tables["metrics"]]
+    assert [row["val_f1_micro"] for row in second.tables["metrics"]] == [
+        row["val_f1_micro"] for row in undisturbed.tables["metrics"]
+    ]
 
 
 def test_checkpoint_of_another_recipe_is_refused(whole, patches, tmp_path):
     shutil.copytree(whole[0] / "checkpoints", tmp_path / "checkpoints")
     with pytest.raises(InputError, match=r"another recipe \(momentum 0.9, now 0.8\)"):
-        trainer.train(config_for(patches, tmp_path, resume=True, momentum=0.8), patches, Single(), Log(), StopRequest())
+        trainer.train(
+            config_for(patches, tmp_path, resume=True, momentum=0.8),
+            patches,
+            Single(),
+            Log(),
+            StopRequest(),
+        )
 
 
 def test_exploding_loss_stops_and_the_last_checkpoint_stays(patches, tmp_path):
     with pytest.raises(InputError, match=r"step \d: the loss is .*rank 0 on .*--learning-rate"):
-        trainer.train(config_for(patches, tmp_path, learning_rate=1e12, warmup_epochs=0), patches, Single(), Log(tmp_path), StopRequest())
+        trainer.train(
+            config_for(patches, tmp_path, learning_rate=1e12, warmup_epochs=0),
+            patches,
+            Single(),
+            Log(tmp_path),
+            StopRequest(),
+        )
     assert not (tmp_path / "checkpoints").exists()
     rows = list(csv.DictReader((tmp_path / "steps.csv").read_text().splitlines()))
-    assert not float(rows[-1]["loss"]) <= 10 and float(rows[0]["loss"]) < 1  # the step that exploded is the last
+    # the step that exploded is the last
+    assert not float(rows[-1]["loss"]) <= 10 and float(rows[0]["loss"]) < 1
 
 
 @pytest.mark.parametrize("told_in", [1, 2, 3], ids=["first validation", "last validation", "test"])
-def test_told_to_stop_while_scores_are_taken_and_resumed_is_the_undisturbed_run(patches, tmp_path, monkeypatch, told_in):
+def test_told_to_stop_while_scores_are_taken_and_resumed_is_the_undisturbed_run(
+    patches, tmp_path, monkeypatch, told_in
+):
     undisturbed = trainer.train(
-        config_for(patches, tmp_path / "whole", network="resnet5", tune_thresholds=True), patches, Single(), Log(), StopRequest()
+        config_for(patches, tmp_path / "whole", network="resnet5", tune_thresholds=True),
+        patches,
+        Single(),
+        Log(),
+        StopRequest(),
     )
     request, calls, evaluate = StopRequest(), [], trainer.evaluate
 
@@ -128,12 +168,20 @@ def test_told_to_stop_while_scores_are_taken_and_resumed_is_the_undisturbed_run(
     first = trainer.train(config, patches, Single(), Log(tmp_path), request)
     assert first.stopped and not first.scores
     second = trainer.train(config, patches, Single(), Log(tmp_path), StopRequest())
-    assert not second.stopped and losses(second) == losses(undisturbed) and second.scores == undisturbed.scores
+    assert (
+        not second.stopped
+        and losses(second) == losses(undisturbed)
+        and second.scores == undisturbed.scores
+    )
 
 
 def test_new_run_is_not_mixed_with_the_checkpoints_of_another(whole, patches, tmp_path):
     shutil.copytree(whole[0] / "checkpoints", tmp_path / "checkpoints")
-    with pytest.raises(InputError, match=r"checkpoints: holds checkpoints of an earlier run.*--resume"):
+    with pytest.raises(
+        InputError,
+        match=r"checkpoints: holds checkpoints of an earlier "
+        r"run.*--resume",
+    ):
         trainer.train(config_for(patches, tmp_path), patches, Single(), Log(), StopRequest())
 
 
@@ -142,13 +190,23 @@ def test_patches_without_one_of_the_19_classes_are_left_out(patches, tmp_path):
     patches.classes = patches.classes.copy()
     targetless = ~nomenclature.to_19(np.eye(43, dtype=np.uint8)).any(1)
     patches.classes[::3] = targetless
-    config = config_for(patches, tmp_path, network="resnet5", classes="19", batch_size=4, epochs=1, stage=os.fspath(tmp_path / "scratch"))
+    config = config_for(
+        patches,
+        tmp_path,
+        network="resnet5",
+        classes="19",
+        batch_size=4,
+        epochs=1,
+        stage=os.fspath(tmp_path / "scratch"),
+    )
     result = trainer.train(config, patches, Single(), Log(), StopRequest())
     labelled = nomenclature.to_19(patches.classes).any(1)
     assert not labelled[::3].any() and labelled.any()
     assert result.positions.tolist() == [p for p in patches.indices("test") if labelled[p]]
     assert result.truth.any(1).all() and result.truth.shape[1] == 19
-    assert result.patches == {split: int(labelled[patches.indices(split)].sum()) for split in ("train", "val", "test")}
+    assert result.patches == {
+        split: int(labelled[patches.indices(split)].sum()) for split in ("train", "val", "test")
+    }
 
 
 class Many(Single):
@@ -158,7 +216,12 @@ class Many(Single):
 @pytest.mark.parametrize(
     "options, ranks, expected",
     [
-        (dict(batch_size=98), Single(), "97 patches, fewer than one global batch of 1 ranks x 98; lower --batch-size to at most 97"),
+        (
+            dict(batch_size=98),
+            Single(),
+            "97 patches, fewer than one global batch of 1 ranks x 98; "
+            "lower --batch-size to at most 97",
+        ),
         (dict(batch_size=1), Many(), "the val split has 30 patches for 31 ranks"),
     ],
 )
@@ -170,7 +233,9 @@ def test_too_little_data_is_refused(patches, tmp_path, options, ranks, expected)
 
 def test_empty_split_is_refused(patches, tmp_path):
     samples = {split: np.arange(9 if split != "val" else 0) for split in trainer.SPLITS}
-    with pytest.raises(InputError, match="f.h5: no patch with a label of the 43 classes is in the val split"):
+    with pytest.raises(
+        InputError, match="f.h5: no patch with a label of the 43 classes is in the val split"
+    ):
         trainer.check_splits(config_for(patches, tmp_path), "f.h5", samples, Single())
 
 
@@ -190,7 +255,14 @@ def test_a_sample_that_cannot_be_read_becomes_a_blank_batch_and_a_reason():
 
 
 @pytest.mark.parametrize(
-    "name, value", [("batch_size", 0), ("window", 31), ("dropout", 1.0), ("decay_epochs", "60,30"), ("decay_epochs", "a")]
+    "name, value",
+    [
+        ("batch_size", 0),
+        ("window", 31),
+        ("dropout", 1.0),
+        ("decay_epochs", "60,30"),
+        ("decay_epochs", "a"),
+    ],
 )
 def test_impossible_options_are_refused(name, value):
     with pytest.raises(InputError, match=f"--{name.replace('_', '-')} is"):

@@ -32,7 +32,15 @@ def per_class(seed=0):
     rows = []
     for i, c in enumerate(CLASSES):
         f1 = float(np.clip(0.12 * math.log10(c.count) + 0.1 * rng.standard_normal() + 0.15, 0, 1))
-        rows.append({"label": c.label, "support": c.count // 500 if i else 0, "precision": min(1, f1 * 1.1), "recall": f1 * 0.9, "f1": f1})
+        rows.append(
+            {
+                "label": c.label,
+                "support": c.count // 500 if i else 0,
+                "precision": min(1, f1 * 1.1),
+                "recall": f1 * 0.9,
+                "f1": f1,
+            }
+        )
     return rows
 
 
@@ -48,21 +56,50 @@ def samples(folder, count=6, seed=0):
         score[i, rng.integers(43)] = 0.62
     smooth = rng.random((count, 6, 6, 3)).repeat(20, axis=1).repeat(20, axis=2)
     names = np.array([f"S2A_MSIL2A_20170717T113321_{i}_{i + 30}" for i in range(count)])
-    np.savez(folder / "samples.npz", rgb=(smooth * 255).astype(np.uint8), truth=truth, score=score, names=names)
+    np.savez(
+        folder / "samples.npz",
+        rgb=(smooth * 255).astype(np.uint8),
+        truth=truth,
+        score=score,
+        names=names,
+    )
 
 
-def train(folder, nodes=1, per_node=2, system="local", seed=0, time=None, f1=0.55, config=None, start=None, epoch_count=5, **more):
-    """Writes one training's result.json (and samples.npz) into a folder; `more` replaces parts of the record."""
+def train(
+    folder,
+    nodes=1,
+    per_node=2,
+    system="local",
+    seed=0,
+    time=None,
+    f1=0.55,
+    config=None,
+    start=None,
+    epoch_count=5,
+    **more,
+):
+    """Writes one training's result.json (and samples.npz) into a folder; `more` replaces parts of
+    the record."""
     folder.mkdir(parents=True, exist_ok=True)
     devices = nodes * per_node
     rng = np.random.default_rng([seed, nodes, per_node])
-    time = time or 40.0 / devices * (1 + 0.02 * math.log2(devices)) * (1 + 0.01 * rng.standard_normal())
+    time = time or 40.0 / devices * (1 + 0.02 * math.log2(devices)) * (
+        1 + 0.01 * rng.standard_normal()
+    )
     rows = epochs(epoch_count, time, seed)
     hosts = [f"{system}{n:02d}" for n in range(nodes)]
     ranks = []
     for r in range(devices):
         p50 = time / 10 * (1 + 0.02 * abs(rng.standard_normal()))
-        step = {"min": p50 * 0.9, "p10": p50 * 0.95, "p50": p50, "p90": p50 * 1.1, "p99": p50 * 1.3, "max": p50 * 1.5, "mean": p50 * 1.01}
+        step = {
+            "min": p50 * 0.9,
+            "p10": p50 * 0.95,
+            "p50": p50,
+            "p90": p50 * 1.1,
+            "p99": p50 * 1.3,
+            "max": p50 * 1.5,
+            "mean": p50 * 1.01,
+        }
         ranks.append(
             {
                 "rank": r,
@@ -70,13 +107,27 @@ def train(folder, nodes=1, per_node=2, system="local", seed=0, time=None, f1=0.5
                 "hostname": hosts[r // per_node],
                 "device": "CPU",
                 "step_time": step,
-                "phases": {"start": 12.0, "input": 0.4 * time, "forward and backward": 3.2 * time, "all-reduce": 0.8 * time},
+                "phases": {
+                    "start": 12.0,
+                    "input": 0.4 * time,
+                    "forward and backward": 3.2 * time,
+                    "all-reduce": 0.8 * time,
+                },
             }
         )
-    values = {"time_per_epoch": time, "throughput": 240 / time, "throughput_per_device": 240 / time / devices, "step_time": time / 10}
-    values.update(f1_micro=f1, f1_macro=f1 / 2, precision_micro=f1 + 0.05, recall_micro=f1 - 0.05, loss=0.3)
+    values = {
+        "time_per_epoch": time,
+        "throughput": 240 / time,
+        "throughput_per_device": 240 / time / devices,
+        "step_time": time / 10,
+    }
+    values.update(
+        f1_micro=f1, f1_macro=f1 / 2, precision_micro=f1 + 0.05, recall_micro=f1 - 0.05, loss=0.3
+    )
     metrics = {name: record.metric(name, value) for name, value in values.items()}
-    metrics["energy_per_epoch"] = record.metric("energy_per_epoch", None, "no energy counter on this machine")
+    metrics["energy_per_epoch"] = record.metric(
+        "energy_per_epoch", None, "no energy counter on this machine"
+    )
     samples(folder, seed=seed)
     start = start or f"2026-11-{1 + seed % 28:02d}T03:00:00+00:00"
     content = dict(
@@ -103,20 +154,52 @@ def train(folder, nodes=1, per_node=2, system="local", seed=0, time=None, f1=0.5
 
 
 def batch_study(folder, seeds=3, failed=False):
-    """Writes the record of a batch study as `benchmarks.batch_study` does: F1 of each recipe, batch and bands, a row a seed."""
+    """Writes the record of a batch study as `benchmarks.batch_study` does: F1 of each recipe, batch
+    and bands, a row a seed."""
     rng = np.random.default_rng(0)
     means = {("paper", "multispectral", "small"): 0.64, ("paper", "multispectral", "large"): 0.52}
-    means.update({("modern", "multispectral", "small"): 0.66, ("modern", "multispectral", "large"): 0.655, ("modern", "rgb", "small"): 0.6})
+    means.update(
+        {
+            ("modern", "multispectral", "small"): 0.66,
+            ("modern", "multispectral", "large"): 0.655,
+            ("modern", "rgb", "small"): 0.6,
+        }
+    )
     rows = []
     for seed in range(seeds):
         for (recipe, bands, batch), mean in means.items():
             f1 = mean + 0.01 * rng.standard_normal()
-            row = {"recipe": recipe, "bands": bands, "batch": batch, "seed": seed, "f1_micro": f1, "f1_macro": f1 / 2}
+            row = {
+                "recipe": recipe,
+                "bands": bands,
+                "batch": batch,
+                "seed": seed,
+                "f1_micro": f1,
+                "f1_macro": f1 / 2,
+            }
             rows.append({**row, "time_per_epoch": 20.0, "failure": None})
     if failed:
-        rows[1].update(f1_micro=0.0, f1_macro=0.0, time_per_epoch=None, failure="error: the loss is nan")
+        rows[1].update(
+            f1_micro=0.0, f1_macro=0.0, time_per_epoch=None, failure="error: the loss is nan"
+        )
     folder.mkdir(parents=True, exist_ok=True)
-    content = dict(config={"batch_size": 16, "factor": 16, "seeds": seeds}, metrics={}, ranks=[{"rank": 0, "hostname": "n1"}])
-    provenance = {"system": "local", "start_time": "2026-11-20T03:00:00+00:00", "nodelist": ["n1"], "dataset_digest": "sha256:1"}
-    record.write(folder / "result.json", "batch_study", tables={"runs": rows}, files={}, provenance=provenance, **content)
+    content = dict(
+        config={"batch_size": 16, "factor": 16, "seeds": seeds},
+        metrics={},
+        ranks=[{"rank": 0, "hostname": "n1"}],
+    )
+    provenance = {
+        "system": "local",
+        "start_time": "2026-11-20T03:00:00+00:00",
+        "nodelist": ["n1"],
+        "dataset_digest": "sha256:1",
+    }
+    record.write(
+        folder / "result.json",
+        "batch_study",
+        tables={"runs": rows},
+        files={},
+        provenance=provenance,
+        **content,
+    )
     return folder / "result.json"

@@ -15,11 +15,25 @@ CREATE TABLE metadata(schema_version TEXT);
 """
 
 
-def case(values, check="training", point="nodes=1", system="local", partition="default", time=START, result="pass", **more):
-    """One test case; `values` is metric -> value, or metric -> (value, reference, lower, upper, unit, verdict)."""
+def case(
+    values,
+    check="training",
+    point="nodes=1",
+    system="local",
+    partition="default",
+    time=START,
+    result="pass",
+    **more,
+):
+    """One test case; `values` is metric -> value, or metric -> (value, reference, lower, upper,
+    unit, verdict)."""
     perf = {}
     for name, value in values.items():
-        entry = value if isinstance(value, (list, tuple)) else (value, 0, None, None, "s" if "time" in name else "1", "pass")
+        entry = (
+            value
+            if isinstance(value, (list, tuple))
+            else (value, 0, None, None, "s" if "time" in name else "1", "pass")
+        )
         perf[f"{system}:{partition}:{name}"] = list(entry)
     return {
         "name": check,
@@ -96,7 +110,16 @@ def nightly(values, check="training", metric="time_per_epoch", unit="s", band=0.
     return [
         session(
             case(
-                {metric: (v, reference, -band, band, unit, "pass" if abs(v - reference) <= band * reference else "fail")},
+                {
+                    metric: (
+                        v,
+                        reference,
+                        -band,
+                        band,
+                        unit,
+                        "pass" if abs(v - reference) <= band * reference else "fail",
+                    )
+                },
                 check=check,
                 time=START + DAY * i,
                 **more,

@@ -12,15 +12,23 @@ from plots.results import Run
 from plots.values import columns
 from tests.plots.example_results import epochs, per_class
 
-VALUES = st.one_of(st.none(), st.just(math.nan), st.sampled_from([0.0, 1e-12, 0.5, 20.0, 1e9, math.inf]), st.floats(0.001, 1000))
+VALUES = st.one_of(
+    st.none(),
+    st.just(math.nan),
+    st.sampled_from([0.0, 1e-12, 0.5, 20.0, 1e9, math.inf]),
+    st.floats(0.001, 1000),
+)
 METRICS = ("time_per_epoch", "f1_micro", "throughput_per_device")
 
 
 @st.composite
 def runs(draw):
-    """A run of any system and size, with any part of its metrics, tables, ranks and files missing or not finite."""
+    """A run of any system and size, with any part of its metrics, tables, ranks and files missing
+    or not finite."""
     nodes, per_node = draw(st.sampled_from([1, 1, 2, 4, 24])), draw(st.sampled_from([1, 2, 4]))
-    metrics = {name: {"value": draw(VALUES), "unit": "1"} for name in METRICS if draw(st.booleans())}
+    metrics = {
+        name: {"value": draw(VALUES), "unit": "1"} for name in METRICS if draw(st.booleans())
+    }
     tables = {}
     if draw(st.booleans()):
         tables["epochs"] = epochs(draw(st.integers(0, 3)))
@@ -33,8 +41,14 @@ def runs(draw):
     count = draw(st.sampled_from([0, nodes * per_node]))
     steps = [draw(st.sampled_from([None, 0.5, math.nan, 0.0])) for _ in range(count)]
     hosts = [f"n{r // per_node}" for r in range(count)]
-    tables["ranks"] = [{"rank": r, "hostname": host, "step_time": step} for r, (host, step) in enumerate(zip(hosts, steps))]
-    tables["phases"] = [{"train": draw(VALUES), "wait for data": 0.1} for _ in range(draw(st.sampled_from([0, count])))]
+    tables["ranks"] = [
+        {"rank": r, "hostname": host, "step_time": step}
+        for r, (host, step) in enumerate(zip(hosts, steps))
+    ]
+    tables["phases"] = [
+        {"train": draw(VALUES), "wait for data": 0.1}
+        for _ in range(draw(st.sampled_from([0, count])))
+    ]
     return Run(
         id=str(draw(st.integers())),
         path=Path("result.json"),
@@ -50,14 +64,26 @@ def runs(draw):
     )
 
 
-@settings(max_examples=10, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(
+    max_examples=10,
+    deadline=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+    derandomize=True,
+)
 @given(st.lists(runs(), min_size=0, max_size=8))
 def test_every_picture_is_drawn_from_any_subset(found):
     for panel in figures.PANELS:
         rows, notes = panel.rows(found)
         assert rows or notes, f"{panel.name}: nothing drawn and nothing said"
         if rows:
-            assert set().union(*rows) - {"_pixels"} <= {*panel.columns, "precision", "recall", "precision_deviation", "recall_deviation"}
+            assert set().union(*rows) - {"_pixels"} <= {
+                *panel.columns,
+                "precision",
+                "recall",
+                "precision_deviation",
+                "recall_deviation",
+            }
             picture = panel.draw(rows)
             picture.canvas.draw()
             plt.close(picture)

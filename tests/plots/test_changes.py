@@ -25,7 +25,9 @@ def test_steps_are_found_in_time_and_false_alarms_are_rare():
 
 
 def test_a_change_that_went_away_is_told_as_over():
-    values = np.r_[np.full(20, 10.0), np.full(10, 12.0), np.full(20, 10.0)] + 0.01 * np.random.default_rng(1).standard_normal(50)
+    values = np.r_[
+        np.full(20, 10.0), np.full(10, 12.0), np.full(20, 10.0)
+    ] + 0.01 * np.random.default_rng(1).standard_normal(50)
     up, down = changes.find(values)
     assert (up.index, up.runs, up.lasting) == (20, 10, False)
     assert (down.index, down.lasting) == (30, True)

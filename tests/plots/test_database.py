@@ -48,18 +48,40 @@ def test_reads_what_reframe_itself_writes(tmp_path):
     (tmp_path / "check.py").write_text(REFRAME_CHECK)
     (tmp_path / "settings.py").write_text(REFRAME_SETTINGS)
     code = "import sys; from reframe.frontend.cli import main; sys.exit(main())"
-    command = [sys.executable, "-c", code, "-C", "settings.py", "--prefix", "out", "-c", "check.py", "-r"]
+    command = [
+        sys.executable,
+        "-c",
+        code,
+        "-C",
+        "settings.py",
+        "--prefix",
+        "out",
+        "-c",
+        "check.py",
+        "-r",
+    ]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    (case,) = database.load([tmp_path / "results.db"], list(tmp_path.glob("run-*.json")))  # the report is the same session
+    # the report is the same session
+    (case,) = database.load([tmp_path / "results.db"], list(tmp_path.glob("run-*.json")))
     value = case.values["time_per_epoch"]
-    assert (value.value, value.unit, value.reference, value.low, value.high) == (42.5, "s", 40, 36, 44)
+    assert (value.value, value.unit, value.reference, value.low, value.high) == (
+        42.5,
+        "s",
+        40,
+        36,
+        44,
+    )
     assert (value.verdict, value.origin, case.result) == ("pass", "measured", "pass")
     assert case.key == (case.system, "training", "nodes=1")
 
 
 def test_bands_that_are_open_or_absent_are_nan(tmp_path):
-    values = {"a": (5.0, 4.0, None, 0.5, "s", "pass"), "b": (5.0, 0, None, None, "s", None), "c": (None, 4.0, -0.1, 0.1, "s", "fail")}
+    values = {
+        "a": (5.0, 4.0, None, 0.5, "s", "pass"),
+        "b": (5.0, 0, None, None, "s", None),
+        "c": (None, 4.0, -0.1, 0.1, "s", "fail"),
+    }
     (case,) = database.cases_of(sessions.session(sessions.case(values)), "x")
     assert math.isnan(case.values["a"].low) and case.values["a"].high == 6
     assert math.isnan(case.values["b"].reference) and case.values["b"].verdict == ""
@@ -68,7 +90,9 @@ def test_bands_that_are_open_or_absent_are_nan(tmp_path):
 
 def test_a_retried_case_counts_once_with_its_last_result():
     report = sessions.session(sessions.case({"time_per_epoch": 9.0}, result="fail"))
-    report["runs"].append({"num_cases": 1, "num_failures": 0, "testcases": [sessions.case({"time_per_epoch": 8.0})]})
+    report["runs"].append(
+        {"num_cases": 1, "num_failures": 0, "testcases": [sessions.case({"time_per_epoch": 8.0})]}
+    )
     (case,) = database.cases_of(report, "x")
     assert (case.result, case.values["time_per_epoch"].value) == ("pass", 8.0)
 
@@ -76,19 +100,36 @@ def test_a_retried_case_counts_once_with_its_last_result():
 def test_a_record_and_the_case_that_judged_it_are_one_run(tmp_path):
     path = train(tmp_path / "output/a", time=12.5, f1=0.5, system="local:default")
     values = {"time_per_epoch": 12.5, "f1_micro": 0.5}
-    evidence = {"record": json.loads(path.read_text())["id"], "dataset": "sha256:" + "1" * 64, "nodes": 1, "ranks": []}
-    others = [sessions.session(sessions.case({"time_per_epoch": t, "f1_micro": 0.5}), time=sessions.START + t) for t in (12.0, 13.0)]
-    sessions.database(tmp_path / "results.db", [sessions.session(sessions.case(values, evidence=evidence)), *others])
+    evidence = {
+        "record": json.loads(path.read_text())["id"],
+        "dataset": "sha256:" + "1" * 64,
+        "nodes": 1,
+        "ranks": [],
+    }
+    others = [
+        sessions.session(
+            sessions.case({"time_per_epoch": t, "f1_micro": 0.5}), time=sessions.START + t
+        )
+        for t in (12.0, 13.0)
+    ]
+    sessions.database(
+        tmp_path / "results.db",
+        [sessions.session(sessions.case(values, evidence=evidence)), *others],
+    )
     found = results.load(tmp_path)
     assert sorted(run.metric("time_per_epoch") for run in found.runs) == [12.0, 12.5, 13.0]
     assert len(found.cases) == 3
     joined = next(run for run in found.runs if run.path)
     assert joined.case is not None and joined.table("epochs")
-    assert len({json.dumps(run.experiment) for run in found.runs}) == 1, "all three are repetitions of one experiment"
+    assert len({json.dumps(run.experiment) for run in found.runs}) == 1, (
+        "all three are repetitions of one experiment"
+    )
 
 
 def test_a_failed_case_is_a_run_without_metrics_and_says_why(tmp_path):
-    failed = sessions.case({}, result="fail", fail_phase="sanity", fail_reason="the loss did not fall")
+    failed = sessions.case(
+        {}, result="fail", fail_phase="sanity", fail_reason="the loss did not fall"
+    )
     sessions.database(tmp_path / "results.db", [sessions.session(failed)])
     (run,) = results.load(tmp_path).runs
     assert run.workload == "train" and math.isnan(run.metric("f1_micro"))
@@ -104,10 +145,16 @@ def _other_database(path):
 @pytest.mark.parametrize(
     "make, said",
     [
-        (lambda p: p.write_text("not a database at all, but text of some length\n" * 50), "not a results database"),
+        (
+            lambda p: p.write_text("not a database at all, but text of some length\n" * 50),
+            "not a results database",
+        ),
         (_other_database, "it has songs"),
         (lambda p: sessions.database(p, [], version="2.0"), "schema version 2.0"),
-        (lambda p: sessions.database(p, [sessions.session(data_version="9.1")]), "data version is 9.1"),
+        (
+            lambda p: sessions.database(p, [sessions.session(data_version="9.1")]),
+            "data version is 9.1",
+        ),
         (lambda p: p.with_name("run-1.json").write_text('{"runs": 3}'), "not a ReFrame run report"),
         (lambda p: p.with_name("run-1.json").write_text('{"ru'), "not a ReFrame run report"),
         (lambda p: sessions.database(p, []), "no test case"),

@@ -19,7 +19,9 @@ from tests.plots.example_results import batch_study, train
 
 
 def command(*arguments):
-    return subprocess.run([sys.executable, "-m", "plots", *map(str, arguments)], capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, "-m", "plots", *map(str, arguments)], capture_output=True, text=True
+    )
 
 
 def table(path):
@@ -40,7 +42,8 @@ def test_draws_every_figure_in_three_formats_with_its_table_and_prints_the_folde
 
 
 def numbers_in(figure):
-    """Every coordinate of a line, error bar or band that carries data, every bar's length, and every value of a heat map."""
+    """Every coordinate of a line, error bar or band that carries data, every bar's length, and
+    every value of a heat map."""
     found = []
     for axes in figure.axes:
         if axes.get_label() == "<colorbar>":
@@ -55,7 +58,9 @@ def numbers_in(figure):
     return [v for v in found if math.isfinite(v)]
 
 
-@pytest.mark.parametrize("panel", [p for p in figures.PANELS if p.name != "samples"], ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "panel", [p for p in figures.PANELS if p.name != "samples"], ids=lambda p: p.name
+)
 def test_a_picture_shows_no_number_that_is_not_in_its_table(panel, tmp_path):
     for seed in range(2):
         train(tmp_path / f"a{seed}", seed=seed)
@@ -65,7 +70,11 @@ def test_a_picture_shows_no_number_that_is_not_in_its_table(panel, tmp_path):
     picture = panel.draw(rows)
     allowed = [float(v) for row in rows for v in row.values() if isinstance(v, (int, float))]
     for row in rows:  # the ends of error bars are mean -/+ deviation of one row
-        for mean, deviation in (("mean", "deviation"), ("f1", "f1_deviation"), ("f1_micro", "deviation")):
+        for mean, deviation in (
+            ("mean", "deviation"),
+            ("f1", "f1_deviation"),
+            ("f1_micro", "deviation"),
+        ):
             if mean in row and math.isfinite(row.get(deviation, math.nan)):
                 allowed += [row[mean] - row[deviation], row[mean] + row[deviation]]
     allowed += range(len(rows))  # a class's line in the list of classes
@@ -94,13 +103,26 @@ def test_a_copied_record_counts_once(tmp_path):
 def test_what_is_missing_is_said(tmp_path):
     path = train(tmp_path / "r/a")
     content = json.loads(path.read_text())
-    content["metrics"]["time_per_epoch"] = {"value": None, "unit": "s", "better": "lower", "reason": "the clock stopped"}
+    content["metrics"]["time_per_epoch"] = {
+        "value": None,
+        "unit": "s",
+        "better": "lower",
+        "reason": "the clock stopped",
+    }
     content["tables"] = {}
     content["files"] = {}
     path.write_text(json.dumps(content))
     assert main(["figures", "--results", str(tmp_path / "r"), "--out", str(tmp_path / "f")]) == 0
-    notes = {panel.name: " ".join(row.get("note") or "" for row in table(tmp_path / f"f/{panel.name}.csv")) for panel in figures.PANELS}
-    assert "the clock stopped" in notes["fig3_time_per_epoch"] and "the clock stopped" in notes["fig4_time_per_epoch"]
+    notes = {
+        panel.name: " ".join(
+            row.get("note") or "" for row in table(tmp_path / f"f/{panel.name}.csv")
+        )
+        for panel in figures.PANELS
+    }
+    assert (
+        "the clock stopped" in notes["fig3_time_per_epoch"]
+        and ("the clock stopped") in notes["fig4_time_per_epoch"]
+    )
     assert "1 of 1" in notes["f1_per_class"]
     assert "kept no sample patches" in notes["samples"]
 
@@ -167,11 +189,17 @@ def test_a_picture_that_cannot_be_finished_leaves_nothing_under_its_name(tmp_pat
     train(tmp_path / "r/a")
     monkeypatch.setattr(plt.Figure, "savefig", full)
     with pytest.raises(InputError, match="No space left"):
-        figure.save(figures.PANELS[0]._replace(draw=lambda rows: plt.figure()), results.load(tmp_path / "r").runs, tmp_path)
+        figure.save(
+            figures.PANELS[0]._replace(draw=lambda rows: plt.figure()),
+            results.load(tmp_path / "r").runs,
+            tmp_path,
+        )
     assert {path.suffix for path in tmp_path.iterdir() if path.is_file()} == {".csv", ".svg"}
 
 
-@pytest.mark.parametrize("sizes", [[3], [1, 2, 4, 8, 12, 16, 24], list(range(1, 97)), [1, 10**6, 10**6 + 1]])
+@pytest.mark.parametrize(
+    "sizes", [[3], [1, 2, 4, 8, 12, 16, 24], list(range(1, 97)), [1, 10**6, 10**6 + 1]]
+)
 def test_ticks_of_sizes_do_not_crowd(sizes):
     _, axes = plt.subplots(figsize=(6.4, 4))
     axes.set_xscale("log", base=2)
@@ -183,10 +211,16 @@ def test_ticks_of_sizes_do_not_crowd(sizes):
     plt.close(axes.figure)
     assert all(left[1] < right[0] for left, right in zip(boxes, boxes[1:]))
     shown = [int(label.get_text()) for label in axes.get_xticklabels()]
-    assert min(sizes) in shown and (max(sizes) in shown) and (len(sizes) > 8 or len(shown) >= min(2, len(sizes)))
+    assert (
+        min(sizes) in shown
+        and (max(sizes) in shown)
+        and (len(sizes) > 8 or len(shown) >= min(2, len(sizes)))
+    )
 
 
-@pytest.mark.parametrize("name", ["fig4_time_per_epoch", "learning_curves", "f1_per_class", "samples", "batch_study"])
+@pytest.mark.parametrize(
+    "name", ["fig4_time_per_epoch", "learning_curves", "f1_per_class", "samples", "batch_study"]
+)
 def test_the_gallery_is_what_its_example_results_say(name, tmp_path):
     gallery = Path(figures.__file__).with_name("gallery")
     panel = next(panel for panel in figures.PANELS if panel.name == name)
@@ -197,7 +231,9 @@ def test_the_gallery_is_what_its_example_results_say(name, tmp_path):
 @pytest.mark.parametrize("width", [2.8, 5.2, 8.4])
 def test_a_title_stays_in_its_picture(width):
     panel = next(panel for panel in figures.PANELS if panel.name == "samples")
-    drawn = panel._replace(rows=lambda _: ([{}], []), draw=lambda _: plt.subplots(figsize=(width, 3))[0])
+    drawn = panel._replace(
+        rows=lambda _: ([{}], []), draw=lambda _: plt.subplots(figsize=(width, 3))[0]
+    )
     picture, _, _ = figure.build(drawn, [])
     picture.canvas.draw()
     right = picture._suptitle.get_window_extent().x1

@@ -18,26 +18,34 @@ REGRESSION_NIGHT = 45
 
 
 def nights(step=1.0, at=REGRESSION_NIGHT, count=60, metric="time_per_epoch", seed=3):
-    """One session a night; from night `at` on the metric is `step` times as large and the image is another."""
+    """One session a night; from night `at` on the metric is `step` times as large and the image is
+    another."""
     values = 100 * (1 + 0.01 * np.random.default_rng(seed).standard_normal(count))
     values[at:] *= step
     found = sessions.nightly([float(v) for v in values], metric=metric, band=0.5)
     for i, report in enumerate(found):
         evidence = report["runs"][0]["testcases"][0]["evidence"]
-        evidence.update(image="sha256:old" if i < at else "sha256:new", commit=f"{'a' if i < at - 20 else 'b'}" * 40)
+        evidence.update(
+            image="sha256:old" if i < at else "sha256:new",
+            commit=f"{'a' if i < at - 20 else 'b'}" * 40,
+        )
     return found
 
 
 def run(tmp_path, reports, *options):
     sessions.database(tmp_path / "r/results.db", reports)
-    return main(["history", "--results", str(tmp_path / "r"), "--out", str(tmp_path / "h"), *options])
+    return main(
+        ["history", "--results", str(tmp_path / "r"), "--out", str(tmp_path / "h"), *options]
+    )
 
 
 def test_a_slower_level_is_a_regression_and_says_what_changed_with_it(tmp_path, capsys):
     assert run(tmp_path, nights(1.048)[: REGRESSION_NIGHT + 7]) == 1
     said = capsys.readouterr().err
     assert re.search(
-        r"local:default training nodes=1: time_per_epoch \+[45]\.\d % since 2026-11-05, 7 runs, image changed \(worse\)", said
+        r"local:default training nodes=1: time_per_epoch \+[45]\.\d % since 2026-11-05, 7 runs, "
+        r"image changed \(worse\)",
+        said,
     ), said
 
 
@@ -61,14 +69,22 @@ def test_a_small_change_is_no_regression_unless_asked(tmp_path):
 
 
 def test_a_value_outside_its_band_is_a_regression_at_once(tmp_path, capsys):
-    slow = sessions.case({"time_per_epoch": (130.0, 100.0, -0.1, 0.1, "s", "fail")}, result="fail", fail_phase="performance")
+    slow = sessions.case(
+        {"time_per_epoch": (130.0, 100.0, -0.1, 0.1, "s", "fail")},
+        result="fail",
+        fail_phase="performance",
+    )
     assert run(tmp_path, [sessions.session(slow)]) == 1
     assert "time_per_epoch is 130 s, +30.0 % from its reference" in capsys.readouterr().err
 
 
 def test_a_run_that_failed_could_not_be_measured(tmp_path, capsys):
     broken = sessions.case(
-        {}, result="fail", fail_phase="sanity", fail_reason="the loss\ndid not fall", time=sessions.START + 60 * sessions.DAY
+        {},
+        result="fail",
+        fail_phase="sanity",
+        fail_reason="the loss\ndid not fall",
+        time=sessions.START + 60 * sessions.DAY,
     )
     reports = [*nights()[:20], sessions.session(broken, time=sessions.START + 60 * sessions.DAY)]
     assert run(tmp_path, reports) == 2
@@ -76,7 +92,9 @@ def test_a_run_that_failed_could_not_be_measured(tmp_path, capsys):
 
 
 def test_an_older_failure_does_not_matter_today(tmp_path):
-    broken = sessions.case({}, result="fail", fail_phase="sanity", fail_reason="x", time=sessions.START - 60)
+    broken = sessions.case(
+        {}, result="fail", fail_phase="sanity", fail_reason="x", time=sessions.START - 60
+    )
     assert run(tmp_path, [sessions.session(broken, time=sessions.START - 60), *nights()[:20]]) == 0
 
 
@@ -86,7 +104,10 @@ def test_exports_hold_every_value_once_and_agree(tmp_path):
     frame = polars.read_parquet(tmp_path / "h/history.parquet")
     with open(tmp_path / "h/history.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    values = [report["runs"][0]["testcases"][0]["perfvalues"]["local:default:time_per_epoch"][0] for report in reports]
+    values = [
+        report["runs"][0]["testcases"][0]["perfvalues"]["local:default:time_per_epoch"][0]
+        for report in reports
+    ]
     assert frame["value"].to_list() == values == [float(row["value"]) for row in rows]
     assert frame["image"].to_list()[-1] == "sha256:new"
     (change,) = polars.read_csv(tmp_path / "h/changes.csv").to_dicts()
@@ -101,7 +122,9 @@ def test_junit_is_valid_and_has_a_failure_for_every_finding(tmp_path):
     assert len(document.findall(".//failure")) == 1
 
 
-OPENMETRICS_LINE = re.compile(r'[a-z_]+\{system="[^"]*",check="[^"]*",point="[^"]*",metric="[^"]*"\} [0-9.e+-]+ [0-9.]+')
+OPENMETRICS_LINE = re.compile(
+    r'[a-z_]+\{system="[^"]*",check="[^"]*",point="[^"]*",metric="[^"]*"\} [0-9.e+-]+ [0-9.]+'
+)
 
 
 def test_openmetrics_has_base_units_and_an_end(tmp_path):
@@ -116,14 +139,26 @@ def test_openmetrics_has_base_units_and_an_end(tmp_path):
 def test_metrics_whose_names_openmetrics_cannot_tell_apart_stay_one_family(tmp_path):
     run(
         tmp_path,
-        [sessions.session(sessions.case({"my metric": (1.0, 0, None, None, "1", None), "my_metric": (2.0, 0, None, None, "1", None)}))],
+        [
+            sessions.session(
+                sessions.case(
+                    {
+                        "my metric": (1.0, 0, None, None, "1", None),
+                        "my_metric": (2.0, 0, None, None, "1", None),
+                    }
+                )
+            )
+        ],
     )
     lines = (tmp_path / "h/metrics.openmetrics").read_text().splitlines()
     assert len([line for line in lines if line.startswith("# TYPE")]) == 1
     assert len({line.rsplit(" ", 2)[0] for line in lines if not line.startswith("#")}) == 2
 
 
-@pytest.mark.parametrize("options, said", [(["--recent", "0"], "--recent is 0"), (["--min-effect", "7"], "--min-effect 7")])
+@pytest.mark.parametrize(
+    "options, said",
+    [(["--recent", "0"], "--recent is 0"), (["--min-effect", "7"], "--min-effect 7")],
+)
 def test_options_out_of_range_are_refused(tmp_path, capsys, options, said):
     assert run(tmp_path, nights()[:5], *options) == 2
     assert said in capsys.readouterr().err
@@ -138,9 +173,21 @@ def test_results_without_any_session_are_refused(tmp_path, capsys):
 
 
 def test_the_trend_of_a_drift_is_told():
-    drift = sessions.nightly([float(v) for v in 100 + 0.02 * np.arange(30) + 0.05 * np.random.default_rng(0).standard_normal(30)])
+    drift = sessions.nightly(
+        [
+            float(v)
+            for v in 100
+            + 0.02 * np.arange(30)
+            + 0.05 * np.random.default_rng(0).standard_normal(30)
+        ]
+    )
     cases = [case for report in drift for case in database.cases_of(report, "x")]
-    flat = history._trend(np.array([c.time for c in cases]), np.random.default_rng(1).normal(100, 1, 30))
+    flat = history._trend(
+        np.array([c.time for c in cases]), np.random.default_rng(1).normal(100, 1, 30)
+    )
     assert flat == 0.0
-    trend = history._trend(np.array([c.time for c in cases]), np.array([c.values["time_per_epoch"].value for c in cases]))
+    trend = history._trend(
+        np.array([c.time for c in cases]),
+        np.array([c.values["time_per_epoch"].value for c in cases]),
+    )
     assert trend == pytest.approx(0.006, rel=0.2)

@@ -34,12 +34,15 @@ def rewrite(path, change):
 
 
 def draw_all(path, out):
-    """Builds every picture, table, export and text of what lies in a folder; none may crash, and XML must be well-formed."""
+    """Builds every picture, table, export and text of what lies in a folder; none may crash, and
+    XML must be well-formed."""
     found = results.load(path)
     series = history.histories(found.cases)
     findings = history.judge(found.cases, series, 10, 0.02)
     for panel in (*figures.PANELS, timeline.PANEL):
-        picture, rows, notes = figure.build(panel, series if panel is timeline.PANEL else found.runs)
+        picture, rows, notes = figure.build(
+            panel, series if panel is timeline.PANEL else found.runs
+        )
         ElementTree.fromstring(figure.svg(picture, panel.name))
         plt.close(picture)
         figure.write_table(out / "table.csv", panel.columns, rows, notes)
@@ -63,17 +66,27 @@ def test_any_name_is_drawn(tmp_path, capsys):
                 rank.update(hostname=name, device=name, phases={name: 1.0, "train": 2.0})
 
         rewrite(train(tmp_path / f"r/{i}", seed=i), change)
-        case = sessions.case({name: 1.0, "time_per_epoch": (2.0, 1.0, -0.1, 0.1, name, "fail")}, check=name, point=name, system=name)
+        case = sessions.case(
+            {name: 1.0, "time_per_epoch": (2.0, 1.0, -0.1, 0.1, name, "fail")},
+            check=name,
+            point=name,
+            system=name,
+        )
         case.update(fail_reason=name, result="fail", job_nodelist=[name])
         case["evidence"].update(image=name, commit=name, packages={name: name})
         (tmp_path / f"r/run-{i}.json").write_text(json.dumps(sessions.session(case)))
     draw_all(tmp_path / "r", tmp_path)
     assert len((tmp_path / "summary.md").read_text()) < 65_536, "GitHub's limit of a comment"
-    assert main(["report", "--results", str(tmp_path / "r"), "--out", str(tmp_path / "report.html")]) == 0, capsys.readouterr().err
+    assert (
+        main(["report", "--results", str(tmp_path / "r"), "--out", str(tmp_path / "report.html")])
+        == 0
+    ), capsys.readouterr().err
     assert "<script>alert" not in (tmp_path / "report.html").read_text()
 
 
-@pytest.mark.parametrize("value", [1e308, 1e99, -1e99, 1e-308, 0, pytest.param(10**400, id="10^400"), "12", {"value": 2}])
+@pytest.mark.parametrize(
+    "value", [1e308, 1e99, -1e99, 1e-308, 0, pytest.param(10**400, id="10^400"), "12", {"value": 2}]
+)
 def test_any_value_is_drawn_or_said_to_be_missing(tmp_path, value):
     def change(content):
         for metric in content["metrics"].values():
@@ -82,28 +95,49 @@ def test_any_value_is_drawn_or_said_to_be_missing(tmp_path, value):
             for row in table[1:]:
                 row.update({name: value for name in row if name != "label"})
         for rank in content["ranks"]:
-            rank.update(rank=value, step_time={"p50": value}, phases={"train": value, "wait for data": value})
+            rank.update(
+                rank=value,
+                step_time={"p50": value},
+                phases={"train": value, "wait for data": value},
+            )
 
     for seed in range(2):
         rewrite(train(tmp_path / f"r/a{seed}", seed=seed), change)
     rewrite(train(tmp_path / "r/b", nodes=2), change)
     number = value if isinstance(value, (int, float)) else 1.0
-    cases = [sessions.case({"time_per_epoch": (number, 1.0, -0.1, 0.1, "s", "fail")}, time=sessions.START + i) for i in range(8)]
-    cases += [sessions.case({"time_per_epoch": 1e-300 if i < 4 else 1e99}, point="other", time=sessions.START + i) for i in range(8)]
+    cases = [
+        sessions.case(
+            {"time_per_epoch": (number, 1.0, -0.1, 0.1, "s", "fail")}, time=sessions.START + i
+        )
+        for i in range(8)
+    ]
+    cases += [
+        sessions.case(
+            {"time_per_epoch": 1e-300 if i < 4 else 1e99}, point="other", time=sessions.START + i
+        )
+        for i in range(8)
+    ]
     for i, case in enumerate(cases):
         case.update(num_tasks=value)
         case["evidence"].update(nodes=value, patches=value)
         case["job_completion_time_unix"] = number if i == 7 else case["job_completion_time_unix"]
-        (tmp_path / f"r/run-{i}.json").write_text(json.dumps(sessions.session(case, time=sessions.START + i)))
+        (tmp_path / f"r/run-{i}.json").write_text(
+            json.dumps(sessions.session(case, time=sessions.START + i))
+        )
     draw_all(tmp_path / "r", tmp_path)
 
 
 def test_what_a_log_axis_or_a_list_cannot_show_is_said(tmp_path):
-    rewrite(train(tmp_path / "a", system="other"), lambda c: c["metrics"]["time_per_epoch"].update(value=0.0))
+    rewrite(
+        train(tmp_path / "a", system="other"),
+        lambda c: c["metrics"]["time_per_epoch"].update(value=0.0),
+    )
     rewrite(train(tmp_path / "b"), lambda c: [row.pop("epoch") for row in c["tables"]["epochs"]])
     many = [{"label": f"class {i}", "support": i, "f1": 0.5} for i in range(1, 500)]
     rewrite(train(tmp_path / "c"), lambda c: c["tables"].update(per_class=many))
-    notes = {panel.name: " ".join(panel.rows(results.load(tmp_path).runs)[1]) for panel in figures.PANELS}
+    notes = {
+        panel.name: " ".join(panel.rows(results.load(tmp_path).runs)[1]) for panel in figures.PANELS
+    }
     assert "Not on the log axis: 1 values" in notes["fig4_time_per_epoch"]
     assert "without the epoch's number: 5" in notes["learning_curves"]
     assert "60 most frequent" in notes["f1_per_class"]
@@ -116,7 +150,14 @@ def test_epochs_numbered_by_another_program_are_drawn(tmp_path):
     assert {row["epoch"] for row in panel.rows(results.load(tmp_path).runs)[0]} == {1, 2, 3}
 
 
-@pytest.mark.parametrize("change", [lambda c: c["config"].update(seed=9), lambda c: c["files"].clear(), lambda c: c.update(more=1)])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda c: c["config"].update(seed=9),
+        lambda c: c["files"].clear(),
+        lambda c: c.update(more=1),
+    ],
+)
 def test_two_contents_of_one_id_are_refused_wherever_they_differ(tmp_path, change):
     path = train(tmp_path / "a")
     (tmp_path / "b").mkdir()
@@ -128,7 +169,9 @@ def test_two_contents_of_one_id_are_refused_wherever_they_differ(tmp_path, chang
 
 
 def test_a_report_that_differs_from_the_database_is_refused(tmp_path):
-    one = sessions.session(sessions.case({"time_per_epoch": 1.0, "f1_micro": math.nan}), uuid_="same")
+    one = sessions.session(
+        sessions.case({"time_per_epoch": 1.0, "f1_micro": math.nan}), uuid_="same"
+    )
     sessions.database(tmp_path / "results.db", [one])
     (tmp_path / "run-1.json").write_text(json.dumps(one, indent=2))
     assert len(results.load(tmp_path).cases) == 1
@@ -144,7 +187,10 @@ def test_a_report_that_differs_from_the_database_is_refused(tmp_path):
         ("UPDATE sessions SET uuid = NULL", "damaged"),
         ("UPDATE sessions SET json_blob = x'00ff'", "damaged"),
         ("UPDATE sessions SET json_blob = '[]'", "not a ReFrame run report"),
-        ("UPDATE sessions SET json_blob = replace(hex(zeroblob(50000)), '0', '[')", "not a ReFrame run report"),
+        (
+            "UPDATE sessions SET json_blob = replace(hex(zeroblob(50000)), '0', '[')",
+            "not a ReFrame run report",
+        ),
         ("UPDATE metadata SET schema_version = NULL", "schema version None"),
         ("ALTER TABLE sessions RENAME COLUMN json_blob TO report", "another ReFrame"),
     ],
@@ -153,7 +199,11 @@ def test_a_database_with_holes_is_refused_in_a_sentence(tmp_path, capsys, statem
     path = sessions.database(tmp_path / "results.db", sessions.nightly([1.0, 2.0]))
     with sqlite3.connect(path) as connection:
         connection.execute(statement)
-    for command in (["history", "--results", str(path)], ["figures", "--results", str(path)], ["report", "--results", str(path)]):
+    for command in (
+        ["history", "--results", str(path)],
+        ["figures", "--results", str(path)],
+        ["report", "--results", str(path)],
+    ):
         assert main([*command, "--out", str(tmp_path / "out")]) == 2
         error = capsys.readouterr().err
         assert error.startswith("error: ") and error.count("\n") == 1 and said in error
@@ -161,22 +211,42 @@ def test_a_database_with_holes_is_refused_in_a_sentence(tmp_path, capsys, statem
 
 
 def test_nulls_in_a_case_are_holes_in_the_history(tmp_path):
-    cases = [sessions.case({"time_per_epoch": (10.0, None, None, None, None, None)}, time=sessions.START + i) for i in range(3)]
-    cases[1].update(job_completion_time_unix=None, job_nodelist=None, num_tasks=None, perfvalues=None, evidence=None, cells=None)
+    cases = [
+        sessions.case(
+            {"time_per_epoch": (10.0, None, None, None, None, None)}, time=sessions.START + i
+        )
+        for i in range(3)
+    ]
+    cases[1].update(
+        job_completion_time_unix=None,
+        job_nodelist=None,
+        num_tasks=None,
+        perfvalues=None,
+        evidence=None,
+        cells=None,
+    )
     cases[2].update(point=None, check=None, fail_reason=None, fail_phase=None)
-    sessions.database(tmp_path / "r/results.db", [sessions.session(case, time=sessions.START + i) for i, case in enumerate(cases)])
+    sessions.database(
+        tmp_path / "r/results.db",
+        [sessions.session(case, time=sessions.START + i) for i, case in enumerate(cases)],
+    )
     draw_all(tmp_path / "r", tmp_path)
     with open(tmp_path / "history.csv", newline="") as file:
         assert len(list(csv.DictReader(file))) == 2
 
 
-@pytest.mark.parametrize("evidence", [{"ranks": 5}, {"ranks": [1]}, {"ranks": [{"phases": [1]}]}, {"packages": [1]}])
+@pytest.mark.parametrize(
+    "evidence", [{"ranks": 5}, {"ranks": [1]}, {"ranks": [{"phases": [1]}]}, {"packages": [1]}]
+)
 def test_evidence_of_another_build_is_refused(evidence):
     with pytest.raises(InputError, match="not a ReFrame run report"):
         database.cases_of(sessions.session(sessions.case({}, evidence=evidence)), "x")
 
 
-@pytest.mark.parametrize("text", ["[" * 100_000, '{"schema": 1, "id": ' + "[" * 100_000, "\ufeff{}", "[1, 2]", "7", "null", ""])
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 100_000, '{"schema": 1, "id": ' + "[" * 100_000, "\ufeff{}", "[1, 2]", "7", "null", ""],
+)
 def test_json_that_is_no_record_is_refused_in_a_sentence(tmp_path, capsys, text):
     (tmp_path / "result.json").write_text(text)
     assert main(["figures", "--results", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
@@ -190,11 +260,18 @@ def judged(*reports):
 
 
 def test_what_was_not_measured_is_never_green():
-    lost = sessions.case({"time_per_epoch": (None, 1.0, -0.1, 0.1, "s", "fail")}, result="fail", fail_phase="performance")
+    lost = sessions.case(
+        {"time_per_epoch": (None, 1.0, -0.1, 0.1, "s", "fail")},
+        result="fail",
+        fail_phase="performance",
+    )
     assert judged(sessions.session(lost)) == history.UNMEASURED
     skipped = sessions.case({}, result="skip")
     assert judged(sessions.session(skipped, skipped)) == history.UNMEASURED
-    assert judged(sessions.session(skipped, sessions.case({"time_per_epoch": 1.0}, check="other"))) == 0
+    assert (
+        judged(sessions.session(skipped, sessions.case({"time_per_epoch": 1.0}, check="other")))
+        == 0
+    )
     assert judged(sessions.session(sessions.case({}, result="something new"))) == history.UNMEASURED
     timeless = sessions.session(sessions.case({}, result="fail", fail_phase="run", time=None))
     timeless["session_info"]["time_end_unix"] = None

@@ -16,7 +16,10 @@ from tests.plots import example_sessions as sessions
 
 def make(path, *names):
     reports = [
-        sessions.session(sessions.case({"time_per_epoch": 1.0}), uuid_=name, time=sessions.START + i) for i, name in enumerate(names)
+        sessions.session(
+            sessions.case({"time_per_epoch": 1.0}), uuid_=name, time=sessions.START + i
+        )
+        for i, name in enumerate(names)
     ]
     return sessions.database(path, reports)
 
@@ -27,7 +30,9 @@ def test_a_merge_holds_every_session_of_both_once(tmp_path):
     assert merge.merge(a, b) == 0
     assert sorted(database.read_database(a)) == ["1", "2", "2x", "3"]
     with sqlite3.connect(a) as connection:
-        assert connection.execute("SELECT count(*), count(DISTINCT uuid) FROM testcases").fetchone() == (4, 4)
+        assert connection.execute(
+            "SELECT count(*), count(DISTINCT uuid) FROM testcases"
+        ).fetchone() == (4, 4)
 
 
 def test_the_first_merge_makes_the_database(tmp_path):
@@ -46,7 +51,9 @@ def test_earlier_states_are_kept_as_backups(tmp_path):
 
 def test_a_session_that_differs_is_refused_and_nothing_changes(tmp_path):
     a, b = make(tmp_path / "a.db", "1"), make(tmp_path / "b.db", "9")
-    sessions.database(tmp_path / "c.db", [sessions.session(sessions.case({"time_per_epoch": 2.0}), uuid_="1")])
+    sessions.database(
+        tmp_path / "c.db", [sessions.session(sessions.case({"time_per_epoch": 2.0}), uuid_="1")]
+    )
     before = a.read_bytes()
     with pytest.raises(InputError, match="session 1 differs"):
         merge.merge(a, tmp_path / "c.db")
@@ -63,7 +70,10 @@ def _add(store, path):
 def test_many_at_once_lose_nothing(tmp_path):
     store = make(tmp_path / "store.db", "first")
     paths = [make(tmp_path / f"{i}.db", f"session {i}") for i in range(6)]
-    processes = [multiprocessing.get_context("fork").Process(target=_add, args=(store, path)) for path in paths]
+    processes = [
+        multiprocessing.get_context("fork").Process(target=_add, args=(store, path))
+        for path in paths
+    ]
     for process in processes:
         process.start()
     for process in processes:
@@ -85,7 +95,10 @@ def test_a_lock_that_is_held_is_waited_for_and_then_named(tmp_path):
     process.start()
     held.wait()
     try:
-        with pytest.raises(InputError, match="another process has held the lock"), merge.locked(store, wait=0.3):
+        with (
+            pytest.raises(InputError, match="another process has held the lock"),
+            merge.locked(store, wait=0.3),
+        ):
             pass
     finally:
         process.terminate()
@@ -94,7 +107,8 @@ def test_a_lock_that_is_held_is_waited_for_and_then_named(tmp_path):
 
 def test_a_file_system_whose_locks_mean_nothing_is_detected(tmp_path, monkeypatch):
     store = make(tmp_path / "store.db", "1")
-    monkeypatch.setattr(subprocess, "run", lambda *a, **k: SimpleNamespace(returncode=0))  # the trial got the lock too
+    # the trial got the lock too
+    monkeypatch.setattr(subprocess, "run", lambda *a, **k: SimpleNamespace(returncode=0))
     with pytest.raises(InputError, match="two processes"):
         merge.merge(store, make(tmp_path / "b.db", "2"))
 

@@ -25,15 +25,22 @@ def test_the_slow_node_of_the_largest_run_is_named_from_the_steps_in_its_record(
 
     content = changed(path, slow)
     rows, notes = nodes.rank_rows(results.load(tmp_path).runs)
-    steps = {(rank["hostname"], rank["rank"]): rank["step_time"]["p50"] for rank in content["ranks"]}
+    steps = {
+        (rank["hostname"], rank["rank"]): rank["step_time"]["p50"] for rank in content["ranks"]
+    }
     assert {(row["node"], row["rank"]): row["step_time"] for row in rows} == steps
-    assert list(nodes.slow_nodes(rows)) == ["local02"] and nodes.slow_nodes(rows)["local02"] == pytest.approx(50, abs=8)
+    assert list(nodes.slow_nodes(rows)) == ["local02"] and nodes.slow_nodes(rows)[
+        "local02"
+    ] == pytest.approx(50, abs=8)
     assert "The largest training run" in notes[0]
 
 
 def test_a_run_without_step_times_is_passed_over_for_the_next_largest(tmp_path):
     train(tmp_path / "small", nodes=2)
-    changed(train(tmp_path / "large", nodes=4), lambda content: [rank.pop("step_time") for rank in content["ranks"]])
+    changed(
+        train(tmp_path / "large", nodes=4),
+        lambda content: [rank.pop("step_time") for rank in content["ranks"]],
+    )
     rows, _ = nodes.rank_rows(results.load(tmp_path).runs)
     assert {row["node"] for row in rows} == {"local00", "local01"}
 
@@ -41,9 +48,17 @@ def test_a_run_without_step_times_is_passed_over_for_the_next_largest(tmp_path):
 def test_phases_are_means_over_ranks_of_the_last_run_of_a_size_that_kept_them(tmp_path):
     path = train(tmp_path / "a", time=10.0, seed=1)
     train(tmp_path / "b", time=20.0, seed=2)
-    changed(train(tmp_path / "c", time=30.0, seed=3), lambda content: [rank.pop("phases") for rank in content["ranks"]])
+    changed(
+        train(tmp_path / "c", time=30.0, seed=3),
+        lambda content: [rank.pop("phases") for rank in content["ranks"]],
+    )
     rows, _ = nodes.phase_rows(results.load(tmp_path).runs)
     expected = {"start": 12.0, "input": 8.0, "forward and backward": 64.0, "all-reduce": 16.0}
-    assert {row["phase"]: row["seconds"] for row in rows} == pytest.approx(expected) and {row["ranks"] for row in rows} == {2}
+    assert {row["phase"]: row["seconds"] for row in rows} == pytest.approx(expected) and {
+        row["ranks"] for row in rows
+    } == {2}
     changed(path, lambda content: content.update(ranks=[]))
-    assert nodes.phase_rows(results.load(path).runs) == ([], ["No training run kept the phases of its ranks."])
+    assert nodes.phase_rows(results.load(path).runs) == (
+        [],
+        ["No training run kept the phases of its ranks."],
+    )

@@ -66,7 +66,10 @@ def results_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
     for nodes in (1, 2, 4):
         train(folder / f"r/n{nodes}", nodes=nodes, per_node=4, system="local:default")
-    values = {"time_per_epoch": (9.5, 10.0, -0.1, 0.1, "s", "pass"), "f1_micro": (0.6, 0.5, -0.1, None, "1", "pass")}
+    values = {
+        "time_per_epoch": (9.5, 10.0, -0.1, 0.1, "s", "pass"),
+        "f1_micro": (0.6, 0.5, -0.1, None, "1", "pass"),
+    }
     values["throughput"] = (100.0, 0, None, None, "img/s", "pass")
     sessions.database(folder / "r/results.db", [sessions.session(sessions.case(values))])
     return folder
@@ -92,10 +95,14 @@ def test_verdict_metrics_origin_and_sign_off_are_there(page):
         assert text in html.unescape(page), text
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine; apt-get install chromium")
+@pytest.mark.skipif(
+    CHROMIUM is None, reason="no Chromium on this machine; apt-get install chromium"
+)
 def test_a_browser_shows_it_without_errors_or_overlaps(page, tmp_path):
     text = json.dumps(page).replace("</", "<\\/")
-    (tmp_path / "look.html").write_text(LOOK.replace("PAGE", text, 1).replace("WIDTHS", json.dumps(WIDTHS), 1))
+    (tmp_path / "look.html").write_text(
+        LOOK.replace("PAGE", text, 1).replace("WIDTHS", json.dumps(WIDTHS), 1)
+    )
     command = [
         CHROMIUM,
         "--headless=new",
@@ -107,7 +114,16 @@ def test_a_browser_shows_it_without_errors_or_overlaps(page, tmp_path):
     command += ["--virtual-time-budget=20000", "--dump-dom", (tmp_path / "look.html").as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert [line for line in done.stderr.splitlines() if "CONSOLE" in line] == []
-    found = json.loads(html.unescape(re.search(r'<pre id="found">(.*?)</pre>', done.stdout, re.S).group(1)))
+    found = json.loads(
+        html.unescape(
+            re.search(
+                r"<pre "
+                r'id="found">(.*?)</pre>',
+                done.stdout,
+                re.S,
+            ).group(1)
+        )
+    )
     assert set(found) == set(WIDTHS)
     for name, width in WIDTHS.items():
         look = found[name]
@@ -115,7 +131,11 @@ def test_a_browser_shows_it_without_errors_or_overlaps(page, tmp_path):
         assert look["overlaps"] == [] and look["wide"] == [] and look["twice"] == []
         assert look["scroll"] <= width
         assert look["focused"] and look["sorted"] == "descending"
-        assert sorted(map(float, look["before"])) == list(map(float, look["up"])) == list(map(float, look["down"]))[::-1]
+        assert (
+            sorted(map(float, look["before"]))
+            == list(map(float, look["up"]))
+            == list(map(float, look["down"]))[::-1]
+        )
 
 
 def verdict(*cases):
@@ -126,15 +146,33 @@ def verdict(*cases):
 def test_the_verdict_says_what_is_so():
     good, bad = (9.5, 10.0, -0.1, 0.1, "s", "pass"), (15.0, 10.0, -0.1, 0.1, "s", "fail")
     assert verdict(sessions.session(sessions.case({"time_per_epoch": good}))).mark == "good"
-    assert verdict(sessions.session(sessions.case({"time_per_epoch": 9.5}))).headline == "Measured, not judged"
-    assert verdict(sessions.session(sessions.case({"time_per_epoch": bad}, result="fail", fail_phase="performance"))).mark == "bad"
-    assert "Could not" in verdict(sessions.session(sessions.case({}, result="fail", fail_phase="sanity"))).headline
+    assert (
+        verdict(sessions.session(sessions.case({"time_per_epoch": 9.5}))).headline
+        == "Measured, not judged"
+    )
+    assert (
+        verdict(
+            sessions.session(
+                sessions.case({"time_per_epoch": bad}, result="fail", fail_phase="performance")
+            )
+        ).mark
+        == "bad"
+    )
+    assert (
+        "Could not"
+        in verdict(sessions.session(sessions.case({}, result="fail", fail_phase="sanity"))).headline
+    )
     assert verdict().headline == "Measured, not judged"
 
 
 def test_records_alone_make_a_report(tmp_path):
     train(tmp_path / "r/<b>a&b", system="<script>alert(1)</script>")
-    assert main(["report", "--results", str(tmp_path / "r"), "--out", str(tmp_path / "new/report.html")]) == 0
+    assert (
+        main(
+            ["report", "--results", str(tmp_path / "r"), "--out", str(tmp_path / "new/report.html")]
+        )
+        == 0
+    )
     text = (tmp_path / "new/report.html").read_text()
     assert "<script>alert" not in text and "Measured, not judged" in text
 
@@ -142,5 +180,16 @@ def test_records_alone_make_a_report(tmp_path):
 def test_an_unwritable_place_is_said(tmp_path, capsys):
     train(tmp_path / "r/a")
     (tmp_path / "file").write_text("")
-    assert main(["report", "--results", str(tmp_path / "r"), "--out", str(tmp_path / "file/report.html")]) == 2
+    assert (
+        main(
+            [
+                "report",
+                "--results",
+                str(tmp_path / "r"),
+                "--out",
+                str(tmp_path / "file/report.html"),
+            ]
+        )
+        == 2
+    )
     assert capsys.readouterr().err.startswith("error: ")

@@ -24,9 +24,15 @@ def test_every_seed_is_a_row_and_the_means_are_theirs(tmp_path):
         "RGB, modern, 16 a rank",
     ]
     for key, mean in groups.items():
-        seeds = [row["f1_micro"] for row in rows if row["kind"] == "run" and (row["compared"], row["group"]) == key]
+        seeds = [
+            row["f1_micro"]
+            for row in rows
+            if row["kind"] == "run" and (row["compared"], row["group"]) == key
+        ]
         assert len(seeds) == mean["runs"] == 3
-        assert (mean["f1_micro"], mean["deviation"]) == pytest.approx((np.mean(seeds), np.std(seeds, ddof=1)))
+        assert (mean["f1_micro"], mean["deviation"]) == pytest.approx(
+            (np.mean(seeds), np.std(seeds, ddof=1))
+        )
 
 
 def test_a_run_that_exploded_and_one_without_a_value_are_said(tmp_path):

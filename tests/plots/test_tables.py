@@ -43,12 +43,24 @@ def test_table2_keeps_measured_and_published_apart(found):
 def test_the_three_formats_hold_the_same_cells(found, tmp_path, make):
     table = make(found)
     tables.save(table, tmp_path)
-    lines = [line for line in (tmp_path / f"{table.name}.md").read_text().splitlines() if line.startswith("|")]
+    lines = [
+        line
+        for line in (tmp_path / f"{table.name}.md").read_text().splitlines()
+        if line.startswith("|")
+    ]
     from_markdown = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
     assert from_markdown == [[tables.text(cell) for cell in row] for row in table.rows]
-    body = (tmp_path / f"{table.name}.tex").read_text().split("\\midrule\n")[1].split("\\bottomrule")[0]
+    body = (
+        (tmp_path / f"{table.name}.tex")
+        .read_text()
+        .split("\\midrule\n")[1]
+        .split("\\bottomrule")[0]
+    )
     from_latex = [re.split(r"(?<!\\)&", line.removesuffix(r" \\")) for line in body.splitlines()]
-    plain = [[cell.strip().replace("\\&", "&").replace("\\_", "_").replace("--", "–") for cell in row] for row in from_latex]
+    plain = [
+        [cell.strip().replace("\\&", "&").replace("\\_", "_").replace("--", "–") for cell in row]
+        for row in from_latex
+    ]
     assert plain == from_markdown
     with open(tmp_path / f"{table.name}.csv", newline="") as file:
         rows = list(csv.reader(file))
@@ -64,14 +76,20 @@ def test_tables_without_any_training_hold_the_published_numbers():
 
 
 def published_cells(site):
-    """(metric, nodes) -> value, of every published training cell of a site's references that is not the RGB one."""
-    partitions = yaml.safe_load((ROOT / f"reframe_tests/references/{site}.yaml").read_text())["partitions"]
+    """(metric, nodes) -> value, of every published training cell of a site's references that is not
+    the RGB one."""
+    partitions = yaml.safe_load((ROOT / f"reframe_tests/references/{site}.yaml").read_text())[
+        "partitions"
+    ]
     for checks in partitions.values():
         for points in checks.values():
             for point, metrics in points.items():
                 nodes = int(re.search(r"nodes=(\d+)", point).group(1))
                 for metric, cell in metrics.items():
-                    if cell["origin"] == "published" and cell["value"] != published.table2()[0]["f1"]:
+                    if (
+                        cell["origin"] == "published"
+                        and cell["value"] != published.table2()[0]["f1"]
+                    ):
                         yield (metric, nodes), cell["value"]
 
 
@@ -83,5 +101,9 @@ def test_pictures_and_references_hold_the_same_published_numbers(site):
         for point in published.points(quantity)
         if point["series"].lower().startswith(site)
     }
-    judged = {key: value for key, value in published_cells(site) if key[0] in ("time_per_epoch", "training_time", "f1_micro")}
+    judged = {
+        key: value
+        for key, value in published_cells(site)
+        if key[0] in ("time_per_epoch", "training_time", "f1_micro")
+    }
     assert judged and judged.items() <= drawn.items()

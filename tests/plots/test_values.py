@@ -10,17 +10,28 @@ from hypothesis import strategies as st
 
 from plots.values import LARGEST, columns, number, numbers, parse, statistic
 
-FLOATS = st.one_of(st.floats(), st.integers(-(10**400), 10**400), st.booleans(), st.none(), st.text(max_size=2))
+FLOATS = st.one_of(
+    st.floats(), st.integers(-(10**400), 10**400), st.booleans(), st.none(), st.text(max_size=2)
+)
 
 
 def same(first, second):
     return json.dumps(first, sort_keys=True) == json.dumps(second, sort_keys=True)  # NaN equals NaN
 
 
-LEAVES = st.floats() | st.integers(-(2**63), 2**64 - 1) | st.booleans() | st.none() | st.text(max_size=3)
+LEAVES = (
+    st.floats() | st.integers(-(2**63), 2**64 - 1) | st.booleans() | st.none() | st.text(max_size=3)
+)
 
 
-@given(st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)))
+@given(
+    st.recursive(
+        LEAVES,
+        lambda inner: (
+            st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+        ),
+    )
+)
 def test_json_is_read_as_the_standard_library_reads_it(value):
     text = json.dumps(value)
     assert same(parse(text.encode()), json.loads(text))
@@ -30,7 +41,9 @@ def test_an_integer_beyond_64_bits_is_a_float():
     assert parse(b"[123456789012345678901234567890]") == [1.2345678901234568e29]
 
 
-@pytest.mark.parametrize("text", [b'{"a": NaN}', b'{"a": -Infinity}', b'{"a": 1e999}', b'["\\ud800"]'])
+@pytest.mark.parametrize(
+    "text", [b'{"a": NaN}', b'{"a": -Infinity}', b'{"a": 1e999}', b'["\\ud800"]']
+)
 def test_what_is_not_strictly_json_is_read_all_the_same(text):
     assert same(parse(text), json.loads(text))
 
@@ -54,7 +67,11 @@ def test_a_table_turned_round_and_back_is_the_table(rows):
         kept = column.tolist() if isinstance(column, np.ndarray) else column
         expected = [row.get(name) for row in rows]
         for found, value in zip(kept, expected, strict=True):
-            assert same(found, value) if not isinstance(value, str) or value.isprintable() else found.isprintable()
+            assert (
+                same(found, value)
+                if not isinstance(value, str) or value.isprintable()
+                else found.isprintable()
+            )
 
 
 @given(st.lists(st.floats(-LARGEST, LARGEST) | st.just(math.nan), min_size=2))
@@ -63,4 +80,7 @@ def test_the_statistic_is_that_of_the_finite_values(values):
     mean, deviation, count = statistic(values)
     assert count == len(finite)
     if count > 1:
-        assert (mean, deviation) == (pytest.approx(np.mean(finite)), pytest.approx(np.std(finite, ddof=1)))
+        assert (mean, deviation) == (
+            pytest.approx(np.mean(finite)),
+            pytest.approx(np.std(finite, ddof=1)),
+        )

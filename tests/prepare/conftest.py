@@ -14,7 +14,9 @@ osr.UseExceptions()
 
 def write_raster(path, pixels, epsg, ulx, uly, resolution, driver="GTiff", options=()):
     """One uint16 band with a georeference."""
-    memory = gdal.GetDriverByName("MEM").Create("", pixels.shape[1], pixels.shape[0], 1, gdal.GDT_UInt16)
+    memory = gdal.GetDriverByName("MEM").Create(
+        "", pixels.shape[1], pixels.shape[0], 1, gdal.GDT_UInt16
+    )
     reference = osr.SpatialReference()
     reference.ImportFromEPSG(epsg)
     memory.SetProjection(reference.ExportToWkt())
@@ -32,7 +34,9 @@ def write_patch(root, name, labels, seed, epsg=32633, ulx=404400, uly=5342400):
     for band in bands.BANDS:
         side = bands.patch_size(band.resolution)
         pixels[band.name] = rng.integers(0, 65536, (side, side), dtype=np.uint16)
-        write_raster(folder / f"{name}_{band.name}.tif", pixels[band.name], epsg, ulx, uly, band.resolution)
+        write_raster(
+            folder / f"{name}_{band.name}.tif", pixels[band.name], epsg, ulx, uly, band.resolution
+        )
     reference = osr.SpatialReference()
     reference.ImportFromEPSG(epsg)
     metadata = {
@@ -51,15 +55,29 @@ NAMES = [f"S2A_MSIL2A_20170613T101031_{h}_{v}" for h, v in ((9, 10), (10, 9), (8
 
 @pytest.fixture
 def archive(tmp_path):
-    """An archive of three patches; file names sort otherwise than numbers. Returns (root, name -> band -> pixels)."""
+    """An archive of three patches; file names sort otherwise than numbers. Returns (root, name ->
+    band -> pixels)."""
     root = tmp_path / "archive"
-    return root, {name: write_patch(root, name, ["Pastures", "Mixed forest"], i) for i, name in enumerate(NAMES)}
+    return root, {
+        name: write_patch(root, name, ["Pastures", "Mixed forest"], i)
+        for i, name in enumerate(NAMES)
+    }
 
 
 SAFE = "S2A_MSIL2A_20170613T101031_N{baseline}_R022_T33UUP_20170613T101608.SAFE"
 
 
-def write_product(folder, size=480, baseline="0205", offset=None, epsg=32633, ulx=300000, uly=5400000, seed=0, level="Level-2A"):
+def write_product(
+    folder,
+    size=480,
+    baseline="0205",
+    offset=None,
+    epsg=32633,
+    ulx=300000,
+    uly=5400000,
+    seed=0,
+    level="Level-2A",
+):
     """A Level-2A product of size x size pixels; returns (path, band name -> stored pixels)."""
     rng = np.random.default_rng(seed)
     path = folder / SAFE.format(baseline=baseline)
@@ -68,13 +86,31 @@ def write_product(folder, size=480, baseline="0205", offset=None, epsg=32633, ul
         images = path / f"GRANULE/L2A_T33UUP_A010303_20170613T101608/IMG_DATA/R{band.resolution}m"
         images.mkdir(parents=True, exist_ok=True)
         side = size * 10 // band.resolution
-        coarse = rng.integers(500, 5000, (side // 4 + 1, side // 4 + 1)).repeat(4, 0).repeat(4, 1)[:side, :side]
+        coarse = (
+            rng.integers(500, 5000, (side // 4 + 1, side // 4 + 1))
+            .repeat(4, 0)
+            .repeat(4, 1)[:side, :side]
+        )
         pixels[band.name] = (coarse + rng.integers(0, 50, (side, side))).astype(np.uint16)
         name = f"T33UUP_20170613T101031_{band.name}_{band.resolution}m.jp2"
-        write_raster(images / name, pixels[band.name], epsg, ulx, uly, band.resolution, "JP2OpenJPEG", ["QUALITY=100", "REVERSIBLE=YES"])
-    offsets = "".join(f'<BOA_ADD_OFFSET band_id="{i}">{offset}</BOA_ADD_OFFSET>' for i in range(13)) if offset is not None else ""
+        write_raster(
+            images / name,
+            pixels[band.name],
+            epsg,
+            ulx,
+            uly,
+            band.resolution,
+            "JP2OpenJPEG",
+            ["QUALITY=100", "REVERSIBLE=YES"],
+        )
+    offsets = (
+        "".join(f'<BOA_ADD_OFFSET band_id="{i}">{offset}</BOA_ADD_OFFSET>' for i in range(13))
+        if offset is not None
+        else ""
+    )
     (path / "MTD_MSIL2A.xml").write_text(
-        '<n1:Level-2A_User_Product xmlns:n1="https://psd-14.sentinel2.eo.esa.int/PSD/User_Product_Level-2A.xsd"><n1:General_Info>'
+        "<n1:Level-2A_User_Product "
+        'xmlns:n1="https://psd-14.sentinel2.eo.esa.int/PSD/User_Product_Level-2A.xsd"><n1:General_Info>'
         f"<Product_Info><PROCESSING_LEVEL>{level}</PROCESSING_LEVEL>"
         f"<PROCESSING_BASELINE>{baseline[:2]}.{baseline[2:]}</PROCESSING_BASELINE></Product_Info>"
         f"<Product_Image_Characteristics>{offsets}</Product_Image_Characteristics></n1:General_Info></n1:Level-2A_User_Product>"

@@ -1,4 +1,5 @@
-"""Reading an archive: every pixel as GDAL's own tools see it, and a sentence for whatever is wrong."""
+"""Reading an archive: every pixel as GDAL's own tools see it, and a sentence for whatever is
+wrong."""
 
 import json
 import subprocess
@@ -20,7 +21,12 @@ def empty():
 
 def gdal_pixels(path):
     """All pixels as `gdal_translate` prints them."""
-    printed = subprocess.run(["gdal_translate", "-q", "-of", "XYZ", path, "/vsistdout/"], capture_output=True, text=True, check=True)
+    printed = subprocess.run(
+        ["gdal_translate", "-q", "-of", "XYZ", path, "/vsistdout/"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     return np.array([int(line.split()[2]) for line in printed.stdout.splitlines()])
 
 
@@ -33,7 +39,9 @@ def test_pixels_and_labels_equal_gdals(archive):
     for resolution in bands.RESOLUTIONS:
         for i, band in enumerate(bands.at(resolution)):
             expected = gdal_pixels(root / NAME / f"{NAME}_{band.name}.tif")
-            assert np.array_equal(native[f"data_{resolution}m"][..., i].ravel(), expected), band.name
+            assert np.array_equal(native[f"data_{resolution}m"][..., i].ravel(), expected), (
+                band.name
+            )
 
 
 def test_list_passes_over_what_is_no_patch(archive):
@@ -75,19 +83,43 @@ BAD = {
     "truncated": (lambda root: cut_short(root, "B03", 20000), "B03.tif: cut short or damaged"),
     "truncated header": (lambda root: cut_short(root, "B03", 60), "B03.tif: not a readable GTiff"),
     "empty": (lambda root: cut_short(root, "B03", 0), "B03.tif: not a readable GTiff"),
-    "size": (lambda root: translate(root, "B05", "-outsize", "120", "120"), "B05.tif: 120 x 120 pixels; expected 60 x 60"),
-    "dtype": (lambda root: translate(root, "B05", "-ot", "Float32"), "B05.tif: 1 band.s. of Float32"),
-    "place": (lambda root: translate(root, "B05", "-a_ullr", "0", "1200", "1200", "0"), "B05.tif: georeference"),
-    "zone": (lambda root: translate(root, "B02", "-a_srs", "EPSG:32634"), "B02.tif: in EPSG:32634; expected EPSG:32633"),
+    "size": (
+        lambda root: translate(root, "B05", "-outsize", "120", "120"),
+        "B05.tif: 120 x 120 pixels; expected 60 x 60",
+    ),
+    "dtype": (
+        lambda root: translate(root, "B05", "-ot", "Float32"),
+        "B05.tif: 1 band.s. of Float32",
+    ),
+    "place": (
+        lambda root: translate(root, "B05", "-a_ullr", "0", "1200", "1200", "0"),
+        "B05.tif: georeference",
+    ),
+    "zone": (
+        lambda root: translate(root, "B02", "-a_srs", "EPSG:32634"),
+        "B02.tif: in EPSG:32634; expected EPSG:32633",
+    ),
     "label": (lambda root: edit(root, labels=["Pastures", "Lawn"]), "unknown label 'Lawn'"),
     "no label": (lambda root: edit(root, labels=[]), "no label"),
     "labels": (lambda root: edit(root, labels="Pastures"), "'labels' is of type str"),
     "key": (lambda root: edit(root, coordinates={"ulx": 1}), "'uly' is missing"),
-    "span": (lambda root: edit(root, coordinates={"ulx": 0, "uly": 0, "lrx": 1200, "lry": 0}), "span 1200 m x 0 m"),
+    "span": (
+        lambda root: edit(root, coordinates={"ulx": 0, "uly": 0, "lrx": 1200, "lry": 0}),
+        "span 1200 m x 0 m",
+    ),
     "projection": (lambda root: edit(root, projection="UTM"), "not a WKT with an EPSG code"),
-    "not JSON": (lambda root: (root / NAME / f"{NAME}_labels_metadata.json").write_text('{"labels": ['), "malformed JSON"),
-    "not an object": (lambda root: (root / NAME / f"{NAME}_labels_metadata.json").write_text("[]"), "'labels' is missing"),
-    "no JSON": (lambda root: (root / NAME / f"{NAME}_labels_metadata.json").unlink(), "labels_metadata.json: missing"),
+    "not JSON": (
+        lambda root: (root / NAME / f"{NAME}_labels_metadata.json").write_text('{"labels": ['),
+        "malformed JSON",
+    ),
+    "not an object": (
+        lambda root: (root / NAME / f"{NAME}_labels_metadata.json").write_text("[]"),
+        "'labels' is missing",
+    ),
+    "no JSON": (
+        lambda root: (root / NAME / f"{NAME}_labels_metadata.json").unlink(),
+        "labels_metadata.json: missing",
+    ),
 }
 
 
@@ -99,12 +131,19 @@ def test_bad_patches(archive, case):
     with pytest.raises(InputError, match=sentence) as caught:
         archives.read_patch(root, NAME, empty())
     assert "\n" not in str(caught.value) and NAME in str(caught.value)
-    assert list(archives.find_bad(root, sorted(p.name for p in root.iterdir() if p.is_dir()))) == [NAME]
+    assert list(archives.find_bad(root, sorted(p.name for p in root.iterdir() if p.is_dir()))) == [
+        NAME
+    ]
 
 
 @pytest.mark.parametrize(
     "options, found",
-    [((), 32633), (("-co", "ENDIANNESS=BIG"), None), (("-co", "BIGTIFF=YES"), None), (("-a_srs", "+proj=laea +lat_0=52 +lon_0=10"), None)],
+    [
+        ((), 32633),
+        (("-co", "ENDIANNESS=BIG"), None),
+        (("-co", "BIGTIFF=YES"), None),
+        (("-a_srs", "+proj=laea +lat_0=52 +lon_0=10"), None),
+    ],
 )
 def test_projection_from_the_keys_of_a_geotiff(archive, options, found):
     root, _ = archive
@@ -115,7 +154,9 @@ def test_projection_from_the_keys_of_a_geotiff(archive, options, found):
     assert raster.geotiff_epsg(path) is None
 
 
-@pytest.mark.parametrize("make, sentence", [(True, "no patch in this archive"), (False, "cannot read the archive")])
+@pytest.mark.parametrize(
+    "make, sentence", [(True, "no patch in this archive"), (False, "cannot read the archive")]
+)
 def test_no_archive(tmp_path, make, sentence):
     if make:
         (tmp_path / "a").mkdir()

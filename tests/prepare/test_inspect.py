@@ -19,7 +19,10 @@ def file(tmp_path):
 
     with h5py.File(path, "r+") as file:
         file["data_20m"][...] = np.arange(6, dtype="u2") * 100
-        file["classes"][...] = [nomenclature.binarise(labels, "here") for labels in (["Pastures"], ["Pastures", "Airports"])]
+        file["classes"][...] = [
+            nomenclature.binarise(labels, "here")
+            for labels in (["Pastures"], ["Pastures", "Airports"])
+        ]
     store.finish(path)
     return path
 
@@ -31,7 +34,14 @@ def test_says_what_the_file_holds(file):
     assert lines["Airports"].split()[1:] == ["0", "0", "1", "0", "1"]
     assert "2 x 60 x 60 x 6" in lines["data_20m"]
     assert "labels a patch: 1 to 2, mean 1.50" in text
-    assert next(line for line in text.splitlines() if line.startswith("B07")).split()[:6] == ["B07", "20", "200", "200.0", "0.0", "200"]
+    assert next(line for line in text.splitlines() if line.startswith("B07")).split()[:6] == [
+        "B07",
+        "20",
+        "200",
+        "200.0",
+        "0.0",
+        "200",
+    ]
 
 
 def test_draws_a_picture(file, monkeypatch, capsys):

@@ -19,7 +19,8 @@ def test_every_item_is_in_exactly_one_share(method, weights, ranks):
 
 
 def test_snake_is_the_papers_order():
-    # by weight: 1 (70), 5 (60), 3 (50) forwards; 6 (40), 2 (30), 4 (20) backwards; 0 (10) forwards again
+    # by weight: 1 (70), 5 (60), 3 (50) forwards; 6 (40), 2 (30), 4 (20) backwards; 0 (10) forwards
+    # again
     assert partition.snake([10, 70, 30, 50, 20, 60, 40], 3) == [[1, 4, 0], [5, 2], [3, 6]]
 
 
@@ -33,13 +34,18 @@ def test_longest_first_is_at_most_one_item_above_the_mean(weights, ranks):
 def test_contiguous_shares_are_runs_near_the_mean(weights, ranks):
     shares = partition.contiguous(weights, ranks)
     assert [item for share in shares for item in share] == list(range(len(weights)))
-    assert all(sum(weights[i] for i in share) <= sum(weights) / ranks + max(weights, default=0) for share in shares)
+    assert all(
+        sum(weights[i] for i in share) <= sum(weights) / ranks + max(weights, default=0)
+        for share in shares
+    )
 
 
 def test_real_tiles_on_72_ranks():
     blocks = plan.blocks_of_table(plan.REAL_TILES)
     loads = plan.loads(blocks, 72)
-    assert {method: int(load.sum()) for method, load in loads.items()} == dict.fromkeys(partition.METHODS, 590_326)
+    assert {method: int(load.sum()) for method, load in loads.items()} == dict.fromkeys(
+        partition.METHODS, 590_326
+    )
     found = {method: partition.imbalance(load.tolist()) for method, load in loads.items()}
     assert found["blocks"] <= 1.01 < found["longest"] < found["snake"]
 

@@ -19,9 +19,22 @@ def read(tmp_path, *lines):
 
 
 def test_labels_with_commas_survive(tmp_path):
-    labels = ["Land principally occupied by agriculture, with significant areas of natural vegetation", "Transitional woodland/shrub"]
-    entry = patchlist.Entry(NAME, LINE.split(",")[1], 32633, 404400, 5342400, nomenclature.binarise(labels, "here"), "none")
-    patchlist.write(tmp_path / "list.csv", [entry, entry._replace(name=NAME[:-1] + "9", split="test")])
+    labels = [
+        "Land principally occupied by agriculture, with significant areas of natural vegetation",
+        "Transitional woodland/shrub",
+    ]
+    entry = patchlist.Entry(
+        NAME,
+        LINE.split(",")[1],
+        32633,
+        404400,
+        5342400,
+        nomenclature.binarise(labels, "here"),
+        "none",
+    )
+    patchlist.write(
+        tmp_path / "list.csv", [entry, entry._replace(name=NAME[:-1] + "9", split="test")]
+    )
     first, second = patchlist.read(tmp_path / "list.csv")
     assert first[:5] == entry[:5] and np.array_equal(first.classes, entry.classes)
     assert (first.split, second.split) == ("none", "test")
@@ -39,8 +52,14 @@ def test_list_of_an_archive(archive, tmp_path):
     "lines, sentence",
     [
         ((LINE, "", LINE), f"line 4: patch {NAME} is in line 2 too"),
-        ((LINE, LINE.replace("T33UUP", "T33UUQ")), f"line 3: patch {NAME} is claimed by two tiles, .*T33UUP.* in line 2 and .*T33UUQ"),
-        ((LINE.replace("S2A_MSIL1C", "tile"),), "line 2: 'tile_.*' is not the name of a Sentinel-2 product"),
+        (
+            (LINE, LINE.replace("T33UUP", "T33UUQ")),
+            f"line 3: patch {NAME} is claimed by two tiles, .*T33UUP.* in line 2 and .*T33UUQ",
+        ),
+        (
+            (LINE.replace("S2A_MSIL1C", "tile"),),
+            "line 2: 'tile_.*' is not the name of a Sentinel-2 product",
+        ),
         ((LINE.replace("Pastures|Mixed forest", ""),), "line 2: no label"),
         ((LINE.replace("404400", "x"),), "line 2: epsg, ulx or uly"),
         ((LINE.replace("Pastures", "Lawn"),), "line 2: unknown label 'Lawn'"),

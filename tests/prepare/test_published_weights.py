@@ -1,4 +1,5 @@
-"""DSen2 with the published weights on real pixels: the six BigEarthNet patches, each as a scene of its own."""
+"""DSen2 with the published weights on real pixels: the six BigEarthNet patches, each as a scene of
+its own."""
 
 import os
 
@@ -37,4 +38,9 @@ def test_beats_bicubic_in_the_mean_of_the_20_m_bands(scenes, files):
 
 
 def test_two_tilings_agree(scenes, files):
-    assert evaluate.tilings(scenes[0], superres.DSen2(*files, core=120), superres.DSen2(*files, core=60)) <= 1e-4
+    assert (
+        evaluate.tilings(
+            scenes[0], superres.DSen2(*files, core=120), superres.DSen2(*files, core=60)
+        )
+        <= 1e-4
+    )

@@ -1,4 +1,5 @@
-"""The six real BigEarthNet patches: archive -> HDF5 -> read, against what GDAL's own tools and the JSON files say."""
+"""The six real BigEarthNet patches: archive -> HDF5 -> read, against what GDAL's own tools and the
+JSON files say."""
 
 import json
 import subprocess
@@ -15,7 +16,15 @@ def real(tmp_path_factory, mpirun):
     folder = tmp_path_factory.mktemp("real")
     for arguments in (
         (1, "-m", "bigearth.prepare.samples", "--out", folder / "samples"),
-        (2, "-m", "benchmarks.prepare", "--archive", folder / "samples/archive", "--out", folder / "real.h5"),
+        (
+            2,
+            "-m",
+            "benchmarks.prepare",
+            "--archive",
+            folder / "samples/archive",
+            "--out",
+            folder / "real.h5",
+        ),
     ):
         done = mpirun(*arguments)
         assert done.returncode == 0, done.stderr
@@ -34,7 +43,9 @@ def test_every_pixel_is_what_gdal_translate_writes(real, resolution, tmp_path):
             tif = archive / name / f"{name}_{band.name}.tif"
             subprocess.run(["gdal_translate", "-q", "-of", "ENVI", str(tif), str(raw)], check=True)
             expected = np.fromfile(raw, "<u2").reshape(size, size)
-            np.testing.assert_array_equal(store.array(f"data_{resolution}m")[position, :, :, place], expected)
+            np.testing.assert_array_equal(
+                store.array(f"data_{resolution}m")[position, :, :, place], expected
+            )
 
 
 @pytest.mark.mpi

@@ -18,7 +18,10 @@ def write_wheel(path):
     """A small stand-in with the real wheel's layout."""
     patches = io.BytesIO()
     with tarfile.open(fileobj=patches, mode="w:bz2") as archive:
-        for name in ("BigEarthNet-S2-Example/P_1_2/P_1_2_B02.tif", "BigEarthNet-S2-Example/P_3_4/P_3_4_B02.tif"):
+        for name in (
+            "BigEarthNet-S2-Example/P_1_2/P_1_2_B02.tif",
+            "BigEarthNet-S2-Example/P_3_4/P_3_4_B02.tif",
+        ):
             member = tarfile.TarInfo(name)
             member.size = len(name)
             archive.addfile(member, io.BytesIO(name.encode()))
@@ -32,7 +35,9 @@ def test_unpacks_patches_and_lists(tmp_path):
     write_wheel(tmp_path / "wheel")
     (tmp_path / "out").mkdir()
     samples.unpack(tmp_path / "wheel", tmp_path / "out")
-    files = {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*") if p.is_file()}
+    files = {
+        str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*") if p.is_file()
+    }
     assert files == {"archive/P_1_2/P_1_2_B02.tif", "archive/P_3_4/P_3_4_B02.tif"} | {
         f"{folder}/{name}" for folder, names in samples.LISTS.items() for name in names
     }
@@ -51,11 +56,19 @@ def test_a_damaged_wheel_is_refused(tmp_path, monkeypatch):
 
 
 def test_no_network_is_one_sentence_and_leaves_nothing(tmp_path):
-    environment = {"PATH": "/usr/bin:/bin", "XDG_CACHE_HOME": str(tmp_path / "cache"), "PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": "/dev/null"}
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+        "PIP_NO_INDEX": "1",
+        "PIP_CONFIG_FILE": "/dev/null",
+    }
     command = [sys.executable, "-m", "bigearth.prepare.samples", "--out", str(tmp_path / "out")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 2
-    assert done.stderr.startswith("error: bigearthnet-common==2.8.0: pip could not fetch it") and done.stderr.count("\n") == 1
+    assert (
+        done.stderr.startswith("error: bigearthnet-common==2.8.0: pip could not fetch it")
+        and done.stderr.count("\n") == 1
+    )
     assert not list(tmp_path.glob("out*")) and not list((tmp_path / "cache").rglob("*.whl"))
 
 

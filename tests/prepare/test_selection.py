@@ -16,7 +16,12 @@ def write(folder, **content):
         (folder / f"{split}.csv").write_bytes(content.get(split, b""))
 
 
-@given(names=st.lists(st.sampled_from([A, B, C]), unique=True), end=st.sampled_from(["\n", "\r\n"]), bom=st.booleans(), last=st.booleans())
+@given(
+    names=st.lists(st.sampled_from([A, B, C]), unique=True),
+    end=st.sampled_from(["\n", "\r\n"]),
+    bom=st.booleans(),
+    last=st.booleans(),
+)
 def test_line_ends_bom_and_more_columns(tmp_path_factory, names, end, bom, last):
     path = tmp_path_factory.mktemp("names") / "names.csv"
     text = end.join(f"{name},Austria,summer" for name in names) + (end if last else "")
@@ -27,7 +32,9 @@ def test_line_ends_bom_and_more_columns(tmp_path_factory, names, end, bom, last)
 def test_select_sorts_excludes_and_codes(tmp_path):
     write(tmp_path, train=f"{A}\r\n".encode(), test=f"{C}\n".encode())
     (tmp_path / "snow.csv").write_text(f"{B}\n")
-    names, codes = selection.select([C, B, A], selection.read_splits(tmp_path), [tmp_path / "snow.csv"], "here")
+    names, codes = selection.select(
+        [C, B, A], selection.read_splits(tmp_path), [tmp_path / "snow.csv"], "here"
+    )
     assert names == [A, C]
     assert np.array_equal(codes, [0, 2]) and codes.dtype == np.uint8
     assert selection.select([B], {}, [], "here")[1].tolist() == [3]
@@ -42,7 +49,10 @@ def test_splits_of_the_archive_are_found_or_none(tmp_path):
 @pytest.mark.parametrize(
     "content, sentence",
     [
-        ({"train": f"{A}\n".encode(), "val": f"{A}\r\n".encode()}, f"val.csv: patch {A} is also in train.csv"),
+        (
+            {"train": f"{A}\n".encode(), "val": f"{A}\r\n".encode()},
+            f"val.csv: patch {A} is also in train.csv",
+        ),
         ({"train": b"patch,split\n"}, "line 1: 'patch' is not a patch name"),
         ({"test": b"\xff\xfe\x00"}, "not a CSV file in UTF-8"),
     ],

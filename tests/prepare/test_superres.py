@@ -16,9 +16,13 @@ def write_weights(path, resolution, seed=0, change=None):
     shapes = change(shapes) if change else shapes
     with h5py.File(path, "w") as file:
         model = file.create_group("model_weights")
-        model.attrs["layer_names"] = [b"input_1", b"concatenate"] + [name.encode() for name, _ in shapes]
+        model.attrs["layer_names"] = [b"input_1", b"concatenate"] + [
+            name.encode() for name, _ in shapes
+        ]
         for name, shape in shapes:
-            model[f"{name}/{name}/kernel:0"] = (rng.normal(size=shape) * np.sqrt(1 / np.prod(shape[:3]))).astype(np.float32)
+            model[f"{name}/{name}/kernel:0"] = (
+                rng.normal(size=shape) * np.sqrt(1 / np.prod(shape[:3]))
+            ).astype(np.float32)
             model[f"{name}/{name}/bias:0"] = (rng.normal(size=shape[-1:]) * 0.01).astype(np.float32)
     return path
 
@@ -35,7 +39,12 @@ def network_of(folder, core):
 
 def scene(size, seed=0):
     rng = np.random.default_rng(seed)
-    return {r: rng.integers(0, 8000, (size * 10 // r, size * 10 // r, len(bands.at(r)))).astype(np.uint16) for r in bands.RESOLUTIONS}
+    return {
+        r: rng.integers(0, 8000, (size * 10 // r, size * 10 // r, len(bands.at(r)))).astype(
+            np.uint16
+        )
+        for r in bands.RESOLUTIONS
+    }
 
 
 def convolve(image, kernel, bias):
@@ -47,11 +56,15 @@ def convolve(image, kernel, bias):
 def test_equals_a_plain_network(network):
     model, folder = network
     native = scene(18)
-    fine = {r: superres.upsample(native[r].astype(float), r // 10) / 2000 for r in bands.RESOLUTIONS}
+    fine = {
+        r: superres.upsample(native[r].astype(float), r // 10) / 2000 for r in bands.RESOLUTIONS
+    }
     expected = []
     for resolution in (20, 60):
         layers = superres.read_weights(folder / f"{resolution}.hdf5", resolution)
-        order = [[b.name for b in bands.at(10)].index(name) for name in superres.ORDER_10M[resolution]]
+        order = [
+            [b.name for b in bands.at(10)].index(name) for name in superres.ORDER_10M[resolution]
+        ]
         inputs = [fine[10][..., order]] + [fine[r] for r in (20, 60) if r <= resolution]
         x = np.maximum(convolve(np.concatenate(inputs, -1), *layers[0]), 0)
         for first, second in zip(layers[1:-1:2], layers[2:-1:2]):
@@ -73,8 +86,13 @@ def test_a_part_of_a_tile_is_enough(network, monkeypatch):
     native, one = scene(180), [cut.Cut(0, 120, 60)]
     left, top, right, bottom = model.window(one, 180, 180)
     assert (left, top, right, bottom) == (102, 42, 180, 138)
-    part = {r: image[top * 10 // r : bottom * 10 // r, left * 10 // r : right * 10 // r] for r, image in native.items()}
-    from_part = model.restore(part, (left, top), (180, 180), one)[60 - top : 120 - top, 120 - left : 180 - left]
+    part = {
+        r: image[top * 10 // r : bottom * 10 // r, left * 10 // r : right * 10 // r]
+        for r, image in native.items()
+    }
+    from_part = model.restore(part, (left, top), (180, 180), one)[
+        60 - top : 120 - top, 120 - left : 180 - left
+    ]
     from_all = model.restore(native, (0, 0), (180, 180), one)[60:120, 120:180]
     assert np.array_equal(from_part, from_all)
 
@@ -82,7 +100,11 @@ def test_a_part_of_a_tile_is_enough(network, monkeypatch):
 def test_other_weights_or_orders_have_another_digest(network):
     model, folder = network
     assert network_of(folder, 60).digest == model.digest  # the tiling does not matter
-    swapped = superres.DSen2(folder / "20.hdf5", folder / "60.hdf5", {20: superres.ORDER_10M[60], 60: superres.ORDER_10M[60]})
+    swapped = superres.DSen2(
+        folder / "20.hdf5",
+        folder / "60.hdf5",
+        {20: superres.ORDER_10M[60], 60: superres.ORDER_10M[60]},
+    )
     assert swapped.digest != model.digest
     write_weights(folder / "other.hdf5", 60, seed=7)
     assert superres.DSen2(folder / "20.hdf5", folder / "other.hdf5").digest != model.digest
@@ -114,12 +136,24 @@ def test_no_weight_file(tmp_path):
 
 def test_parameter_counts():
     for resolution, count in superres.PARAMETERS.items():
-        assert sum(np.prod(shape) + shape[-1] for _, shape in superres.layer_shapes(resolution)) == count
+        assert (
+            sum(np.prod(shape) + shape[-1] for _, shape in superres.layer_shapes(resolution))
+            == count
+        )
 
 
 def test_upsampling_is_pixel_area_aligned():
     ramp = np.arange(4.0)[None, :, None].repeat(4, 0)
-    assert superres.upsample(ramp, 2)[0, :, 0].tolist() == [0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3]
+    assert superres.upsample(ramp, 2)[0, :, 0].tolist() == [
+        0,
+        0.25,
+        0.75,
+        1.25,
+        1.75,
+        2.25,
+        2.75,
+        3,
+    ]
 
 
 def test_scores_of_known_images():
@@ -129,7 +163,9 @@ def test_scores_of_known_images():
     assert evaluate.sre(truth, truth + 10) == pytest.approx(20 * np.log10(truth.mean((0, 1)) / 10))
     assert evaluate.uiq(truth, truth) == pytest.approx([1, 1])
     assert evaluate.sam(truth, 2 * truth) == pytest.approx(0, abs=1e-5)
-    assert evaluate.sam(np.ones((2, 2, 2)), np.array([1.0, 0.0]) * np.ones((2, 2, 2))) == pytest.approx(45)
+    assert evaluate.sam(
+        np.ones((2, 2, 2)), np.array([1.0, 0.0]) * np.ones((2, 2, 2))
+    ) == pytest.approx(45)
     worse = evaluate.uiq(truth, truth + rng.normal(0, 300, truth.shape))
     assert (worse < 0.99).all() and (evaluate.uiq(truth, truth[::-1]) < worse).all()
 
@@ -151,4 +187,5 @@ def test_degrade_keeps_constants_and_means_blocks():
     assert evaluate.degrade(np.full((12, 12, 1), 700), 6) == pytest.approx(np.full((2, 2, 1), 700))
     image = np.zeros((12, 12, 1))
     image[6:, 6:] = 1000
-    assert evaluate.degrade(image, 6)[1, 1, 0] == pytest.approx(1000, rel=0.05)  # sigma 1/6 pixel hardly reaches over the edge
+    # sigma 1/6 pixel hardly reaches over the edge
+    assert evaluate.degrade(image, 6)[1, 1, 0] == pytest.approx(1000, rel=0.05)

@@ -1,4 +1,5 @@
-"""The synthetic archive: the format of a real one, the real frequencies, the same bytes for the same seed."""
+"""The synthetic archive: the format of a real one, the real frequencies, the same bytes for the
+same seed."""
 
 import datetime
 import json
@@ -17,14 +18,16 @@ COUNT = 160
 # from the real patch S2A_MSIL2A_20170613T101031_87_48 (CDLA-Permissive-1.0)
 REAL_KEYS = ["labels", "coordinates", "projection", "tile_source", "acquisition_date"]
 REAL_PROJECTION = (
-    'PROJCS["WGS 84 / UTM zone 33N",GEOGCS["WGS 84",DATUM["WGS_1984",SPHEROID["WGS 84",6378137,298.257223563,AUTHORITY["EPSG","7030"]],'
+    'PROJCS["WGS 84 / UTM zone 33N",GEOGCS["WGS 84",DATUM["WGS_1984",SPHEROID["WGS '
+    '84",6378137,298.257223563,AUTHORITY["EPSG","7030"]],'
     'AUTHORITY["EPSG","6326"]],PRIMEM["Greenwich",0,AUTHORITY["EPSG","8901"]],UNIT["degree",0.0174532925199433,AUTHORITY["EPSG","9122"]],'
     'AXIS["Latitude",NORTH],AXIS["Longitude",EAST],AUTHORITY["EPSG","4326"]],PROJECTION["Transverse_Mercator"],'
     'PARAMETER["latitude_of_origin",0],PARAMETER["central_meridian",15],PARAMETER["scale_factor",0.9996],PARAMETER["false_easting",500000],'
     'PARAMETER["false_northing",0],UNIT["metre",1,AUTHORITY["EPSG","9001"]],AXIS["Easting",EAST],AXIS["Northing",NORTH],'
     'AUTHORITY["EPSG","32633"]]'
 )
-REAL_CORNERS = {  # (tile, h, v) -> (ulx, uly) of the six real patches that bigearthnet-common carries
+# (tile, h, v) -> (ulx, uly) of the six real patches that bigearthnet-common carries
+REAL_CORNERS = {
     ("33UUP", 87, 48): (404400, 5342400),
     ("29UPU", 36, 85): (643200, 5798040),
     ("29UPU", 4, 55): (604800, 5834040),
@@ -49,7 +52,8 @@ def archive(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def drawn():
-    """The native pixels of some patches, snowy and cloudy ones included as in the statistics in use."""
+    """The native pixels of some patches, snowy and cloudy ones included as in the statistics in
+    use."""
     return [synthesis.pixels(p, 2, i) for i, p in enumerate(synthesis.plan(400, 2))]
 
 
@@ -68,14 +72,25 @@ def test_every_patch_is_like_a_real_one(archive):
         expected = {f"{name}_{b}.tif" for b in bands.NAMES} | {f"{name}_labels_metadata.json"}
         assert {p.name for p in folder.iterdir()} == expected
         content = json.loads((folder / f"{name}_labels_metadata.json").read_text())
-        assert list(content) == REAL_KEYS and list(content["coordinates"]) == ["ulx", "uly", "lrx", "lry"]
+        assert list(content) == REAL_KEYS and list(content["coordinates"]) == [
+            "ulx",
+            "uly",
+            "lrx",
+            "lry",
+        ]
         assert 1 <= nomenclature.binarise(content["labels"], name).sum() == len(content["labels"])
         tile = tiles[content["tile_source"]]
         prefix, h, v = name.rsplit("_", 2)
         assert prefix in tile.prefixes
         ulx, uly = content["coordinates"]["ulx"], content["coordinates"]["uly"]
-        assert (ulx, uly) == (geography.origin(tile.mgrs)[0] + 1200 * int(h), geography.origin(tile.mgrs)[1] - 1200 * int(v))
-        assert (content["coordinates"]["lrx"], content["coordinates"]["lry"]) == (ulx + 1200, uly - 1200)
+        assert (ulx, uly) == (
+            geography.origin(tile.mgrs)[0] + 1200 * int(h),
+            geography.origin(tile.mgrs)[1] - 1200 * int(v),
+        )
+        assert (content["coordinates"]["lrx"], content["coordinates"]["lry"]) == (
+            ulx + 1200,
+            uly - 1200,
+        )
         datetime.datetime.strptime(content["acquisition_date"], "%Y-%m-%d %H:%M:%S")
         for band in bands.BANDS:
             image = gdal.Open(str(folder / f"{name}_{band.name}.tif"))
@@ -94,12 +109,17 @@ def test_pixels_are_those_drawn(archive):
         name = patches[index].name
         for resolution, image in native.items():
             for i, band in enumerate(bands.at(resolution)):
-                assert np.array_equal(gdal.Open(str(archive / name / f"{name}_{band.name}.tif")).ReadAsArray(), image[..., i])
+                assert np.array_equal(
+                    gdal.Open(str(archive / name / f"{name}_{band.name}.tif")).ReadAsArray(),
+                    image[..., i],
+                )
 
 
 def test_every_patch_is_in_one_list_and_the_splits_have_the_official_shares(archive):
     lists = {p.name: read_list(p) for p in (*archive.glob("*.csv"), *archive.glob("exclude/*.csv"))}
-    assert sorted(sum(lists.values(), [])) == sorted(p.name for p in archive.iterdir() if p.name.startswith("S2"))
+    assert sorted(sum(lists.values(), [])) == sorted(
+        p.name for p in archive.iterdir() if p.name.startswith("S2")
+    )
     assert [len(lists[f"{split}.csv"]) for split in ("train", "val", "test")] == pytest.approx(
         [0.457 * COUNT, 0.21 * COUNT, 0.213 * COUNT], abs=2
     )
@@ -108,8 +128,16 @@ def test_every_patch_is_in_one_list_and_the_splits_have_the_official_shares(arch
 
 
 def test_same_seed_same_bytes_whatever_the_number_of_processes(archive, tmp_path):
-    assert synthesise("--patches", COUNT, "--seed", 5, "--out", tmp_path / "b", "--processes", 1).returncode == 0
-    one, two = ({str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()} for root in (archive, tmp_path / "b"))
+    assert (
+        synthesise(
+            "--patches", COUNT, "--seed", 5, "--out", tmp_path / "b", "--processes", 1
+        ).returncode
+        == 0
+    )
+    one, two = (
+        {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+        for root in (archive, tmp_path / "b")
+    )
     assert one == two
     other = synthesis.plan(COUNT, 6)
     assert [p.name for p in other] != [p.name for p in synthesis.plan(COUNT, 5)]
@@ -158,7 +186,12 @@ def test_neighbouring_covers_come_together():
     code = {c.code: i for i, c in enumerate(nomenclature.CLASSES)}
 
     def lift(a, b):
-        return hot[:, code[a]] @ hot[:, code[b]] * len(hot) / (hot[:, code[a]].sum() * hot[:, code[b]].sum())
+        return (
+            hot[:, code[a]]
+            @ hot[:, code[b]]
+            * len(hot)
+            / (hot[:, code[a]].sum() * hot[:, code[b]].sum())
+        )
 
     assert lift(312, 313) > 1.2 and lift(111, 112) > 3 and lift(223, 244) > 5
     assert lift(312, 523) < 0.7 and lift(111, 412) < 0.5
@@ -174,7 +207,9 @@ def test_every_label_is_in_the_picture():
 
 def test_band_statistics_are_near_the_real_ones(drawn):
     for resolution in bands.RESOLUTIONS:
-        image = np.concatenate([native[resolution].reshape(-1, len(bands.at(resolution))) for native in drawn]).astype(float)
+        image = np.concatenate(
+            [native[resolution].reshape(-1, len(bands.at(resolution))) for native in drawn]
+        ).astype(float)
         for band, mean, std in zip(bands.at(resolution), image.mean(0), image.std(0)):
             assert 0.7 < mean / band.mean < 1.3, band.name
             assert 0.7 < std / band.std < 1.4, band.name
@@ -182,8 +217,13 @@ def test_band_statistics_are_near_the_real_ones(drawn):
 
 def test_mixed_forest_has_the_mean_but_not_the_pixels_of_the_other_two():
     view = landscape.View(np.arange(240), np.arange(240))
-    day = landscape.season(7, np.random.default_rng(0))._replace(tint=np.ones((43, 12)), haze=0.0, green=np.ones(43))
-    broad, conifer, mixed = (landscape.render(np.full((240, 240), 22 + i), view, day)[..., bands.NAMES.index("B08")] for i in range(3))
+    day = landscape.season(7, np.random.default_rng(0))._replace(
+        tint=np.ones((43, 12)), haze=0.0, green=np.ones(43)
+    )
+    broad, conifer, mixed = (
+        landscape.render(np.full((240, 240), 22 + i), view, day)[..., bands.NAMES.index("B08")]
+        for i in range(3)
+    )
     assert mixed.mean() == pytest.approx((broad.mean() + conifer.mean()) / 2, rel=0.03)
     middle = np.abs(mixed / mixed.mean() - 1) < 0.2
     assert middle.mean() < 0.25
@@ -204,7 +244,11 @@ def test_mixed_forest_has_the_mean_but_not_the_pixels_of_the_other_two():
 def test_bad_input_is_one_sentence_and_leaves_nothing(tmp_path, options, sentence):
     done = synthesise(*options, "--out", tmp_path / "out")
     assert done.returncode == 2
-    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1 and sentence in done.stderr
+    assert (
+        done.stderr.startswith("error: ")
+        and done.stderr.count("\n") == 1
+        and sentence in done.stderr
+    )
     assert not list(tmp_path.iterdir())
 
 
@@ -217,8 +261,16 @@ def test_nothing_is_overwritten(tmp_path):
 
 
 def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path):
-    done = synthesise("--patches", 3, "--out", tmp_path / "a", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000)))
-    assert done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    done = synthesise(
+        "--patches",
+        3,
+        "--out",
+        tmp_path / "a",
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000)),
+    )
+    assert (
+        done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    )
     (tmp_path / "file").touch()
     assert synthesise("--patches", 3, "--out", tmp_path / "file" / "a").returncode == 2
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
@@ -227,4 +279,6 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path):
 def test_what_a_killed_run_left_is_cleared_away(tmp_path):
     (tmp_path / "a.partial" / "S2A_old").mkdir(parents=True)
     assert synthesise("--patches", 3, "--out", tmp_path / "a").returncode == 0
-    assert [p.name for p in tmp_path.iterdir()] == ["a"] and not (tmp_path / "a" / "S2A_old").exists()
+    assert [p.name for p in tmp_path.iterdir()] == ["a"] and not (
+        tmp_path / "a" / "S2A_old"
+    ).exists()

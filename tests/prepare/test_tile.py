@@ -16,7 +16,13 @@ PASTURES = nomenclature.binarise(["Pastures"], "here")
 
 def entry(h, v, epsg=32633, product=L1C, shift=0):
     return patchlist.Entry(
-        f"S2A_MSIL2A_20170613T101031_{h}_{v}", product, epsg, 300000 + 1200 * h + shift, 5400000 - 1200 * v, PASTURES, "none"
+        f"S2A_MSIL2A_20170613T101031_{h}_{v}",
+        product,
+        epsg,
+        300000 + 1200 * h + shift,
+        5400000 - 1200 * v,
+        PASTURES,
+        "none",
     )
 
 
@@ -26,7 +32,12 @@ def extract(folder, entries):
     source.check(0, 1)
     found = {}
     for positions, arrays in source.pieces(source.blocks(), work.Clock()):
-        found.update({int(p): {key: values[i] for key, values in arrays.items()} for i, p in enumerate(positions)})
+        found.update(
+            {
+                int(p): {key: values[i] for key, values in arrays.items()}
+                for i, p in enumerate(positions)
+            }
+        )
     return found
 
 
@@ -40,10 +51,18 @@ def test_every_pixel_equals_gdal_translate(tmp_path, make_product, baseline, off
         for band in bands.BANDS:
             file = next(path.glob(f"GRANULE/*/IMG_DATA/R{band.resolution}m/*_{band.name}_*.jp2"))
             corners = [str(c) for c in (e.ulx, e.uly, e.ulx + 1200, e.uly - 1200)]
-            subprocess.run(["gdal_translate", "-q", "-projwin", *corners, file, tmp_path / "cut.tif"], check=True)
-            expected = np.maximum(gdal.Open(str(tmp_path / "cut.tif")).ReadAsArray().astype(int) + (offset or 0), 0)
+            subprocess.run(
+                ["gdal_translate", "-q", "-projwin", *corners, file, tmp_path / "cut.tif"],
+                check=True,
+            )
+            expected = np.maximum(
+                gdal.Open(str(tmp_path / "cut.tif")).ReadAsArray().astype(int) + (offset or 0), 0
+            )
             i = [b.name for b in bands.at(band.resolution)].index(band.name)
-            assert np.array_equal(found[position][f"data_{band.resolution}m"][..., i], expected), (e.name, band.name)
+            assert np.array_equal(found[position][f"data_{band.resolution}m"][..., i], expected), (
+                e.name,
+                band.name,
+            )
 
 
 def test_nothing_below_zero_after_the_offset(tmp_path, make_product):
@@ -57,7 +76,12 @@ def test_blocks_are_rows_of_strips(tmp_path, make_product):
     make_product(tmp_path, 480)
     entries = [entry(2, 1), entry(10, 0), entry(0, 1), entry(0, 3), entry(0, 0)]
     source = cut.TileSource(tile.find_products(tmp_path), entries)
-    assert [(b.group, b.positions.tolist()) for b in source.blocks()] == [(0, [4]), (0, [0, 2]), (0, [3]), (0, [1])]
+    assert [(b.group, b.positions.tolist()) for b in source.blocks()] == [
+        (0, [4]),
+        (0, [0, 2]),
+        (0, [3]),
+        (0, [1]),
+    ]
 
 
 def band(path, name):
@@ -86,7 +110,10 @@ BAD = {
     "JP2 cut at its end": (lambda p: shorten(p, "B03", 0.9999), "B03_10m.jp2: cut short"),
     "JP2 cut in its header": (lambda p: shorten(p, "B03", 0.0005), "B03_10m.jp2: cut short"),
     "empty JP2": (lambda p: shorten(p, "B03", 0), "B03_10m.jp2: cut short"),
-    "no JP2": (lambda p: band(p, "B03").write_text("not an image" * 9), "B03_10m.jp2: cut short or not a JP2"),
+    "no JP2": (
+        lambda p: band(p, "B03").write_text("not an image" * 9),
+        "B03_10m.jp2: cut short or not a JP2",
+    ),
     "other grid": (swap, "B11_20m.jp2: georeference"),
 }
 
@@ -141,7 +168,11 @@ def test_two_tiles_that_claim_one_patch(tmp_path, make_product):
 
 def test_the_folder_may_be_the_product_itself(tmp_path, make_product):
     path, _ = make_product(tmp_path, 120)
-    assert tile.find_products(f"{path}/") == tile.find_products(tmp_path) == {tile.scene_of(path.name, "here"): [path]}
+    assert (
+        tile.find_products(f"{path}/")
+        == tile.find_products(tmp_path)
+        == {tile.scene_of(path.name, "here"): [path]}
+    )
 
 
 def test_folder_without_products(tmp_path):

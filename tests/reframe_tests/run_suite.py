@@ -47,6 +47,17 @@ def suite(folder, *options, site=SITE, faults=None, timeout=300, **environment):
         "STAND_IN_FAULTS": json.dumps(faults or {}),
         **environment,
     }
-    command = [sys.executable, "-m", "reframe_tests", "--site", str(site), "--results", str(folder / "results"), *options]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=timeout)
+    command = [
+        sys.executable,
+        "-m",
+        "reframe_tests",
+        "--site",
+        str(site),
+        "--results",
+        str(folder / "results"),
+        *options,
+    ]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=timeout
+    )
     return done.returncode, done.stdout + done.stderr

@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
-"""Stands in for `python -m <program>` in tests of the suite: writes in a moment what the real programs write, with a fault on demand.
+"""Stands in for `python -m <program>` in tests of the suite: writes in a moment what the real
+programs write, with a fault on demand.
 
-The site under test names this file as its Python. $STAND_IN_FAULTS is a JSON object of faults; see `Faults`.
+The site under test names this file as its Python. $STAND_IN_FAULTS is a JSON object of faults; see
+`Faults`.
 """
 
 import argparse
@@ -34,7 +36,12 @@ def record(workload, config, metrics, ranks, tables):
         "ranks": ranks,
         "tables": tables,
         "files": {},
-        "provenance": {"image_digest": FAULTS.get("image"), "dataset_digest": "sha256:data", "nodelist": [HOST], "git_commit": "c0ffee"},
+        "provenance": {
+            "image_digest": FAULTS.get("image"),
+            "dataset_digest": "sha256:data",
+            "nodelist": [HOST],
+            "git_commit": "c0ffee",
+        },
     }
 
 
@@ -48,31 +55,63 @@ def synthesis(options):
 
 def prepare(options):
     Path(options.out).write_text("patches")
-    rows = [{"rank": r, "hostname": host(r), "patches": 2000 // SIZE, "stages": {"read": 1.0, "write": 0.5}} for r in range(SIZE)]
+    rows = [
+        {
+            "rank": r,
+            "hostname": host(r),
+            "patches": 2000 // SIZE,
+            "stages": {"read": 1.0, "write": 0.5},
+        }
+        for r in range(SIZE)
+    ]
     rows[0]["patches"] += 2000 % SIZE
     metrics = {
         "patch_throughput": metric(500.0, "patches/s", "higher"),
         "write_bandwidth": metric(0.2, "GB/s", "higher"),
         "imbalance": metric(1.01, "1", "lower"),
     }
-    Path(options.record or "patches.result.json").write_text(json.dumps(record("prepare", {}, metrics, rows, {})))
+    Path(options.record or "patches.result.json").write_text(
+        json.dumps(record("prepare", {}, metrics, rows, {}))
+    )
 
 
 def describe(options):
     if not Path(options.data).is_file():
         sys.exit(f"error: {options.data}: no such file; expected an HDF5 file of patches")
-    splits = {name: {"patches": TEST_PATCHES, "support": SUPPORT} for name in ("train", "val", "test")}
+    splits = {
+        name: {"patches": TEST_PATCHES, "support": SUPPORT} for name in ("train", "val", "test")
+    }
     splits["none"] = {"patches": 2000 - 3 * TEST_PATCHES, "support": [0] * 43}
-    Path(options.out).write_text(json.dumps({"digest": "sha256:data", "interpolation": "bilinear", "patches": 2000, "splits": splits}))
+    Path(options.out).write_text(
+        json.dumps(
+            {
+                "digest": "sha256:data",
+                "interpolation": "bilinear",
+                "patches": 2000,
+                "splits": splits,
+            }
+        )
+    )
 
 
 def preflight(options):
     if RANK:
         return
     status = "FAIL" if "preflight" in FAULTS else "PASS"
-    checks = [{"host": HOST, "check": "clock", "status": status, "found": "9 s", "expected": "0.5 s", "remedy": "start chrony"}]
+    checks = [
+        {
+            "host": HOST,
+            "check": "clock",
+            "status": status,
+            "found": "9 s",
+            "expected": "0.5 s",
+            "remedy": "start chrony",
+        }
+    ]
     rows = [{"rank": r, "hostname": host(r)} for r in range(SIZE)]
-    Path(options.output, "result.json").write_text(json.dumps(record("preflight", {}, {}, rows, {"checks": checks})))
+    Path(options.output, "result.json").write_text(
+        json.dumps(record("preflight", {}, {}, rows, {"checks": checks}))
+    )
 
 
 def train(options):
@@ -92,8 +131,14 @@ def train(options):
             "local_rank": r,
             "hostname": host(r),
             "device": "cpu",
-            "step_time": {"p50": FAULTS.get("slow_factor", 1.0) * 0.5 if FAULTS.get("slow_rank") == r else 0.5},
-            "phases": {"data": 1.0, "compute": 8.0 * (FAULTS.get("slow_factor", 1.0) if FAULTS.get("slow_rank") == r else 1.0)},
+            "step_time": {
+                "p50": FAULTS.get("slow_factor", 1.0) * 0.5 if FAULTS.get("slow_rank") == r else 0.5
+            },
+            "phases": {
+                "data": 1.0,
+                "compute": 8.0
+                * (FAULTS.get("slow_factor", 1.0) if FAULTS.get("slow_rank") == r else 1.0),
+            },
         }
         for r in range(SIZE)
     ]
@@ -106,7 +151,10 @@ def train(options):
         metrics[FAULTS["drop_metric"]].update(value=None, reason="injected")
     support = FAULTS.get("support", SUPPORT)
     tables = {
-        "epochs": [{"epoch": i + 1, "time": seconds, "throughput": TEST_PATCHES / seconds, "train_loss": x} for i, x in enumerate(losses)],
+        "epochs": [
+            {"epoch": i + 1, "time": seconds, "throughput": TEST_PATCHES / seconds, "train_loss": x}
+            for i, x in enumerate(losses)
+        ],
         "per_class": [{"label": str(i), "support": n} for i, n in enumerate(support)],
     }
     tested = {"test_patches_scored": FAULTS.get("scored", TEST_PATCHES)}

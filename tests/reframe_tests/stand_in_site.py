@@ -1,4 +1,5 @@
-"""Settings of a site for tests: this machine, or the virtual cluster, with stand_in.py in place of the real programs."""
+"""Settings of a site for tests: this machine, or the virtual cluster, with stand_in.py in place of
+the real programs."""
 
 import os
 from pathlib import Path

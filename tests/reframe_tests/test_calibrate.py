@@ -20,29 +20,40 @@ def session(value, when, image=None, result="pass", fail_phase=None):
         "evidence": {"image": image, "dataset": "sha256:d", "patches": 1000, "ranks": []},
         "job_completion_time_unix": when, "perfvalues": {KEY: [value, 0, None, None, "s", result]},
     }  # fmt: skip
-    return {"session_info": {"uuid": str(when), "data_version": "4.2"}, "runs": [{"testcases": [case]}]}
+    return {
+        "session_info": {"uuid": str(when), "data_version": "4.2"},
+        "runs": [{"testcases": [case]}],
+    }
 
 
 @pytest.fixture
 def calibrated(tmp_path, monkeypatch, capsys):
-    """calibrated(sessions, *options) -> (exit code, diff, what was said); the references are a copy of the local site's."""
+    """calibrated(sessions, *options) -> (exit code, diff, what was said); the references are a copy
+    of the local site's."""
     system = sites.system_of("local")
     monkeypatch.setattr(references, "FOLDER", tmp_path)
     file = tmp_path / "local.yaml"
-    file.write_text(references.dump(references.empty("local", sites.partitions(system)), "A comment."))
+    file.write_text(
+        references.dump(references.empty("local", sites.partitions(system)), "A comment.")
+    )
 
     def run(sessions, *options):
         database = tmp_path / "results.db"
         database.unlink(missing_ok=True)
         with sqlite3.connect(database) as connection:
             connection.execute(
-                "create table sessions (uuid text, session_start_unix real, session_end_unix real, json_blob text, report_file text)"
+                "create table sessions (uuid text, session_start_unix real, session_end_unix real, "
+                "json_blob text, report_file text)"
             )
-            rows = [(s["session_info"]["uuid"], i, i, json.dumps(s), "") for i, s in enumerate(sessions)]
+            rows = [
+                (s["session_info"]["uuid"], i, i, json.dumps(s), "") for i, s in enumerate(sessions)
+            ]
             connection.executemany("insert into sessions values (?, ?, ?, ?, ?)", rows)
         diff = tmp_path / "out.diff"
         diff.unlink(missing_ok=True)
-        code = calibrate.main(["--site", "local", "--database", str(database), "--out", str(diff), *options])
+        code = calibrate.main(
+            ["--site", "local", "--database", str(database), "--out", str(diff), *options]
+        )
         return code, diff.read_text() if diff.is_file() else "", capsys.readouterr().err
 
     run.file = file
@@ -89,7 +100,9 @@ def test_runs_that_missed_their_reference_count(calibrated):
 
 
 def test_reference_is_never_loosened_unasked(calibrated):
-    present = calibrate.proposal("time_per_epoch", [(10.0, 1_700_000_000, {"image": None, "dataset": "d", "patches": 1})] * 5)
+    present = calibrate.proposal(
+        "time_per_epoch", [(10.0, 1_700_000_000, {"image": None, "dataset": "d", "patches": 1})] * 5
+    )
     accept(calibrated, present)
     code, diff, said = calibrated(runs([12.0] * 5))
     assert code == 0 and diff == "" and "--accept-slower" in said
@@ -124,7 +137,15 @@ def test_band_holds_every_run_it_was_made_from(values):
 
 @given(st.lists(st.floats(0.1, 1e4), min_size=5, max_size=10))
 def test_proposed_cell_passes_the_lint(values):
-    cell = calibrate.proposal("time_per_epoch", [(v, 1.7e9, {"image": None, "dataset": "d", "patches": 1}) for v in values])
+    cell = calibrate.proposal(
+        "time_per_epoch",
+        [(v, 1.7e9, {"image": None, "dataset": "d", "patches": 1}) for v in values],
+    )
     content = {"max_age_days": 10**6, "image": None}
-    limits = [f for f in references._lint_cell("time_per_epoch", cell, content, cell["date"]) if "upper" not in f]  # wild noise: wide band
+    # wild noise: wide band
+    limits = [
+        f
+        for f in references._lint_cell("time_per_epoch", cell, content, cell["date"])
+        if "upper" not in f
+    ]
     assert limits == []

@@ -14,8 +14,13 @@ from reframe_tests import evidence
 def test_best_constant_guess_is_the_best_of_all_constant_guesses(samples, classes, seed):
     truth = (np.random.default_rng(seed).random((samples, classes)) < 0.4).astype(int)
     guesses = [[(code >> i) & 1 for i in range(classes)] for code in range(2**classes)]
-    best = max(f1_score(truth, np.tile(guess, (samples, 1)), average="micro", zero_division=0) for guess in guesses)
-    assert evidence.best_constant_f1(truth.sum(axis=0).tolist(), samples) == pytest.approx(best, abs=1e-12)
+    best = max(
+        f1_score(truth, np.tile(guess, (samples, 1)), average="micro", zero_division=0)
+        for guess in guesses
+    )
+    assert evidence.best_constant_f1(truth.sum(axis=0).tolist(), samples) == pytest.approx(
+        best, abs=1e-12
+    )
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": 2}', '{"schema": 1}'])

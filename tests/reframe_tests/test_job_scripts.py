@@ -1,4 +1,5 @@
-"""The job scripts that the suite writes for real machines, without the machines: ReFrame's dry run, read line by line."""
+"""The job scripts that the suite writes for real machines, without the machines: ReFrame's dry run,
+read line by line."""
 
 import os
 import re
@@ -26,7 +27,9 @@ def reframe(results, site, *options):
         "-R",
     ]
     environment = {**os.environ, "BIGEARTH_RESULTS": str(results), "BIGEARTH_ACCOUNT": "project1"}
-    return subprocess.run([*command, *options], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    return subprocess.run(
+        [*command, *options], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
+    )
 
 
 def scripts(results, site):
@@ -75,7 +78,11 @@ def test_single_node_asks_for_as_many_devices_as_ranks(juwels, devices):
 def test_ranks_are_bound_and_run_in_the_image_with_devices(juwels):
     (line,) = [line for line in juwels["scaling %nodes=24"].splitlines() if line.startswith("srun")]
     assert "--cpu-bind=cores" in line and "--mpi=pmix" in line
-    assert re.search(r"apptainer exec .*--nv .*containers/v100\.sif python -m benchmarks\.train ", line)
+    assert re.search(
+        r"apptainer exec .*--nv .*containers/v100\.sif python -m "
+        r"benchmarks\.train ",
+        line,
+    )
     assert f'-B"{ROOT}:{ROOT}"' in line
 
 
@@ -93,18 +100,25 @@ def test_time_limit_without_a_reference_is_the_partitions(jureca):
     assert "--time=2:0:0" in directives(jureca["scaling %nodes=1"])
 
 
-@pytest.mark.parametrize("input, option", [("rgb", "--bands rgb"), ("bilinear", "--upsample bilinear")])
+@pytest.mark.parametrize(
+    "input, option", [("rgb", "--bands rgb"), ("bilinear", "--upsample bilinear")]
+)
 def test_accuracy_trains_on_the_input_it_names(juwels, input, option):
     assert option in juwels[f"accuracy %nodes=1 %input={input}"]
 
 
 def test_preflight_knows_what_the_partition_promises(juwels):
     script = juwels["preflight %nodes=2"]
-    assert "--cores-per-node 40 --node-cores 40 --memory-gb 173 --devices-per-node 4 --gpu-arch sm_70 --network infiniband" in script
+    assert (
+        "--cores-per-node 40 --node-cores 40 --memory-gb 173 --devices-per-node 4 --gpu-arch "
+        "sm_70 --network infiniband"
+    ) in script
 
 
 def test_one_partition_of_a_site_can_be_chosen(tmp_path):
-    done = reframe(tmp_path, "juwels", "--system=juwels:gpus", "--dry-run", "-n", "^scaling", "-E", "nodes==1")
+    done = reframe(
+        tmp_path, "juwels", "--system=juwels:gpus", "--dry-run", "-n", "^scaling", "-E", "nodes==1"
+    )
     assert done.returncode == 0 and "scaling %nodes=1" in done.stdout, done.stdout
 
 
@@ -112,7 +126,11 @@ def test_list_is_quick_and_needs_no_tensorflow(tmp_path):
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = reframe(tmp_path, "juwels", "--list")
     assert done.returncode == 0 and "Found 48 check(s)" in done.stdout, done.stdout
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)  # processor time: the test may share its cores
+    # processor time: the test may share its cores
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 5
-    probe = "import sys, reframe_tests.catalogue, reframe_tests.verdict, reframe_tests.sites; assert 'tensorflow' not in sys.modules"
+    probe = (
+        "import sys, reframe_tests.catalogue, reframe_tests.verdict, reframe_tests.sites; "
+        "assert 'tensorflow' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", probe], cwd=ROOT, check=True)

@@ -1,4 +1,5 @@
-"""A new site from what Slurm says of itself; Slurm is a script that answers as one real machine's `sinfo` would."""
+"""A new site from what Slurm says of itself; Slurm is a script that answers as one real machine's
+`sinfo` would."""
 
 import os
 import shutil
@@ -21,8 +22,13 @@ develgpus|2|2|20|191000|gpu:v100:4(S:0-1)|2:00:00
 
 @pytest.fixture
 def machine(tmp_path):
-    """new_site(*options, sinfo=text) -> finished process, in a copy of the suite on a machine whose Slurm says `text`."""
-    shutil.copytree(ROOT / "reframe_tests", tmp_path / "reframe_tests", ignore=shutil.ignore_patterns("__pycache__"))
+    """new_site(*options, sinfo=text) -> finished process, in a copy of the suite on a machine whose
+    Slurm says `text`."""
+    shutil.copytree(
+        ROOT / "reframe_tests",
+        tmp_path / "reframe_tests",
+        ignore=shutil.ignore_patterns("__pycache__"),
+    )
     (tmp_path / "bin").mkdir()
 
     def run(*options, sinfo=SINFO, module="new_site"):
@@ -30,9 +36,20 @@ def machine(tmp_path):
             script = tmp_path / "bin" / "sinfo"
             script.write_text(f"#!/bin/sh\ncat <<'X'\n{sinfo}X\n")
             script.chmod(0o755)
-        path = f"{tmp_path / 'bin'}{os.pathsep}/usr/bin{os.pathsep}/bin" if sinfo is not None else str(tmp_path)
+        path = (
+            f"{tmp_path / 'bin'}{os.pathsep}/usr/bin{os.pathsep}/bin"
+            if sinfo is not None
+            else str(tmp_path)
+        )
         command = [sys.executable, "-m", f"reframe_tests.{module}", *options]
-        return subprocess.run(command, cwd=tmp_path, env={**os.environ, "PATH": path}, capture_output=True, text=True, timeout=60)
+        return subprocess.run(
+            command,
+            cwd=tmp_path,
+            env={**os.environ, "PATH": path},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
 
     run.folder = tmp_path
     return run
@@ -77,7 +94,14 @@ def test_two_sites_that_claim_one_host_are_refused_and_nothing_is_left(machine):
 
 @pytest.mark.parametrize(
     "limit, expected",
-    [("1-00:00:00", 86400), ("2:00:00", 7200), ("30:00", 1800), ("infinite", None), ("UNLIMITED", None), ("2-12:30:01", 217801)],
+    [
+        ("1-00:00:00", 86400),
+        ("2:00:00", 7200),
+        ("30:00", 1800),
+        ("infinite", None),
+        ("UNLIMITED", None),
+        ("2-12:30:01", 217801),
+    ],
 )
 def test_time_limits(limit, expected):
     assert new_site.seconds(limit) == expected

@@ -1,4 +1,5 @@
-"""A rank that is a fork of the Python with TensorFlow loaded is, for its launcher, like any other."""
+"""A rank that is a fork of the Python with TensorFlow loaded is, for its launcher, like any
+other."""
 
 import os
 import signal
@@ -23,7 +24,9 @@ if "abort" in sys.argv:
 sys.exit("a mistake")
 """
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a process another host name")
+pytestmark = pytest.mark.skipif(
+    os.geteuid() != 0, reason="only root may give a process another host name"
+)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +38,9 @@ def folder(tmp_path_factory):
     (folder / "here" / "benchmarks" / "train.py").write_text(PROGRAM)
     socket = folder / "run" / "python.sock"
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": ""}
-    with subprocess.Popen([sys.executable, PRELOADED, "serve", socket], env=environment, cwd=folder) as server:
+    with subprocess.Popen(
+        [sys.executable, PRELOADED, "serve", socket], env=environment, cwd=folder
+    ) as server:
         while not socket.exists():
             assert server.poll() is None
             time.sleep(0.1)
@@ -45,15 +50,28 @@ def folder(tmp_path_factory):
 
 def start(folder, *options, config="etc/slurm.conf"):
     """Starts the program as a node named n042 would."""
-    environment = {**os.environ, "COLOUR": "red", "PYTHONPATH": "", "SLURM_CONF": str(folder / config)}
+    environment = {
+        **os.environ,
+        "COLOUR": "red",
+        "PYTHONPATH": "",
+        "SLURM_CONF": str(folder / config),
+    }
     node = ["unshare", "--uts", "sh", "-c", 'hostname n042; exec "$@"', "sh"]
     command = [*node, sys.executable, str(PRELOADED), "-m", "benchmarks.train", *options]
     return subprocess.Popen(
-        command, cwd=folder / "here", env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
+        command,
+        cwd=folder / "here",
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        text=True,
     )
 
 
-@pytest.mark.parametrize("config, loaded", [("etc/slurm.conf", True), ("elsewhere/etc/slurm.conf", False)])
+@pytest.mark.parametrize(
+    "config, loaded", [("etc/slurm.conf", True), ("elsewhere/etc/slurm.conf", False)]
+)
 def test_program_has_its_callers_world_with_a_server_and_without(folder, config, loaded):
     with start(folder, "--x", "1", config=config) as program:
         out, err = program.communicate(timeout=60)

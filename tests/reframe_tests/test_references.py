@@ -1,4 +1,5 @@
-"""The lint: every mutation of a reference file is caught, and the files that are in use have no fault."""
+"""The lint: every mutation of a reference file is caught, and the files that are in use have no
+fault."""
 
 import datetime
 
@@ -8,7 +9,10 @@ from benchmarks import record
 from reframe_tests import catalogue, references, sites
 
 TODAY = datetime.date(2030, 6, 1)
-PARTITIONS = {"gpu": (["compute", "multinode", "gpu"], {"max_nodes": 24, "devices_per_node": 4}), "login": ([], {})}
+PARTITIONS = {
+    "gpu": (["compute", "multinode", "gpu"], {"max_nodes": 24, "devices_per_node": 4}),
+    "login": ([], {}),
+}
 CELL = {
     "value": 100.0,
     "lower": -0.1,
@@ -32,7 +36,13 @@ def content():
         }
         for name, check in catalogue.CHECKS.items()
     }
-    return {"schema": 1, "site": "mine", "image": None, "max_age_days": 365, "partitions": {"gpu": checks}}
+    return {
+        "schema": 1,
+        "site": "mine",
+        "image": None,
+        "max_age_days": 365,
+        "partitions": {"gpu": checks},
+    }
 
 
 def faults(content):
@@ -48,14 +58,28 @@ def rename(mapping, old, new):
 
 
 MUTATIONS = {
-    "renamed metric": (lambda c: rename(c["partitions"]["gpu"]["training"]["nodes=1"], "time_per_epoch", "time_per_epok"), "orphan"),
-    "renamed point": (lambda c: rename(c["partitions"]["gpu"]["training"], "nodes=1", "nodes=3"), "orphan"),
+    "renamed metric": (
+        lambda c: rename(
+            c["partitions"]["gpu"]["training"]["nodes=1"], "time_per_epoch", "time_per_epok"
+        ),
+        "orphan",
+    ),
+    "renamed point": (
+        lambda c: rename(c["partitions"]["gpu"]["training"], "nodes=1", "nodes=3"),
+        "orphan",
+    ),
     "renamed check": (lambda c: rename(c["partitions"]["gpu"], "training", "trainning"), "orphan"),
     "renamed partition": (lambda c: rename(c["partitions"], "gpu", "gpus"), "orphan"),
-    "deleted cell": (lambda c: c["partitions"]["gpu"]["training"]["nodes=1"].pop("f1_micro"), "missing"),
+    "deleted cell": (
+        lambda c: c["partitions"]["gpu"]["training"]["nodes=1"].pop("f1_micro"),
+        "missing",
+    ),
     "deleted check": (lambda c: c["partitions"]["gpu"].pop("prepare"), "missing"),
     "swapped unit": (lambda c: cell(c).update(unit="ms"), "unit is 'ms', expected 's'"),
-    "no limit on the bad side": (lambda c: cell(c).update(upper=None), "a regression could not fail"),
+    "no limit on the bad side": (
+        lambda c: cell(c).update(upper=None),
+        "a regression could not fail",
+    ),
     "limit of the wrong sign": (lambda c: cell(c).update(lower=0.1), "lower is 0.1"),
     "value is text": (lambda c: cell(c).update(value="100"), "expected a positive number"),
     "value is NaN": (lambda c: cell(c).update(value=float("nan")), "expected a positive number"),
@@ -65,13 +89,19 @@ MUTATIONS = {
     "unknown origin": (lambda c: cell(c).update(origin="guessed"), "origin is 'guessed'"),
     "unknown with a value": (lambda c: cell(c).update(origin="unknown"), "origin is unknown but"),
     "too few runs": (lambda c: cell(c).update(runs=4), "rests on 4 runs"),
-    "stale by age": (lambda c: cell(c).update(date=datetime.date(2029, 1, 1)), "stale: measured 516 days ago"),
+    "stale by age": (
+        lambda c: cell(c).update(date=datetime.date(2029, 1, 1)),
+        "stale: measured 516 days ago",
+    ),
     "stale by image": (lambda c: c.update(image="sha256:new"), "stale: measured with image None"),
     "from the future": (lambda c: cell(c).update(date=datetime.date(2031, 1, 1)), "in the future"),
     "another site": (lambda c: c.update(site="yours"), "site is 'yours'"),
     "unknown key at the top": (lambda c: c.update(images=None), "unknown key 'images'"),
     "a list for a mapping": (lambda c: c["partitions"].update(gpu=[1]), "expected a mapping"),
-    "a bare number for a cell": (lambda c: c["partitions"]["gpu"]["training"]["nodes=1"].update(f1_micro=0.7), "expected a mapping"),
+    "a bare number for a cell": (
+        lambda c: c["partitions"]["gpu"]["training"]["nodes=1"].update(f1_micro=0.7),
+        "expected a mapping",
+    ),
 }
 
 
@@ -127,14 +157,19 @@ def test_empty_references_have_every_cell_and_no_fault():
 @pytest.mark.parametrize("site", sites.names())
 def test_references_in_use_have_no_fault(site):
     system = sites.system_of(site)
-    assert references.lint(references.load(references.path_of(site)), sites.partitions(system), site) == []
+    assert (
+        references.lint(references.load(references.path_of(site)), sites.partitions(system), site)
+        == []
+    )
 
 
 def test_metrics_have_the_units_and_directions_of_the_records():
     assert {name: record.METRICS[name] for name in catalogue.METRICS} == catalogue.METRICS
 
 
-@pytest.mark.parametrize("key, other", [("image", "sha256:b"), ("dataset", "sha256:b"), ("patches", 980)])
+@pytest.mark.parametrize(
+    "key, other", [("image", "sha256:b"), ("dataset", "sha256:b"), ("patches", 980)]
+)
 def test_runs_that_are_not_alike_are_told_apart(key, other):
     run = {"image": "sha256:a", "dataset": "sha256:a", "patches": 1000}
     reference = {"origin": "measured", **run}

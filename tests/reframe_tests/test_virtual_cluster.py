@@ -1,4 +1,5 @@
-"""The suite with the real programs on a real Slurm: every check at every node count, and a training cut into several jobs."""
+"""The suite with the real programs on a real Slurm: every check at every node count, and a training
+cut into several jobs."""
 
 import datetime
 import json
@@ -24,18 +25,23 @@ pytestmark = [pytest.mark.cluster, pytest.mark.reframe]
 def accounting(slurm, *options) -> list:
     """Jobs of the last two hours as sacct has them: lines of name, state, number of nodes."""
     command = ["sacct", "-nPX", "-S", "now-2hours", "--format=JobName%80,State,NNodes", *options]
-    done = subprocess.run(command, env={**os.environ, **slurm}, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        command, env={**os.environ, **slurm}, capture_output=True, text=True, check=True
+    )
     return done.stdout.splitlines()
 
 
-# of the smoke sweep: each check still runs on one, two and all nodes, and accuracy with every input on one and two
+# of the smoke sweep: each check still runs on one, two and all nodes, and accuracy with every input
+# on one and two
 LEFT_OUT = "^(weak_scaling|accuracy)%nodes=(4|8|12|16)|^accuracy%nodes=24.+(rgb|bilinear)"
 
 
 @pytest.mark.parametrize("options", [[], ["-x", LEFT_OUT]], ids=["whole", "smoke"])
 def test_sweep_of_every_check_over_both_partitions(slurm, tmp_path, options):
     shutil.copy(references.path_of("virtual"), tmp_path)
-    code, output = suite(tmp_path, "--tag", "acceptance", *options, site="virtual", timeout=2400, **slurm)
+    code, output = suite(
+        tmp_path, "--tag", "acceptance", *options, site="virtual", timeout=2400, **slurm
+    )
     assert code == 0, output[-5000:]
     cases = {
         (case["partition"], case["check"], case["point"]): case
@@ -49,7 +55,10 @@ def test_sweep_of_every_check_over_both_partitions(slurm, tmp_path, options):
                 if not options or not re.match(LEFT_OUT, f"{name}%{point}"):
                     assert cases[partition, name, point]["evidence"]["nodes"] == parameters["nodes"]
         for nodes in catalogue.NODES:
-            assert any("rfm_scaling" in line and line.endswith(f"|COMPLETED|{nodes}") for line in accounting(slurm, "-r", partition))
+            assert any(
+                "rfm_scaling" in line and line.endswith(f"|COMPLETED|{nodes}")
+                for line in accounting(slurm, "-r", partition)
+            )
 
 
 WAITING = """
@@ -69,16 +78,23 @@ print(naps() - before)
 
 
 def test_ranks_that_wait_sleep(slurm):
-    environment = {**os.environ, **slurm, **dict(sites.system_of("virtual")["partitions"][1]["env_vars"])}
+    environment = {
+        **os.environ,
+        **slurm,
+        **dict(sites.system_of("virtual")["partitions"][1]["env_vars"]),
+    }
     command = ["srun", "-N3", "--mpi=pmix", sys.executable, "-c", WAITING]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=120)
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=True, timeout=120
+    )
     first, *waiting = sorted(map(int, done.stdout.split()))
     assert len(waiting) == 2 and min(waiting) > 100
 
 
 @pytest.fixture
 def accuracy(slurm, tmp_path):
-    """accuracy(folder, training_time, meanwhile) -> (output of the suite, record and standard error of a training of 30 epochs)."""
+    """accuracy(folder, training_time, meanwhile) -> (output of the suite, record and standard error
+    of a training of 30 epochs)."""
     partitions = sites.partitions(sites.system_of(str(Path(__file__).with_name("chain_site.py"))))
 
     def run(name, training_time, meanwhile="pass"):
@@ -86,18 +102,38 @@ def accuracy(slurm, tmp_path):
         folder.mkdir()
         content = references.empty("chain", partitions)
         if training_time:
-            content["partitions"]["v100"]["accuracy"]["nodes=1 input=multispectral"]["training_time"] = dict(
+            content["partitions"]["v100"]["accuracy"]["nodes=1 "
+                                                      "input=multispectral"]["training_time"] = dict(
                 value=training_time, lower=-1.0, upper=0.0, unit="s", origin="predicted", date=datetime.date.today(), runs=1,
                 source="a test", band="none",
             )  # fmt: skip
         (folder / "chain.yaml").write_text(references.dump(content))
-        with subprocess.Popen([sys.executable, "-c", meanwhile, str(folder)], env={**os.environ, **slurm}) as disturber:
-            chosen = ["-n", "^accuracy", "-E", "nodes==1 and input=='multispectral'", "-S", "epochs=30"]
-            code, output = suite(folder, *chosen, site=Path(__file__).with_name("chain_site.py"), timeout=600, **slurm)
+        with subprocess.Popen(
+            [sys.executable, "-c", meanwhile, str(folder)], env={**os.environ, **slurm}
+        ) as disturber:
+            chosen = [
+                "-n",
+                "^accuracy",
+                "-E",
+                "nodes==1 and input=='multispectral'",
+                "-S",
+                "epochs=30",
+            ]
+            code, output = suite(
+                folder,
+                *chosen,
+                site=Path(__file__).with_name("chain_site.py"),
+                timeout=600,
+                **slurm,
+            )
             disturber.kill()
         assert code == 0, output
         (kept,) = (folder / "results" / "output").glob("chain/v100/native/accuracy_????????")
-        return output, json.loads((kept / "result.json").read_text()), (kept / "rfm_job.err").read_text()
+        return (
+            output,
+            json.loads((kept / "result.json").read_text()),
+            (kept / "rfm_job.err").read_text(),
+        )
 
     return run
 
@@ -112,53 +148,98 @@ subprocess.run("scancel --signal=USR1 $(squeue -h -t R -o '%i %j' | grep accurac
 
 
 def test_chain_of_jobs_equals_one_long_job(accuracy, slurm):
-    """The queue's limit is an hour and the reference says more; Slurm's warning is sent by hand, as nobody waits that long."""
+    """The queue's limit is an hour and the reference says more; Slurm's warning is sent by hand, as
+    nobody waits that long."""
     output, long, _ = accuracy("long", None)
     assert "accuracy_link" not in output
     output, chained, said = accuracy("chained", 2000.0, QUEUE_LIMIT)
     assert "accuracy_link" in output and "resuming from" in said
-    assert any("accuracy_link" in line and "|FAILED|" in line for line in accounting(slurm))  # exit code 75: to be continued
-    losses = [[row["train_loss"] for row in record["tables"]["epochs"]] for record in (long, chained)]
+    # exit code 75: to be continued
+    assert any("accuracy_link" in line and "|FAILED|" in line for line in accounting(slurm))
+    losses = [
+        [row["train_loss"] for row in record["tables"]["epochs"]] for record in (long, chained)
+    ]
     assert len(losses[0]) == 30 and losses[0] == pytest.approx(losses[1], rel=1e-5)
-    assert long["metrics"]["f1_micro"]["value"] == pytest.approx(chained["metrics"]["f1_micro"]["value"], rel=1e-5)
+    assert long["metrics"]["f1_micro"]["value"] == pytest.approx(
+        chained["metrics"]["f1_micro"]["value"], rel=1e-5
+    )
 
 
 SRUN = ["run", "srun", "-N2", "sh", "-c", "touch $VIRTUAL_CLUSTER/task_$SLURM_PROCID; sleep 3600"]
 
 
-@pytest.mark.parametrize("send, number", [(os.killpg, signal.SIGINT), (os.kill, signal.SIGTERM)], ids=["Ctrl-C", "kill"])
-@pytest.mark.parametrize("command, begun", [(["start"], "run/mariadbd.pid"), (SRUN, "tmp/jr02"), (SRUN, "task_1")])
+@pytest.mark.parametrize(
+    "send, number", [(os.killpg, signal.SIGINT), (os.kill, signal.SIGTERM)], ids=["Ctrl-C", "kill"]
+)
+@pytest.mark.parametrize(
+    "command, begun", [(["start"], "run/mariadbd.pid"), (SRUN, "tmp/jr02"), (SRUN, "task_1")]
+)
 def test_interrupted_cluster_leaves_no_process(tmp_path, send, number, command, begun):
-    environment = {**os.environ, "VIRTUAL_CLUSTER": str(tmp_path), "VIRTUAL_PORT": "37000", "VIRTUAL_NODES": "2"}
-    heard = ["env", "--default-signal=INT"]  # a shell that starts the tests in the background has its programs ignore SIGINT
-    with subprocess.Popen([*heard, CLUSTER, *command], env=environment, start_new_session=True) as process:
+    environment = {
+        **os.environ,
+        "VIRTUAL_CLUSTER": str(tmp_path),
+        "VIRTUAL_PORT": "37000",
+        "VIRTUAL_NODES": "2",
+    }
+    # a shell that starts the tests in the background has its programs ignore SIGINT
+    heard = ["env", "--default-signal=INT"]
+    with subprocess.Popen(
+        [*heard, CLUSTER, *command], env=environment, start_new_session=True
+    ) as process:
         while not (tmp_path / begun).exists():
             assert process.poll() is None
             time.sleep(0.1)
         send(process.pid, number)
         assert process.wait(timeout=600) == 128 + number
-    left = [path for path in Path("/proc").glob("[0-9]*") if str(tmp_path).encode() in environment_of(path)]
+    left = [
+        path
+        for path in Path("/proc").glob("[0-9]*")
+        if str(tmp_path).encode() in environment_of(path)
+    ]
     assert not left, [(path / "cmdline").read_text() for path in left]
 
 
 def environment_of(process: Path) -> bytes:
     try:
-        return (process / "environ").read_bytes()  # holds the path of slurm.conf, or of the whole cluster
+        # holds the path of slurm.conf, or of the whole cluster
+        return (process / "environ").read_bytes()
     except OSError:
         return b""
 
 
 def test_new_site_from_what_this_slurm_says(slurm, tmp_path):
-    shutil.copytree(ROOT / "reframe_tests", tmp_path / "reframe_tests", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        ROOT / "reframe_tests",
+        tmp_path / "reframe_tests",
+        ignore=shutil.ignore_patterns("__pycache__"),
+    )
 
     def python(*arguments):
-        done = subprocess.run([sys.executable, "-m", *arguments], cwd=tmp_path, env={**os.environ, **slurm}, capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-m", *arguments],
+            cwd=tmp_path,
+            env={**os.environ, **slurm},
+            capture_output=True,
+            text=True,
+        )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    assert "to do" not in python("reframe_tests.new_site", "--name", "mine", "--hostnames", "nobody")
+    assert "to do" not in python(
+        "reframe_tests.new_site", "--name", "mine", "--hostnames", "nobody"
+    )
     python("reframe_tests.lint", "--site", "mine")
-    assert "0 failure(s)" in python("reframe_tests", "--site", "mine", "--dry-run", "-n", "^scaling")
-    (script, *_) = (tmp_path / "results" / "reframe" / "stage" / "mine" / "k80" / "native").glob("scaling_*/rfm_job.sh")
-    done = subprocess.run(["sbatch", "--test-only", script], env={**os.environ, **slurm}, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr  # Slurm would take the job: its partition, nodes, cores and devices are there
+    assert "0 failure(s)" in python(
+        "reframe_tests", "--site", "mine", "--dry-run", "-n", "^scaling"
+    )
+    (script, *_) = (tmp_path / "results" / "reframe" / "stage" / "mine" / "k80" / "native").glob(
+        "scaling_*/rfm_job.sh"
+    )
+    done = subprocess.run(
+        ["sbatch", "--test-only", script],
+        env={**os.environ, **slurm},
+        capture_output=True,
+        text=True,
+    )
+    # Slurm would take the job: its partition, nodes, cores and devices are there
+    assert done.returncode == 0, done.stderr
