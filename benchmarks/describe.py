@@ -9,8 +9,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import program
-from bigearth import store
+from bigearth import cli, store
 from bigearth.errors import disk_error
 
 
@@ -18,8 +17,8 @@ from bigearth.errors import disk_error
 class DescribeConfig:
     """Options of the program."""
 
-    data: str = program.option(program.REQUIRED, "the HDF5 file of patches")
-    out: str = program.option(program.REQUIRED, "the JSON file to write")
+    data: str = cli.option(cli.REQUIRED, "the HDF5 file of patches")
+    out: str = cli.option(cli.REQUIRED, "the JSON file to write")
 
 
 def describe(path) -> dict:
@@ -51,4 +50,4 @@ def run(config: DescribeConfig) -> None:
 
 
 if __name__ == "__main__":
-    program.main(DescribeConfig, run, "benchmarks.describe", __doc__)
+    cli.main(DescribeConfig, run, "benchmarks.describe", __doc__)

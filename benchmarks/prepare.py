@@ -30,9 +30,8 @@ import h5py
 import numpy as np
 from mpi4py import MPI
 
-from benchmarks import record
-from benchmarks.program import main, option
-from bigearth import store
+from bigearth import record, store
+from bigearth.cli import main, option
 from bigearth.errors import InputError, together
 from bigearth.prepare import (
     archive,

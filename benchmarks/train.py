@@ -20,9 +20,8 @@ from typing import Optional
 
 import numpy as np
 
-from benchmarks import program, record
 from benchmarks.configs import TrainConfig
-from bigearth import bands
+from bigearth import bands, cli, record
 from bigearth.errors import InputError, disk_error, together
 from bigearth.files import save_arrays
 from bigearth.learn.signals import REQUEUE, StopRequest
@@ -208,7 +207,7 @@ def write_record(
 
 
 if __name__ == "__main__":
-    program.main(
+    cli.main(
         TrainConfig,
         run,
         "benchmarks.train",

@@ -5,8 +5,7 @@ import os
 import tempfile
 
 os.environ["H5PY_ALWAYS_USE_MPI"] = "1"
-# noqa: I001  GDAL before TensorFlow: both carry a protobuf, and this order is the one that works
-from osgeo import gdal
+
 import h5py
 import horovod
 import horovod.tensorflow as hvd
@@ -14,6 +13,7 @@ import numpy as np
 import sklearn
 import tensorflow as tf
 from mpi4py import MPI
+from osgeo import gdal
 
 hvd.init()
 rank, size = hvd.rank(), hvd.size()

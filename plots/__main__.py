@@ -4,7 +4,7 @@ import importlib
 import sys
 import traceback
 
-from benchmarks import program
+from bigearth import cli
 from bigearth.errors import InputError
 
 # the module of that name in this package has its `Config` and `run`; only the one asked for is
@@ -42,7 +42,7 @@ def main(argv: list) -> int:
                 f"{found}; see `python -m plots --help`"
             )
         command = importlib.import_module(f"plots.{argv[0]}")
-        config = program.parse(
+        config = cli.parse(
             command.Config, argv[1:], f"python -m plots {argv[0]}", COMMANDS[argv[0]]
         )
         return command.run(config) or 0

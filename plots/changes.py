@@ -19,7 +19,7 @@ import numpy as np
 import ruptures
 from scipy import stats
 
-from benchmarks.program import main, option
+from bigearth.cli import main, option
 
 MIN_RUNS = 3  # a level rests on at least this many runs: one odd night is an outlier, not a change
 ALPHA = 5e-4  # of the t-test: what counts in a short series, whose noise is badly known

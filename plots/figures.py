@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from benchmarks.program import REQUIRED, option
+from bigearth.cli import REQUIRED, option
 from bigearth.progress import Progress
 from plots import figure, nodes, results, samples, scaling, study, tables, training
 from plots.parallel import on_all_cores

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from benchmarks.program import REQUIRED, option
-from benchmarks.record import METRICS
+from bigearth.cli import REQUIRED, option
 from bigearth.errors import InputError
+from bigearth.record import METRICS
 from plots import changes, export, figure, results, tables, timeline
 
 REGRESSION, UNMEASURED = 1, 2

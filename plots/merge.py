@@ -18,7 +18,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.program import REQUIRED, option
+from bigearth.cli import REQUIRED, option
 from bigearth.errors import InputError, disk_error
 from plots import database
 

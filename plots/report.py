@@ -12,7 +12,7 @@ import jinja2
 import markupsafe
 import matplotlib.pyplot as plt
 
-from benchmarks.program import REQUIRED, option
+from bigearth.cli import REQUIRED, option
 from plots import export, figure, figures, history, nodes, results, tables, timeline
 from plots.parallel import on_all_cores
 

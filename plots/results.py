@@ -14,7 +14,7 @@ from typing import Optional
 
 import numpy as np
 
-from benchmarks import record
+from bigearth import record
 from bigearth.errors import InputError
 from plots import database
 from plots.parallel import on_all_cores

@@ -40,7 +40,7 @@ def study_rows(runs: list) -> tuple:
     """Every run's F1 and every group's mean and deviation over seeds, of the last batch study."""
     studies = [run for run in runs if run.workload == "batch_study" and run.table("runs")]
     if not studies:
-        return [], ["No batch study was found (`python -m benchmarks.batch_study`)."]
+        return [], ["No batch study was found (`python -m benchmarks.studies.batch_size`)."]
     study = studies[-1]
     rows, lost = [], 0
     for compared, groups in _groups(study.table("runs"), study.config).items():

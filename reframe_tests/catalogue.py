@@ -13,7 +13,7 @@ NODES = (1, 2, 4, 8, 12, 16, 24)  # the paper's node counts (Figures 4 to 6)
 DEVICES = (1, 2, 3, 4)  # on one node (Figure 3)
 INPUTS = ("multispectral", "rgb", "bilinear")  # what the network sees (Tables 2 and 3, Figure 6)
 
-# name -> (unit, which way is better), as in benchmarks/record.py (a test holds the two together)
+# name -> (unit, which way is better), as in bigearth/record.py (a test holds the two together)
 METRICS = {
     "time_per_epoch": ("s", "lower"),
     "training_time": ("s", "lower"),

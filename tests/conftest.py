@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from benchmarks.program import TENSORFLOW_ENVIRONMENT
+from bigearth.cli import TENSORFLOW_ENVIRONMENT
 
 os.environ.update({**TENSORFLOW_ENVIRONMENT, **os.environ})
 

@@ -5,7 +5,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, Optional
 
-from benchmarks.program import REQUIRED, option
+from bigearth.cli import REQUIRED, option
 from bigearth.errors import InputError
 
 

@@ -10,8 +10,8 @@ import tensorflow as tf
 from bigearth.errors import together
 from bigearth.learn import metrics, thresholds
 from bigearth.learn.collective import Single
+from bigearth.learn.input.reader import Reader
 from bigearth.learn.labels import labels_of
-from bigearth.learn.reader import Reader
 from bigearth.learn.signals import StopRequest
 
 

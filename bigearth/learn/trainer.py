@@ -17,13 +17,13 @@ from bigearth.learn import checkpoint, losses, metrics, optimizer, resnet, thres
 from bigearth.learn.collective import Single
 from bigearth.learn.evaluation import evaluate, join
 from bigearth.learn.guards import check_equal_weights, check_loss
+from bigearth.learn.input.reader import Reader
+from bigearth.learn.input.stage import stage
 from bigearth.learn.inputs import Preprocess
 from bigearth.learn.labels import label_names, labels_of, samples_of
 from bigearth.learn.log import Log
-from bigearth.learn.reader import Reader
 from bigearth.learn.schedule import Schedule, peak_rate
 from bigearth.learn.signals import StopRequest
-from bigearth.learn.stage import stage
 from bigearth.learn.steps import compute_dtype, make_score_step, make_train_step
 from bigearth.progress import Progress
 

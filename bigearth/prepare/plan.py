@@ -12,7 +12,7 @@ from bigearth.prepare import cut, partition, patchlist, tile
 from bigearth.prepare.work import Block, share_out
 
 # patches a tile of BigEarthNet v1.0, from its public metadata
-REAL_TILES = Path(__file__).with_name("tiles_125.csv")
+REAL_TILES = Path(__file__).resolve().parents[1] / "tiles_125.csv"
 
 
 def blocks_of_list(path) -> list:

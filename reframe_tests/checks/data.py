@@ -19,7 +19,7 @@ class synthetic_archive(Program):
     everywhere."""
 
     descr = "synthetic BigEarthNet archive"
-    program = "bigearth.prepare.synthesis"
+    program = "bigearth.synthetic.synthesis"
     nodes = 1
     ranks_per_node = 1
     local = True

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from benchmarks import learnability, record
-from bigearth import store
+from benchmarks.studies import learnability
+from bigearth import record, store
 from bigearth.errors import InputError
 
 DARK, BRIGHT = 2, 30  # classes that the pixels below show by their mean

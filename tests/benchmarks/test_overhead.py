@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import overhead
+from benchmarks.studies import overhead
 
 ROOT = Path(__file__).parents[2]
 
@@ -55,7 +55,7 @@ def test_sides_take_turns_and_change_who_goes_first():
     ],
 )
 def test_refusals(options, says, tmp_path):
-    command = [sys.executable, "-m", "benchmarks.overhead", "--output", tmp_path, *options]
+    command = [sys.executable, "-m", "benchmarks.studies.overhead", "--output", tmp_path, *options]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60)
     assert done.returncode == 2 and says in done.stderr and done.stderr.count("\n") == 1
     assert not list(tmp_path.iterdir())

@@ -10,9 +10,9 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks import preflight_facts as look
-from benchmarks import preflight_judgement as judgement
-from benchmarks.preflight_judgement import FAIL, PASS, WARN, PreflightConfig
+from benchmarks.preflight import facts as look
+from benchmarks.preflight import judgement
+from benchmarks.preflight.judgement import FAIL, PASS, WARN, PreflightConfig
 from bigearth import store
 
 OPEN_MPI = "Open MPI v4.1.4, package: Debian OpenMPI"

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from bigearth import store
-from bigearth.prepare import synthesis
+from bigearth.synthetic import synthesis
 
 ROOT = Path(__file__).parents[2]
 MODULE = ("-m", "benchmarks.prepare")

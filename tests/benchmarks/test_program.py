@@ -1,4 +1,4 @@
-"""benchmarks/program.py: options from a dataclass, a config file and the command line; errors as
+"""bigearth/cli.py: options from a dataclass, a config file and the command line; errors as
 one sentence."""
 
 import dataclasses
@@ -11,7 +11,7 @@ from typing import Literal, Optional
 
 import pytest
 
-from benchmarks.program import REQUIRED, option, parse
+from bigearth.cli import REQUIRED, option, parse
 from bigearth.errors import InputError
 
 
@@ -101,7 +101,7 @@ def test_config_file_may_give_a_whole_number_for_a_float(config_file):
 
 PROGRAM = textwrap.dedent("""
     import dataclasses, time
-    from benchmarks.program import launcher_rank, main, option
+    from bigearth.cli import launcher_rank, main, option
     from bigearth.errors import InputError
 
     @dataclasses.dataclass
@@ -152,7 +152,7 @@ def test_tensorflow_finds_its_environment_set_and_the_sites_own_values_win(tmp_p
     script = tmp_path / "show.py"
     script.write_text(
         f"import os, sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r})\n"
-        "import dataclasses\nfrom benchmarks import program\n"
+        "import dataclasses\nfrom bigearth import cli\n"
         "Empty = dataclasses.make_dataclass('Empty', [])\n"
         "program.main(Empty, lambda _: print(os.environ['TF_ENABLE_ONEDNN_OPTS'], "
         "os.environ['TF_CPP_MIN_LOG_LEVEL']), 'show', '')\n"

@@ -6,12 +6,13 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks import reader_speed, record
+from benchmarks.studies import reader_speed
+from bigearth import record
 
 
 def run(*arguments):
     return subprocess.run(
-        [sys.executable, "-m", "benchmarks.reader_speed", *map(str, arguments)],
+        [sys.executable, "-m", "benchmarks.studies.reader_speed", *map(str, arguments)],
         capture_output=True,
         text=True,
     )

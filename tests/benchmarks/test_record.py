@@ -1,4 +1,4 @@
-"""benchmarks/record.py: one complete JSON file, or a sentence."""
+"""bigearth/record.py: one complete JSON file, or a sentence."""
 
 import json
 import math
@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from benchmarks import record
+from bigearth import record
 from bigearth.errors import InputError
 
 

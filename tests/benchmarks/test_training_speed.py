@@ -7,7 +7,8 @@ import subprocess
 import numpy as np
 import pytest
 
-from benchmarks import batch_study, device_speed, step_speed
+from benchmarks.studies import batch_size as batch_study
+from benchmarks.studies import device_speed, step_speed
 from bigearth.errors import InputError
 
 

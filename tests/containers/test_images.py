@@ -352,7 +352,7 @@ def test_signature(image, tmp_path):
 
 def test_overhead_is_measured(tmp_path, image):
     options = ["--image", image.path, "--output", tmp_path, "--pairs", "2", "--batch", "2"]
-    command = [sys.executable, "-m", "benchmarks.overhead", *options]
+    command = [sys.executable, "-m", "benchmarks.studies.overhead", *options]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
     good(done)
     record = json.loads((tmp_path / "result.json").read_text())

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from bigearth.learn.collective import Single
 from bigearth.learn.evaluation import evaluate, join
-from bigearth.learn.reader import Reader
+from bigearth.learn.input.reader import Reader
 from bigearth.learn.signals import StopRequest
 
 BATCH = 8

@@ -5,8 +5,8 @@ import tensorflow as tf
 
 from bigearth import bands
 from bigearth.errors import InputError
+from bigearth.learn.input.reader import Reader
 from bigearth.learn.inputs import Preprocess, bilinear
-from bigearth.learn.reader import Reader
 from bigearth.prepare import bilinear as exact
 from bigearth.store import ARRAYS, NATIVE
 

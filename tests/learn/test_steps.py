@@ -7,8 +7,8 @@ import tensorflow as tf
 from benchmarks.configs import TrainConfig
 from bigearth.learn import losses, optimizer, resnet, steps
 from bigearth.learn.collective import Single
+from bigearth.learn.input.reader import Reader
 from bigearth.learn.inputs import Preprocess
-from bigearth.learn.reader import Reader
 
 OPTIONS = dict(data="x.h5", network="resnet5", window=32, batch_size=8, mixup=0.2, l2=1e-4)
 

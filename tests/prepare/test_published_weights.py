@@ -8,15 +8,16 @@ os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")  # as benchmarks.prepare: a
 import numpy as np
 import pytest
 
+from benchmarks.studies import superres_quality as evaluate
 from bigearth import store
-from bigearth.prepare import archive, evaluate, samples, superres, weights
+from bigearth.prepare import archive, real_patches, superres, weights
 
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory):
     """resolution -> pixels of each patch."""
     folder = tmp_path_factory.mktemp("samples")
-    samples.unpack(samples.wheel(), folder)
+    real_patches.unpack(real_patches.wheel(), folder)
     found = []
     for name in sorted(archive.list_patches(folder / "archive")):
         native = {key: np.empty(store.ARRAYS[key].shape, np.uint16) for key in store.NATIVE}

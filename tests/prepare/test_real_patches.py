@@ -15,7 +15,7 @@ from bigearth.store import Store
 def real(tmp_path_factory, mpirun):
     folder = tmp_path_factory.mktemp("real")
     for arguments in (
-        (1, "-m", "bigearth.prepare.samples", "--out", folder / "samples"),
+        (1, "-m", "bigearth.prepare.real_patches", "--out", folder / "samples"),
         (
             2,
             "-m",

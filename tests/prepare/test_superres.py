@@ -4,9 +4,10 @@ import h5py
 import numpy as np
 import pytest
 
+from benchmarks.studies import superres_quality as evaluate
 from bigearth import bands
 from bigearth.errors import InputError
-from bigearth.prepare import cut, evaluate, superres
+from bigearth.prepare import cut, superres
 
 
 def write_weights(path, resolution, seed=0, change=None):

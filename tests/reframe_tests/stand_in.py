@@ -164,7 +164,7 @@ def train(options):
 
 
 PROGRAMS = {
-    "bigearth.prepare.synthesis": synthesis,
+    "bigearth.synthetic.synthesis": synthesis,
     "benchmarks.prepare": prepare,
     "benchmarks.describe": describe,
     "benchmarks.preflight": preflight,

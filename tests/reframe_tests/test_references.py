@@ -5,7 +5,7 @@ import datetime
 
 import pytest
 
-from benchmarks import record
+from bigearth import record
 from reframe_tests import catalogue, references, sites
 
 TODAY = datetime.date(2030, 6, 1)

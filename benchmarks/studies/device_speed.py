@@ -1,7 +1,7 @@
 """Workload `device_speed`: img/s of the training step in each precision, against what the device
 can do at all.
 
-    python -m benchmarks.device_speed --data FILE --output DIR
+    python -m benchmarks.studies.device_speed --data FILE --output DIR
 
 The device's ceilings are measured here, not taken from a data sheet: a large matrix product in each
 precision (FLOP/s) and a copy in its memory (bytes/s). The step's floating-point operations are
@@ -18,12 +18,11 @@ from typing import Callable
 
 import numpy as np
 
-from benchmarks import record
 from benchmarks.configs import TrainConfig
-from benchmarks.program import REQUIRED, main, option
-from benchmarks.step_speed import build_step
+from benchmarks.studies.step_speed import build_step
 from benchmarks.train import use_device
-from bigearth import bands
+from bigearth import bands, record
+from bigearth.cli import REQUIRED, main, option
 from bigearth.errors import InputError
 from bigearth.store import Store
 
@@ -171,4 +170,4 @@ def copy_bandwidth(tf, config: Config) -> float:
 
 
 if __name__ == "__main__":
-    main(Config, run, "benchmarks.device_speed", DESCRIPTION)
+    main(Config, run, "benchmarks.studies.device_speed", DESCRIPTION)

@@ -1,7 +1,7 @@
 """Workload `batch_study`: what a recipe's F1 does when the global batch grows, and what the
 spectral bands add, over several seeds.
 
-    python -m benchmarks.batch_study --data FILE --output DIR [--launcher "mpirun -np 2"]
+    python -m benchmarks.studies.batch_size --data FILE --output DIR [--launcher "mpirun -np 2"]
 
 Each run is one `python -m benchmarks.train` on the same data with the same number of epochs. Recipe
 `paper` is plain SGD with linear scaling and step decay; `modern` is that of configs/modern.py. The
@@ -22,8 +22,8 @@ from typing import Literal, Optional
 
 import numpy as np
 
-from benchmarks import record
-from benchmarks.program import REQUIRED, main, option
+from bigearth import record
+from bigearth.cli import REQUIRED, main, option
 from bigearth.errors import InputError
 from bigearth.progress import Progress
 from bigearth.store import Store
@@ -33,7 +33,7 @@ DESCRIPTION = (
     "several seeds."
 )
 
-CONFIGS = Path(__file__).with_name("configs")
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 TOLERANCE = 0.01  # what `modern` may lose at the large batch
 
 
@@ -221,4 +221,4 @@ def claims(groups: list) -> list:
 
 
 if __name__ == "__main__":
-    main(Config, run, "benchmarks.batch_study", DESCRIPTION)
+    main(Config, run, "benchmarks.studies.batch_size", DESCRIPTION)

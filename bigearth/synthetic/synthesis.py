@@ -1,7 +1,7 @@
 """Synthetic BigEarthNet: an archive of patches in the exact format on disk of version 1.0, made
 from a seed.
 
-    python -m bigearth.prepare.synthesis --patches N --seed S --out DIR
+    python -m bigearth.synthetic.synthesis --patches N --seed S --out DIR
 
 writes DIR/<patch>/<patch>_B01.tif ... _B12.tif, DIR/<patch>/<patch>_labels_metadata.json,
 DIR/train.csv, val.csv, test.csv, and DIR/exclude/ with the lists of snowy and cloudy patches (and
@@ -25,9 +25,10 @@ from osgeo import gdal, osr
 
 from bigearth import bands, nomenclature
 from bigearth.errors import InputError, disk_error
-from bigearth.prepare import command, geography, landscape, products
-from bigearth.prepare.covers import LINEAR
+from bigearth.prepare import command
 from bigearth.progress import Progress
+from bigearth.synthetic import geography, landscape, products
+from bigearth.synthetic.covers import LINEAR
 
 gdal.UseExceptions()
 
@@ -279,7 +280,7 @@ def write_list(path: Path, patches: list, group: str) -> None:
 def run() -> None:
     """The command line."""
     parser = command.Parser(
-        prog="python -m bigearth.prepare.synthesis",
+        prog="python -m bigearth.synthetic.synthesis",
         description="Write synthetic BigEarthNet patches, or Sentinel-2 products to cut them from.",
     )
     what = parser.add_mutually_exclusive_group(required=True)

@@ -1,7 +1,7 @@
 """How good is the upsampling? Degrade a scene, restore it, compare with what it was (Wald et al.
 1997, as in Lanaras et al. 2018).
 
-    python -m bigearth.prepare.evaluate --scene DIR [--order B02,B03,B04,B08] [--tilings]
+    python -m benchmarks.studies.superres_quality --scene DIR [--order B02,B03,B04,B08] [--tilings]
 
 DIR is a Level-2A product (SAFE folder) or a folder with B01.tif ... B12.tif, of which a square in
 the middle is taken. For the 20 m bands all bands are degraded by 2 (for the 60 m bands by 6):
@@ -209,7 +209,7 @@ def table(scores: dict, resolution: int) -> str:
 def run() -> None:
     """The command line."""
     parser = command.Parser(
-        prog="python -m bigearth.prepare.evaluate",
+        prog="python -m benchmarks.studies.superres_quality",
         description="Degrade a scene, restore it, compare.",
     )
     parser.add_argument(

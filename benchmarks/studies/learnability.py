@@ -1,7 +1,7 @@
 """Is there something to learn in a file of patches that only a network learns? Prints F1 of simple
 baselines, and of trained networks.
 
-    python -m benchmarks.learnability --data FILE.h5 --records
+    python -m benchmarks.studies.learnability --data FILE.h5 --records
     results/ms/result.json,results/rgb/result.json
 
 All are fitted on the training split and scored on the test split. The baselines:
@@ -18,8 +18,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import precision_recall_fscore_support
 
-from benchmarks import program, record
-from bigearth import bands, store
+from bigearth import bands, cli, record, store
 from bigearth.errors import InputError
 
 BLOCK = 256  # patches read together: 85 MB
@@ -27,8 +26,8 @@ BLOCK = 256  # patches read together: 85 MB
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    data: str = program.option(program.REQUIRED, "HDF5 file of patches")
-    records: str = program.option(
+    data: str = cli.option(cli.REQUIRED, "HDF5 file of patches")
+    records: str = cli.option(
         "", "result records of `python -m benchmarks.train` on that file, joined by commas"
     )
 
@@ -139,9 +138,9 @@ def run(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    program.main(
+    cli.main(
         Config,
         run,
-        "benchmarks.learnability",
+        "benchmarks.studies.learnability",
         "F1 of simple baselines, beside that of trained networks.",
     )

@@ -1,7 +1,7 @@
 """Workload `reader_speed`: how fast samples come out of the HDF5 file, against other ways to read
 them and against the machine.
 
-    python -m benchmarks.reader_speed --output DIR [--data FILE]
+    python -m benchmarks.studies.reader_speed --output DIR [--data FILE]
 
 Everything is measured in one run, in turns, on one process: one pipeline element is one batch of
 `data_super`, shuffled, and is taken by a loop that does nothing else. Medians over the repeats are
@@ -24,11 +24,10 @@ from typing import Callable, Optional
 import h5py
 import numpy as np
 
-from benchmarks import record
-from benchmarks.program import REQUIRED, main, option
-from bigearth import store
+from bigearth import record, store
+from bigearth.cli import REQUIRED, main, option
 from bigearth.errors import InputError, disk_error
-from bigearth.learn.samples import Samples
+from bigearth.learn.input.pagecache import Samples
 from bigearth.progress import Progress
 
 DESCRIPTION = (
@@ -194,7 +193,7 @@ def read(config: Config, file: store.Store, positions: np.ndarray, cold: bool) -
     Returns:
         GB/s, and the part of the samples that was in the page cache before.
     """
-    from bigearth.learn.reader import Reader
+    from bigearth.learn.input.reader import Reader
 
     # enough that starting the pipeline does not count, as in an epoch of real length
     passes = 1 if cold else 8
@@ -397,4 +396,4 @@ def write(config: Config, file: store.Store, rates: dict, cached: float, start: 
 
 
 if __name__ == "__main__":
-    main(Config, run, "benchmarks.reader_speed", DESCRIPTION)
+    main(Config, run, "benchmarks.studies.reader_speed", DESCRIPTION)

@@ -19,9 +19,8 @@ import threading
 import time
 from pathlib import Path
 
-from benchmarks import preflight_facts as look
-from benchmarks import program, record
-from benchmarks.preflight_judgement import (
+from benchmarks.preflight import facts as look
+from benchmarks.preflight.judgement import (
     FAIL,
     PASS,
     WARN,
@@ -34,6 +33,7 @@ from benchmarks.preflight_judgement import (
     row,
     table,
 )
+from bigearth import cli, record
 from bigearth.errors import InputError, disk_error, together
 
 ENVIRONMENT = dict(os.environ)  # as the launcher made it: MPI_Init adds variables of its own
@@ -73,12 +73,12 @@ class Step:
         )
         line = row(host, self.name, FAIL, found, "an answer", remedy)
         print(
-            f"preflight: rank {program.launcher_rank()} on {host}: {found}",
+            f"preflight: rank {cli.launcher_rank()} on {host}: {found}",
             file=sys.stderr,
             flush=True,
         )
         try:
-            if program.launcher_rank() == 0:
+            if cli.launcher_rank() == 0:
                 finish(self._config, self._start, [line], [])
             time.sleep(GRACE)
         finally:
@@ -149,8 +149,9 @@ def load(communicator) -> list:
 def probe(config: PreflightConfig, communicator, step: Step) -> dict:
     """Everything this rank can find out; the same collective calls on every rank."""
     os.environ.setdefault("NCCL_DEBUG", "INFO")
-    # noqa: SIM115  open until the end of this function
-    log = tempfile.NamedTemporaryFile(prefix="nccl.", suffix=".log")
+
+    # kept open: NCCL writes it until the program ends
+    log = tempfile.NamedTemporaryFile(prefix="nccl.", suffix=".log")  # noqa: SIM115
     os.environ.setdefault("NCCL_DEBUG_FILE", log.name)
     import tensorflow as tf
 
@@ -211,7 +212,7 @@ def run(config: PreflightConfig) -> int:
     start = record.now()
     step = Step(config, start)
     host, launch = socket.gethostname(), look.launcher(ENVIRONMENT)
-    first = program.launcher_rank() == 0
+    first = cli.launcher_rank() == 0
     import mpi4py
 
     # MPI_Init only after the launcher is known to fit
@@ -248,7 +249,7 @@ def run(config: PreflightConfig) -> int:
 
 
 if __name__ == "__main__":
-    program.main(
+    cli.main(
         PreflightConfig,
         run,
         "benchmarks.preflight",

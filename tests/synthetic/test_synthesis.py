@@ -12,7 +12,7 @@ import pytest
 from osgeo import gdal, osr
 
 from bigearth import bands, nomenclature
-from bigearth.prepare import geography, landscape, synthesis
+from bigearth.synthetic import geography, landscape, synthesis
 
 COUNT = 160
 # from the real patch S2A_MSIL2A_20170613T101031_87_48 (CDLA-Permissive-1.0)
@@ -38,7 +38,7 @@ REAL_CORNERS = {
 
 
 def synthesise(*options, **keywords):
-    command = [sys.executable, "-m", "bigearth.prepare.synthesis", *map(str, options)]
+    command = [sys.executable, "-m", "bigearth.synthetic.synthesis", *map(str, options)]
     return subprocess.run(command, capture_output=True, text=True, **keywords)
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from bigearth.errors import InputError, disk_error, together
-from bigearth.learn.samples import Samples
+from bigearth.learn.input.pagecache import Samples
 from bigearth.progress import Progress
 from bigearth.store import ARRAYS, Store
 

@@ -12,7 +12,8 @@ import pytest
 from osgeo import gdal
 
 from bigearth import bands, store
-from bigearth.prepare import geography, landscape, patchlist, products
+from bigearth.prepare import patchlist
+from bigearth.synthetic import geography, landscape, products
 
 SIZE = 540  # not a multiple of 120: the last half row and column of the grid hold no patch
 
@@ -31,7 +32,7 @@ def synthesise(out, processes):
         str(processes),
     ]
     done = subprocess.run(
-        [sys.executable, "-m", "bigearth.prepare.synthesis", *options],
+        [sys.executable, "-m", "bigearth.synthetic.synthesis", *options],
         capture_output=True,
         text=True,
     )
@@ -158,7 +159,7 @@ def test_the_programs_that_read_products_take_them(folder, tmp_path, mpirun):
 def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path, limit):
     options = ["--products", "1", "--tile-size", "480", "--out", str(tmp_path / "out")]
     done = subprocess.run(
-        [sys.executable, "-m", "bigearth.prepare.synthesis", *options],
+        [sys.executable, "-m", "bigearth.synthetic.synthesis", *options],
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
         capture_output=True,
         text=True,

@@ -18,9 +18,10 @@ from osgeo import gdal, gdal_array, osr
 
 from bigearth import bands, nomenclature
 from bigearth.errors import InputError
-from bigearth.prepare import geography, landscape, patchlist
-from bigearth.prepare.covers import LINEAR
+from bigearth.prepare import patchlist
 from bigearth.progress import Progress
+from bigearth.synthetic import geography, landscape
+from bigearth.synthetic.covers import LINEAR
 
 gdal.UseExceptions()
 

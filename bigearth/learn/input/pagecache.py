@@ -28,7 +28,7 @@ class Samples:
 
         Args:
             file: anything with `path`, `offsets[key]` and `array(key)`: a `bigearth.store.Store` or
-                a `bigearth.learn.stage.Staged`.
+                a `bigearth.learn.input.stage.Staged`.
             key: the array.
         """
         self._path, self._offset = file.path, file.offsets[key]

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bigearth.errors import InputError
-from bigearth.learn import reader as reader_module
-from bigearth.learn.reader import Reader
+from bigearth.learn.input import reader as reader_module
+from bigearth.learn.input.reader import Reader
 from bigearth.store import ARRAYS
 
 NATIVE = ("data_10m", "data_20m", "data_60m")
@@ -224,7 +224,7 @@ def test_ends_early_without_leaving_work_behind(patches):
 
 @pytest.mark.parametrize("cached", [True, False])
 def test_both_ways_of_reading_agree(patches, monkeypatch, cached):
-    from bigearth.learn.samples import Samples
+    from bigearth.learn.input.pagecache import Samples
 
     monkeypatch.setattr(Samples, "cached", lambda self, positions: cached)
     reader = Reader(patches, patches.indices("train"), NATIVE, 8, shuffle=False)
@@ -237,7 +237,7 @@ def test_reads_stretches_of_neighbours_ahead_and_nothing_else(patches, tmp_path)
     import os
     import shutil
 
-    from bigearth.learn.samples import Samples
+    from bigearth.learn.input.pagecache import Samples
     from bigearth.store import Store
 
     def cached():
@@ -295,7 +295,7 @@ def reader_offset(path):
 LARGER_THAN_MEMORY = """
 import resource, sys
 import numpy as np
-from bigearth.learn.reader import Reader
+from bigearth.learn.input.reader import Reader
 from bigearth.store import Store
 
 file = Store(sys.argv[1])

@@ -1,7 +1,7 @@
-"""A rank of benchmarks.overhead: does what it is told, says how long it took, and sleeps in
+"""A rank of benchmarks.studies.overhead: does what it is told, says how long it took, and sleeps in
 between.
 
-    python -m benchmarks.overhead_worker FOLDER FILE BATCH
+    python -m benchmarks.studies.overhead_worker FOLDER FILE BATCH
 
 FOLDER/N.request holds the N-th word (step, all_reduce, read, stop); rank 0 answers with the seconds
 in FOLDER/N.answer. Files and sleep rather than messages: a rank that waits in MPI or in a socket

@@ -24,8 +24,8 @@ import numpy as np
 import tensorflow as tf
 
 from bigearth.errors import InputError
-from bigearth.learn.samples import Samples
-from bigearth.learn.stage import Staged
+from bigearth.learn.input.pagecache import Samples
+from bigearth.learn.input.stage import Staged
 from bigearth.store import ARRAYS, Store
 
 # consecutive samples of the file that stay together in the shuffle: 5.5 MB of data_super, one

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from bigearth.errors import InputError
-from bigearth.learn import stage as module
-from bigearth.learn.reader import Reader
-from bigearth.learn.stage import part, stage
+from bigearth.learn.input import stage as module
+from bigearth.learn.input.reader import Reader
+from bigearth.learn.input.stage import part, stage
 
 
 class Ranks:
@@ -180,8 +180,8 @@ STAGE = """
 import sys
 import numpy as np
 from mpi4py import MPI
-from bigearth.learn.reader import Reader
-from bigearth.learn.stage import stage
+from bigearth.learn.input.reader import Reader
+from bigearth.learn.input.stage import stage
 from bigearth.store import Store
 
 class Ranks:

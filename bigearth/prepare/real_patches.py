@@ -5,7 +5,7 @@ All come in the PyPI wheel `bigearthnet-common` 2.8.0 (code Apache-2.0, data CDL
 Berlin), which is fetched by pip when first needed, checked by its SHA-256 and kept in the user's
 cache; nothing of it is executed.
 
-    python -m bigearth.prepare.samples --out DIR
+    python -m bigearth.prepare.real_patches --out DIR
         DIR/archive/<patch>/...    the six patches
         DIR/splits/                train.csv, val.csv, test.csv (one patch name a line, as
         published: CRLF ends) DIR/exclude/               patches_with_seasonal_snow.csv,
@@ -63,7 +63,7 @@ def unpack(source: Path, out: Path) -> None:
 def run() -> None:
     """The command line."""
     parser = command.Parser(
-        prog="python -m bigearth.prepare.samples",
+        prog="python -m bigearth.prepare.real_patches",
         description="Fetch six real patches and the official lists.",
     )
     parser.add_argument("--out", required=True, help="new folder to write")

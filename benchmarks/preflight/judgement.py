@@ -10,8 +10,8 @@ import re
 import tempfile
 from typing import Literal, Optional
 
-from benchmarks.preflight_facts import Launcher, family
-from benchmarks.program import option
+from benchmarks.preflight.facts import Launcher, family
+from bigearth.cli import option
 
 PASS, WARN, FAIL = "PASS", "WARN", "FAIL"
 QUICK = 30.0  # seconds that the whole preflight may take without a word

@@ -11,7 +11,7 @@ import zipfile
 import pytest
 
 from bigearth.errors import InputError
-from bigearth.prepare import samples, selection
+from bigearth.prepare import real_patches, selection
 
 
 def write_wheel(path):
@@ -27,32 +27,32 @@ def write_wheel(path):
             archive.addfile(member, io.BytesIO(name.encode()))
     with zipfile.ZipFile(path, "w") as package:
         package.writestr("bigearthnet_common/BigEarthNet-S2-Example.tar.bz2", patches.getvalue())
-        for name in (*samples.LISTS["splits"], *samples.LISTS["exclude"]):
+        for name in (*real_patches.LISTS["splits"], *real_patches.LISTS["exclude"]):
             package.writestr(f"bigearthnet_common/{name}.bz2", bz2.compress(f"{name}\r\n".encode()))
 
 
 def test_unpacks_patches_and_lists(tmp_path):
     write_wheel(tmp_path / "wheel")
     (tmp_path / "out").mkdir()
-    samples.unpack(tmp_path / "wheel", tmp_path / "out")
+    real_patches.unpack(tmp_path / "wheel", tmp_path / "out")
     files = {
         str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*") if p.is_file()
     }
     assert files == {"archive/P_1_2/P_1_2_B02.tif", "archive/P_3_4/P_3_4_B02.tif"} | {
-        f"{folder}/{name}" for folder, names in samples.LISTS.items() for name in names
+        f"{folder}/{name}" for folder, names in real_patches.LISTS.items() for name in names
     }
     assert (tmp_path / "out/splits/val.csv").read_bytes() == b"val.csv\r\n"
 
 
 def test_a_damaged_wheel_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    path = tmp_path / "bigearth-bench" / samples.WHEEL
+    path = tmp_path / "bigearth-bench" / real_patches.WHEEL
     path.parent.mkdir()
     write_wheel(path)
     with pytest.raises(InputError, match="SHA-256"):
-        samples.wheel()
-    monkeypatch.setattr(samples, "SHA256", hashlib.sha256(path.read_bytes()).hexdigest())
-    assert samples.wheel() == path
+        real_patches.wheel()
+    monkeypatch.setattr(real_patches, "SHA256", hashlib.sha256(path.read_bytes()).hexdigest())
+    assert real_patches.wheel() == path
 
 
 def test_no_network_is_one_sentence_and_leaves_nothing(tmp_path):
@@ -62,7 +62,13 @@ def test_no_network_is_one_sentence_and_leaves_nothing(tmp_path):
         "PIP_NO_INDEX": "1",
         "PIP_CONFIG_FILE": "/dev/null",
     }
-    command = [sys.executable, "-m", "bigearth.prepare.samples", "--out", str(tmp_path / "out")]
+    command = [
+        sys.executable,
+        "-m",
+        "bigearth.prepare.real_patches",
+        "--out",
+        str(tmp_path / "out"),
+    ]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 2
     assert (
@@ -73,7 +79,7 @@ def test_no_network_is_one_sentence_and_leaves_nothing(tmp_path):
 
 
 def test_the_real_wheel_holds_what_is_expected(tmp_path):
-    samples.unpack(samples.wheel(), tmp_path)
+    real_patches.unpack(real_patches.wheel(), tmp_path)
     assert len(list((tmp_path / "archive").iterdir())) == 6
     assert all(len(list(patch.iterdir())) == 13 for patch in (tmp_path / "archive").iterdir())
     counts = {p.stem: len(selection.read_names(p)) for p in tmp_path.glob("*/*.csv")}

@@ -1,8 +1,8 @@
 """How much faster is extraction than a plain loop that opens twelve files with rasterio a patch,
 the way torchgeo does?
 
-    python -m benchmarks.extraction_speed --archive BigEarthNet-v1.0
-    python -m benchmarks.extraction_speed --tiles TILES --patches patches.csv
+    python -m benchmarks.studies.extraction_speed --archive BigEarthNet-v1.0
+    python -m benchmarks.studies.extraction_speed --tiles TILES --patches patches.csv
 
 Both read the same patches from the same files on one core in the same run. The loop opens, reads
 and stacks twelve bands a patch, each resampled bilinearly to 120 x 120 pixels while it is read, and
@@ -27,8 +27,8 @@ from rasterio.enums import Resampling
 from rasterio.windows import from_bounds
 
 from benchmarks import prepare
-from benchmarks.program import main, option
 from bigearth import bands
+from bigearth.cli import main, option
 from bigearth.errors import InputError
 from bigearth.prepare import archive, patchlist, tile
 from bigearth.store import Store
@@ -147,4 +147,4 @@ def run(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    main(Config, run, "benchmarks.extraction_speed", __doc__.splitlines()[0])
+    main(Config, run, "benchmarks.studies.extraction_speed", __doc__.splitlines()[0])

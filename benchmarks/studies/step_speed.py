@@ -1,7 +1,7 @@
 """Workload `step_speed`: the training step against a stock loop, against itself without
 communication, and fed from the file.
 
-    mpirun -np 2 python -m benchmarks.step_speed --data FILE --output DIR --threads 1
+    mpirun -np 2 python -m benchmarks.studies.step_speed --data FILE --output DIR --threads 1
 
 Everything is measured in one run, in turns, on the same ranks. Four ways to train ResNet-50 on a
 batch of 120 x 120 x 12:
@@ -23,10 +23,10 @@ from typing import Literal
 
 import numpy as np
 
-from benchmarks import record
 from benchmarks.configs import TrainConfig
-from benchmarks.program import REQUIRED, main, option
 from benchmarks.train import use_device
+from bigearth import record
+from bigearth.cli import REQUIRED, main, option
 from bigearth.errors import InputError, together
 from bigearth.store import Store
 
@@ -141,8 +141,8 @@ def build_step(options: TrainConfig, store: Store, ranks) -> tuple:
     import tensorflow as tf
 
     from bigearth.learn import losses, optimizer, resnet, steps
+    from bigearth.learn.input.reader import Reader
     from bigearth.learn.inputs import Preprocess
-    from bigearth.learn.reader import Reader
 
     preprocess = Preprocess()
     reader = Reader(
@@ -237,4 +237,4 @@ def write(config: Config, start: str, store: Store, rates: dict, hosts: list) ->
 
 
 if __name__ == "__main__":
-    main(Config, run, "benchmarks.step_speed", DESCRIPTION)
+    main(Config, run, "benchmarks.studies.step_speed", DESCRIPTION)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bigearth import bands, nomenclature
-from bigearth.prepare.covers import COVERS, WINTER, spectrum
+from bigearth.synthetic.covers import COVERS, WINTER, spectrum
 
 SIZE = 512  # pixels along the side of the periodic textures
 # share of summer state, January to December

@@ -1,7 +1,7 @@
 """What the container costs: start-up, training step, all-reduce and file read in an image against
 the same outside it.
 
-    python -m benchmarks.overhead --image cpu --output DIR
+    python -m benchmarks.studies.overhead --image cpu --output DIR
 
 One group of ranks is started natively and one in the image (hybrid model: the host's launcher, each
 rank in a container). They stay alive and take turns, asleep while it is not theirs
@@ -24,8 +24,8 @@ from typing import Optional
 
 import numpy as np
 
-from benchmarks import program, record
-from benchmarks.program import REQUIRED, option
+from bigearth import cli, record
+from bigearth.cli import REQUIRED, option
 from bigearth.errors import InputError, disk_error
 from bigearth.progress import Progress
 
@@ -65,10 +65,10 @@ class Side:
             *prefix,
             python,
             "-m",
-            "benchmarks.overhead_worker",
+            "benchmarks.studies.overhead_worker",
         ]
-        # noqa: SIM115  the worker's for as long as it lives
-        self._log = open(folder / f"{name}.log", "w+")
+
+        self._log = open(folder / f"{name}.log", "w+")  # noqa: SIM115
         self._worker = subprocess.Popen(
             [*command, str(self._folder), data, str(config.batch)],
             cwd=record.ROOT,
@@ -241,9 +241,9 @@ def run(config: OverheadConfig) -> None:
 
 
 if __name__ == "__main__":
-    program.main(
+    cli.main(
         OverheadConfig,
         run,
-        "benchmarks.overhead",
+        "benchmarks.studies.overhead",
         "Measure what running in an image costs, against running natively.",
     )

@@ -17,7 +17,7 @@ from bigearth import nomenclature
 CELLS = 91  # patches along the side of a tile
 # patches in the official splits, of 590,326
 SPLIT_SHARES = {"train": 269_695, "val": 123_723, "test": 125_866}
-TILES_CSV = Path(__file__).with_name("tiles_125.csv")
+TILES_CSV = Path(__file__).resolve().parents[1] / "tiles_125.csv"
 
 
 class Tile(NamedTuple):

@@ -1,0 +1,1 @@
+"""Programs that measure the science and our own code; no check launches them."""

@@ -1,0 +1,1 @@
+"""Synthetic BigEarthNet data: a landscape that is made up, in the real data's formats."""
