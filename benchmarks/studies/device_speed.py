@@ -5,7 +5,7 @@ can do at all.
 
 The device's ceilings are measured here, not taken from a data sheet: a large matrix product in each
 precision (FLOP/s) and a copy in its memory (bytes/s). The step's floating-point operations are
-counted from the network's convolutions and its dense layer, forward once and backward twice; the
+counted by `bigearth.learn.layers`; the
 smallest time of a step is that count over the matrix ceiling of the same precision.
 """
 
@@ -21,9 +21,10 @@ import numpy as np
 from benchmarks.configs import TrainConfig
 from benchmarks.studies.step_speed import build_step
 from benchmarks.train import use_device
-from bigearth import bands, record
+from bigearth import record
 from bigearth.cli import REQUIRED, main, option
 from bigearth.errors import InputError
+from bigearth.learn.layers import step_flops
 from bigearth.store import Store
 
 DESCRIPTION = (
@@ -102,27 +103,6 @@ def run(config: Config) -> None:
         {},
         record.provenance(start, [host], store.digest),
     )
-
-
-def step_flops(
-    batch_size: int, channels: int = len(bands.NAMES), size: int = bands.patch_size(10)
-) -> float:
-    """Floating-point operations of one training step: 2 per multiply-add, the backward pass twice
-    the forward one."""
-    from bigearth.learn import resnet
-
-    stages, stem = resnet.NETWORKS["resnet50"]
-    side = -(-size // 2)  # after the stem
-    forward = 2 * 49 * channels * stem * side**2
-    side, width_in = -(-side // 2), stem
-    for stage, blocks in enumerate(stages):
-        width = stem * 2**stage
-        for block in range(blocks):
-            side = -(-side // 2) if stage and not block else side
-            forward += 2 * (width_in * width + 9 * width * width + width * 4 * width) * side**2
-            forward += 0 if block else 2 * width_in * 4 * width * side**2
-            width_in = 4 * width
-    return 3.0 * batch_size * (forward + 2 * width_in * 43)
 
 
 def median_time(work: Callable, config: Config) -> float:

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from bigearth.errors import InputError
+from bigearth.learn import layers
 
 # set by mpirun, srun, horovodrun
 SIZE_VARIABLES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS", "HOROVOD_SIZE")
@@ -187,25 +188,12 @@ def connect(
 
 
 def split_by_bytes(tensors: list, groups: int) -> list:
-    """Splits tensors into at most `groups` runs of about equal bytes, last tensors first.
-
-    Returns:
-        lists of positions in `tensors`; each position is in exactly one list, and no list is empty.
-        All tensors of a list have one dtype.
-    """
-    sizes = [int(np.prod(t.shape)) * t.dtype.size for t in tensors]
-    target = max(sum(sizes) / groups, 1)
-    result = []
-    filled = 0.0
-    for position in reversed(range(len(tensors))):
-        started = result and tensors[result[-1][-1]].dtype == tensors[position].dtype
-        if started and (filled + sizes[position] / 2 <= target or len(result) == groups):
-            result[-1].append(position)
-            filled += sizes[position]
-        else:
-            result.append([position])
-            filled = sizes[position]
-    return result
+    """`layers.split_by_bytes` of tensors: lists of positions in `tensors`."""
+    return layers.split_by_bytes(
+        sizes=[int(np.prod(t.shape)) * t.dtype.size for t in tensors],
+        kinds=[t.dtype for t in tensors],
+        groups=groups,
+    )
 
 
 def raw(variables) -> list:

@@ -12,12 +12,8 @@ import itertools
 import tensorflow as tf
 
 from bigearth.learn.collective import Single, raw
+from bigearth.learn.layers import NETWORKS
 
-NETWORKS = {  # name -> bottleneck blocks of each stage, width of the first
-    "resnet50": ((3, 4, 6, 3), 64),
-    "resnet14": ((1, 1, 1, 1), 16),  # quick to train: for studies of recipes, never for a benchmark
-    "resnet5": ((1,), 16),  # quick to start: for rehearsals of jobs
-}
 EPSILON = 1e-5
 
 

@@ -12,20 +12,6 @@ from benchmarks.studies import device_speed, step_speed
 from bigearth.errors import InputError
 
 
-def test_operations_of_resnet50():
-    """Counted layer by layer in Keras' own ResNet-50."""
-    import tensorflow as tf
-
-    keras = tf.keras.applications.ResNet50(weights=None, input_shape=(120, 120, 12), classes=43)
-    layers = [layer for layer in keras.layers if isinstance(layer, tf.keras.layers.Conv2D)]
-    forward = (
-        sum(int(np.prod(layer.kernel.shape) * np.prod(layer.output.shape[1:3])) for layer in layers)
-        + 2048 * 43
-    )
-    assert device_speed.step_flops(1) == 3 * 2 * forward
-    assert device_speed.step_flops(64) == pytest.approx(64 * device_speed.step_flops(1))
-
-
 def test_device_speed_refuses_an_unknown_precision(tmp_path):
     with pytest.raises(InputError, match="--precisions is 'float8'"):
         device_speed.run(
