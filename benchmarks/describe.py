@@ -50,4 +50,4 @@ def run(config: DescribeConfig) -> None:
 
 
 if __name__ == "__main__":
-    cli.main(DescribeConfig, run, "benchmarks.describe", __doc__)
+    cli.main(DescribeConfig, run, cli.Program(module="benchmarks.describe", description=__doc__))

@@ -30,8 +30,8 @@ import h5py
 import numpy as np
 from mpi4py import MPI
 
-from bigearth import record, store
-from bigearth.cli import main, option
+from bigearth import cli, provenance, record, store
+from bigearth.cli import option
 from bigearth.errors import InputError, together
 from bigearth.prepare import (
     archive,
@@ -156,7 +156,7 @@ def _verify(path: str) -> None:
 
 
 def _prepare(config: Config) -> None:
-    start, begun = record.now(), time.perf_counter()
+    start, begun = provenance.now(), time.perf_counter()
     if (
         not config.out
         or (config.archive is None) == (config.tiles is None)
@@ -384,21 +384,24 @@ def _write_record(
         ),
         "imbalance": rate("imbalance", max(busy), sum(busy) / len(busy)),
     }
-    provenance = record.provenance(
+    origin = provenance.gather(
         start, [r["hostname"] for r in ranks], digest, elapsed=elapsed, **counts
     )
     path = config.record or Path(config.out).with_suffix(".result.json")
     record.write(
         path,
-        "prepare",
-        dataclasses.asdict(config),
-        metrics,
-        ranks,
-        {},
-        {"data": os.fspath(config.out)},
-        provenance,
+        record.Record(
+            workload="prepare",
+            config=dataclasses.asdict(config),
+            metrics=metrics,
+            ranks=ranks,
+            tables={},
+            files={},
+            provenance=origin,
+            repeats=cli.repeats(type(config)),
+        ),
     )
 
 
 if __name__ == "__main__":
-    main(Config, run, "benchmarks.prepare", DESCRIPTION)
+    cli.main(Config, run, cli.Program(module="benchmarks.prepare", description=DESCRIPTION))

@@ -20,10 +20,10 @@ from typing import Optional
 
 import numpy as np
 
-from benchmarks.configs import TrainConfig
-from bigearth import bands, cli, record
+from bigearth import bands, cli, provenance, record
 from bigearth.errors import InputError, disk_error, together
 from bigearth.files import save_arrays
+from bigearth.learn.config import TrainConfig
 from bigearth.learn.signals import REQUEUE, StopRequest
 from bigearth.store import Store
 
@@ -32,7 +32,7 @@ PICTURE_WHITE = 2500  # digital number shown as full brightness: reflectance 0.2
 
 def run(config: TrainConfig) -> Optional[int]:
     """Trains, scores and writes everything under `config.output`; returns the exit code."""
-    start, began = record.now(), time.perf_counter()
+    start, began = provenance.now(), time.perf_counter()
     config.check()
     with StopRequest().listening() as request:
         return _run(config, start, began, request)
@@ -167,36 +167,39 @@ def write_record(
     )
     record.write(
         path,
-        "train",
-        dataclasses.asdict(config),
-        metrics,
-        rows,
-        {
-            "epochs": epochs,
-            "per_class": [
-                dict(row, threshold=float(t))
-                for row, t in zip(result.scores["per_class"], result.thresholds)
-            ],
-            "averages": [
-                {
-                    "average": kind,
-                    **{
-                        score: result.scores[f"{score}_{kind}"]
-                        for score in ("precision", "recall", "f1")
-                    },
-                }
-                for kind in ("micro", "macro", "weighted", "samples")
-            ],
-        },
-        {"samples": "samples.npz"},
-        record.provenance(
-            start,
-            [row["hostname"] for row in rows],
-            store.digest,
-            timing=timing,
-            collective=ranks.backend,
-            patches=result.patches,
-            test_patches_scored=len(result.positions),
+        record.Record(
+            workload="train",
+            config=dataclasses.asdict(config),
+            metrics=metrics,
+            ranks=rows,
+            tables={
+                "epochs": epochs,
+                "per_class": [
+                    dict(row, threshold=float(t))
+                    for row, t in zip(result.scores["per_class"], result.thresholds)
+                ],
+                "averages": [
+                    {
+                        "average": kind,
+                        **{
+                            score: result.scores[f"{score}_{kind}"]
+                            for score in ("precision", "recall", "f1")
+                        },
+                    }
+                    for kind in ("micro", "macro", "weighted", "samples")
+                ],
+            },
+            files={"samples": "samples.npz"},
+            provenance=provenance.gather(
+                start,
+                [row["hostname"] for row in rows],
+                store.digest,
+                timing=timing,
+                collective=ranks.backend,
+                patches=result.patches,
+                test_patches_scored=len(result.positions),
+            ),
+            repeats=cli.repeats(type(config)),
         ),
     )
     print(
@@ -210,6 +213,8 @@ if __name__ == "__main__":
     cli.main(
         TrainConfig,
         run,
-        "benchmarks.train",
-        "Train and score ResNet-50 data-parallel on an HDF5 file of patches.",
+        cli.Program(
+            module="benchmarks.train",
+            description="Train and score ResNet-50 data-parallel on an HDF5 file of patches.",
+        ),
     )

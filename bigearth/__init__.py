@@ -1,2 +1,3 @@
-"""The science: Sentinel-2 pixels in, a scored land-cover classifier out. Knows nothing of
-schedulers or ReFrame."""
+"""The science: from satellite pixels to a scored classifier. Knows no scheduler and no ReFrame."""
+
+VERSION = "0.2.0"

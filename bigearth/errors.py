@@ -12,6 +12,13 @@ class InputError(Exception):
     """
 
 
+def one_line(text, most: int = 200) -> str:
+    """Foreign text for a sentence: one line, no control characters, at most `most` letters."""
+    words = " ".join(str(text).split())
+    shown = "".join(c if c.isprintable() else "\ufffd" for c in words)
+    return shown if len(shown) <= most else shown[: most - 1] + "…"
+
+
 def disk_error(path, action: str, error: OSError) -> InputError:
     """The sentence for an operating-system error (full disk, read-only folder, missing file) while
     doing `action` on `path`."""

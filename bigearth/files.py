@@ -1,13 +1,41 @@
-"""Files that have their name only when they are complete."""
+"""One door for what is read, one writer: files have their name only when they are complete."""
 
 import contextlib
 import io
 import os
+import stat
 from pathlib import Path
 
-import numpy as np
+from bigearth.errors import InputError, disk_error
 
-from bigearth.errors import disk_error
+
+def read_bytes(path, what: str, most: int) -> bytes:
+    """The content of a small file.
+
+    Args:
+        what: names the kind of file in the message, e.g. "result record".
+        most: bytes that such a file can have.
+
+    Raises:
+        InputError: it is missing, unreadable, not a regular file (a folder, a pipe, a device) or
+            larger than `most`.
+    """
+    try:
+        # a pipe without a writer would wait for ever without O_NONBLOCK
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb") as file:
+            about = os.fstat(descriptor)
+            if not stat.S_ISREG(about.st_mode):
+                raise InputError(f"{path}: not a regular file; expected a {what}; give its path")
+            data = file.read(most + 1)
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(
+            f"{path}: cannot read the {what}: {reason}; check the path and that it may be read"
+        ) from error
+    if len(data) > most:
+        raise InputError(f"{path}: larger than {most:,} bytes; expected a {what}; check the path")
+    return data
 
 
 @contextlib.contextmanager
@@ -47,6 +75,8 @@ def save_arrays(path, action: str, arrays: dict, compress: bool = False) -> None
         arrays: name -> array.
         compress: with deflate.
     """
+    import numpy as np  # only here: records are read where there is no NumPy
+
     # not straight to the disk: a ZipFile that found it full complains again when it is collected
     memory = io.BytesIO()
     (np.savez_compressed if compress else np.savez)(memory, **arrays)

@@ -1,256 +1,327 @@
-"""The result record: the one JSON file that every workload writes, and the names and units of every
-metric.
+"""The result record: the one JSON file that every workload writes, and what every metric means.
 
-{"schema": 1, "id": "5f0c…", "workload": "train",   the id names this run: copies of the file are
-one run
+The only module that knows the record's schema. Standard library only.
+
+{"schema": 1, "id": "5f0c…", "workload": "train"    copies of one run have one id
  "config":     {...}                       all of it, resolved
+ "repeats":    ["seed", "out"]             runs that differ only in these options are repetitions
  "metrics":    {"f1_micro": {"value": 0.71, "unit": "1", "better": "higher"}, ...}
                                            a metric that could not be measured has value null and a
-                                           "reason"
+                                           "reason"; "interval" is its 95 % interval
  "ranks":      [{"rank": 0, "hostname": "n1", "device": "...", ...}, ...]
  "tables":     {"epochs": [{...}, ...], "per_class": [...]}
+ "efficiency": {...}                       where the time went, or null
  "files":      {"samples": "samples.npz"}  beside the record
  "provenance": {"git_commit": ..., "image_digest": ..., "packages": {...}, "nodelist": [...], ...}}
 """
 
-import contextlib
-import datetime
 import json
 import math
-import os
-import platform
-import subprocess
-import sys
 import uuid
-from importlib import metadata
-from pathlib import Path
-from typing import Optional
+from typing import NamedTuple, Optional
 
 from bigearth.errors import InputError
-from bigearth.files import new_file
+from bigearth.files import new_file, read_bytes
 
 SCHEMA = 1
-ROOT = Path(__file__).resolve().parent.parent
+MOST_BYTES = 256 << 20  # of a record; a training on 4,096 ranks writes some 10 MB
+AGAIN = "expected the result.json that a workload wrote; run it again"
 
-# name -> (unit, which way is better); used by records, references and plots alike
+
+class Definition(NamedTuple):
+    """What a metric is.
+
+    Attributes:
+        unit: e.g. "s"; "1" is a ratio or a count.
+        better: "higher" or "lower".
+        text: what exactly is measured, in words.
+    """
+
+    unit: str
+    better: str
+    text: str
+
+
+_SCORE = (
+    "from true positives, false positives and false negatives summed over all classes; the paper's "
+    "Table 2 is consistent with these"
+)
+_MACRO = "mean over classes; a class without a positive or a predicted positive counts 0"
 METRICS = {
-    "time_per_epoch": ("s", "lower"),
-    "training_time": ("s", "lower"),
-    "step_time": ("s", "lower"),
-    "throughput": ("img/s", "higher"),
-    "throughput_per_device": ("img/s", "higher"),
-    "scaling_efficiency": ("1", "higher"),
-    "loss": ("1", "lower"),
-    "f1_micro": ("1", "higher"),
-    "f1_macro": ("1", "higher"),
-    "f1_weighted": ("1", "higher"),
-    "f1_samples": ("1", "higher"),
-    "average_precision_micro": ("1", "higher"),
-    "average_precision_macro": ("1", "higher"),
-    "precision_micro": ("1", "higher"),
-    "precision_macro": ("1", "higher"),
-    "recall_micro": ("1", "higher"),
-    "recall_macro": ("1", "higher"),
-    "input_throughput": ("img/s", "higher"),
-    "input_bandwidth": ("GB/s", "higher"),
-    "allreduce_bandwidth": ("GB/s", "higher"),
-    "energy_per_epoch": ("J", "lower"),
-    "patch_throughput": ("patches/s", "higher"),
-    "read_bandwidth": ("GB/s", "higher"),
-    "write_bandwidth": ("GB/s", "higher"),
-    "imbalance": ("1", "lower"),
-    "container_step_ratio": ("1", "higher"),  # native time / container time
-    "container_all_reduce_ratio": ("1", "higher"),
-    "container_read_ratio": ("1", "higher"),
-    "container_start_up": ("s", "lower"),  # container time - native time
+    "time_per_epoch": Definition(
+        "s",
+        "lower",
+        "wall time of one pass over the training split on all ranks, validation not included; the "
+        "mean over all epochs after the first, which holds tracing and warm-up (if only one epoch "
+        "was run, that one, and the record says so)",
+    ),
+    "training_time": Definition(
+        "s", "lower", "wall time of a whole training, over all jobs of a chain"
+    ),
+    "step_time": Definition(
+        "s", "lower", "median wall time of one training step on the slowest rank"
+    ),
+    "throughput": Definition(
+        "img/s",
+        "higher",
+        "training samples of the timed epochs, over all ranks, divided by their wall time",
+    ),
+    "throughput_per_device": Definition(
+        "img/s",
+        "higher",
+        "`throughput` divided by the number of ranks (one rank drives one device)",
+    ),
+    "scaling_efficiency": Definition(
+        "1",
+        "higher",
+        "throughput on n nodes divided by n times the throughput on one node (strong scaling: the "
+        "data stay the same; weak scaling: the data grow with the nodes)",
+    ),
+    "loss": Definition(
+        "1",
+        "lower",
+        "binary cross-entropy on the test split, mean over patches and classes, without "
+        "regularisation",
+    ),
+    "f1_micro": Definition("1", "higher", f"F1 score {_SCORE}"),
+    "precision_micro": Definition("1", "higher", f"precision {_SCORE}"),
+    "recall_micro": Definition("1", "higher", f"recall {_SCORE}"),
+    "f1_macro": Definition("1", "higher", f"F1 score, {_MACRO}"),
+    "precision_macro": Definition("1", "higher", f"precision, {_MACRO}"),
+    "recall_macro": Definition("1", "higher", f"recall, {_MACRO}"),
+    "f1_weighted": Definition("1", "higher", "F1 score, mean over classes weighted by support"),
+    "f1_samples": Definition("1", "higher", "F1 score of each patch's labels, mean over patches"),
+    "average_precision_micro": Definition(
+        "1", "higher", "area under precision over recall of all (patch, class) pairs together"
+    ),
+    "average_precision_macro": Definition(
+        "1", "higher", "average precision of each class, mean over classes with a positive"
+    ),
+    "input_throughput": Definition(
+        "img/s", "higher", "samples that the reader alone delivers to the training process"
+    ),
+    "input_bandwidth": Definition(
+        "GB/s", "higher", "bytes that the reader alone delivers; 1 GB is 10^9 bytes"
+    ),
+    "patch_throughput": Definition(
+        "patches/s", "higher", "preparation: patches written per second, over all ranks"
+    ),
+    "read_bandwidth": Definition(
+        "GB/s", "higher", "preparation: bytes of pixels read from the source per second"
+    ),
+    "write_bandwidth": Definition(
+        "GB/s", "higher", "preparation: bytes of arrays written to the HDF5 file per second"
+    ),
+    "imbalance": Definition("1", "lower", "largest load of a rank divided by the mean load"),
+    "container_step_ratio": Definition(
+        "1", "higher", "time of a training step natively over that in a container"
+    ),
+    "container_all_reduce_ratio": Definition(
+        "1", "higher", "time of an all-reduce natively over that in a container"
+    ),
+    "container_read_ratio": Definition(
+        "1", "higher", "time to read samples natively over that in a container"
+    ),
+    "container_start_up": Definition(
+        "s", "lower", "time that a container adds to the start of Python"
+    ),
 }
 
 
-def metric(name: str, value: Optional[float], reason: Optional[str] = None) -> dict:
+def metric(
+    name: str,
+    value: Optional[float],
+    reason: Optional[str] = None,
+    interval: Optional[tuple] = None,
+    samples: Optional[int] = None,
+) -> dict:
     """One entry of `metrics`.
 
     Args:
         name: a key of `METRICS`.
         value: in that metric's unit, or None if it could not be measured.
         reason: why it could not be measured; needed exactly when value is None.
+        interval: (low, high), the 95 % interval, in the same unit.
+        samples: how many measurements the value rests on.
     """
-    unit, better = METRICS[name]
+    about = {"unit": METRICS[name].unit, "better": METRICS[name].better}
     if value is None:
         if not reason:
             raise ValueError(f"metric {name}: a missing value needs a reason")
-        return {"value": None, "unit": unit, "better": better, "reason": reason}
+        return {"value": None, **about, "reason": reason}
     if not math.isfinite(value):
         raise ValueError(f"metric {name} is {value}: say why as a missing value instead")
-    return {"value": float(value), "unit": unit, "better": better}
+    entry = {"value": float(value), **about}
+    if interval is not None:
+        low, high = interval
+        if not low <= value <= high or not math.isfinite(high - low):
+            raise ValueError(f"metric {name} is {value}, outside its interval {low} to {high}")
+        entry["interval"] = [float(low), float(high)]
+    if samples is not None:
+        entry["samples"] = samples
+    return entry
 
 
-def now() -> str:
-    """The time in UTC, ISO 8601, to the second."""
-    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+class Record:
+    """One run of a workload. The attributes are the parts of the file, see the top of this module.
 
-
-def _git(*arguments) -> Optional[str]:
-    try:
-        return subprocess.run(
-            ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True
-        ).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def _head() -> Optional[str]:
-    """The commit as .git says it, for images, in which there is no git."""
-    try:
-        head = (ROOT / ".git" / "HEAD").read_text().strip()
-        return (ROOT / ".git" / head[5:]).read_text().strip() if head.startswith("ref: ") else head
-    except OSError:
-        return None
-
-
-def _packages() -> dict:
-    names = (
-        "tensorflow",
-        "tensorflow-cpu",
-        "keras",
-        "horovod",
-        "numpy",
-        "h5py",
-        "mpi4py",
-        "GDAL",
-        "scikit-learn",
-        "reframe-hpc",
-    )
-    versions = {}
-    for name in names:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            versions[name] = metadata.version(name)
-    return versions
-
-
-def _libraries() -> dict:
-    """Versions of the libraries that this process has really loaded; a watchdog may ask while one
-    of them is being imported."""
-    asked = {
-        "hdf5": ("h5py", lambda module: module.version.hdf5_version),
-        "gdal": ("osgeo.gdal", lambda module: module.__version__),
-        "mpi": (
-            "mpi4py.MPI",
-            lambda module: module.Get_library_version().split("\0")[0].split(",")[0].strip(),
-        ),
-    }
-    found = {}
-    for name, (module, version) in asked.items():
-        with contextlib.suppress(KeyError, AttributeError):
-            found[name] = version(sys.modules[module])
-    return found
-
-
-def provenance(start: str, nodelist: list, dataset_digest: Optional[str], **more) -> dict:
-    """Where a result comes from.
-
-    Args:
-        start: `now()` as the program began.
-        nodelist: host names of the nodes, one each.
-        dataset_digest: the content digest of the HDF5 file, or None if the workload reads none.
-        more: what only this workload knows (NCCL version, driver, ...).
+    Attributes:
+        workload: e.g. "train"; config: option -> value; repeats: names of options.
+        metrics: name -> what `metric` returned; ranks: a row per rank; tables: name -> rows.
+        efficiency: the efficiency tree, or None; files: name -> file beside the record.
+        provenance: what `provenance.gather` returned; id: names this run.
     """
-    commit = _git("rev-parse", "HEAD") or os.environ.get("BIGEARTH_GIT_COMMIT") or _head()
-    changes = _git("status", "--porcelain", "--untracked-files=no")
-    return {
-        "git_commit": commit,
-        "git_dirty": None if changes is None else bool(changes),
-        "image_digest": os.environ.get("BIGEARTH_IMAGE_DIGEST"),
-        "system": os.environ.get("BIGEARTH_SYSTEM"),  # the site's name for it, e.g. "juwels:gpus"
-        "packages": _packages(),
-        "libraries": _libraries(),
-        "python": platform.python_version(),
-        "kernel": platform.release(),
-        "processor": _processor(),
-        "nodelist": sorted(set(nodelist)),
-        "dataset_digest": dataset_digest,
-        "command": [sys.executable, *sys.argv],
-        "start_time": start,
-        "end_time": now(),
-        **more,
-    }
+
+    PARTS = ("workload", "config", "metrics", "ranks", "tables", "files", "provenance")
+
+    def __init__(
+        self,
+        *,
+        workload: str,
+        config: dict,
+        metrics: dict,
+        ranks: list,
+        tables: dict,
+        files: dict,
+        provenance: dict,
+        repeats: tuple = (),
+        efficiency: Optional[dict] = None,
+        id: Optional[str] = None,
+    ):
+        self.workload = workload
+        self.config = config
+        self.metrics = metrics
+        self.ranks = ranks
+        self.tables = tables
+        self.files = files
+        self.provenance = provenance
+        self.repeats = tuple(repeats)
+        self.efficiency = efficiency
+        self.id = id or uuid.uuid4().hex
+
+    def value(self, name: str) -> Optional[float]:
+        """A metric's value, None if it was not measured."""
+        return self.metrics.get(name, {}).get("value")
 
 
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(
-            line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")
-        )
-    except (OSError, StopIteration):
-        return platform.machine()
-
-
-def write(
-    path,
-    workload: str,
-    config: dict,
-    metrics: dict,
-    ranks: list,
-    tables: dict,
-    files: dict,
-    provenance: dict,
-) -> None:
-    """Writes the record under a temporary name and renames it, so that a file with the final name
-    is complete.
+def write(path, record: Record) -> None:
+    """Writes a record, which has its final name only when it is complete.
 
     Raises:
         InputError: the folder is not writable or the disk is full.
     """
-    content = dict(
-        schema=SCHEMA,
-        id=uuid.uuid4().hex,
-        workload=workload,
-        config=config,
-        metrics=metrics,
-        ranks=ranks,
-        tables=tables,
-        files=files,
-        provenance=provenance,
-    )
+    content = {"schema": SCHEMA, **vars(record)}
     with new_file(path, "write the result record") as partial:
         partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
-def read(path, parse=json.loads) -> dict:
-    """Reads a record.
-
-    Args:
-        parse: what makes its bytes a value, as `json.loads` does.
+def read(path) -> Record:
+    """Reads a record and checks that it is built as `write` builds it.
 
     Raises:
-        InputError: no such file, not a record, or of another schema.
+        InputError: it cannot be read, is not a record, or is of another schema.
     """
+    data = read_bytes(path, what="result record", most=MOST_BYTES)
     try:
-        content = parse(Path(path).read_bytes())
-    except OSError as error:
+        content = json.loads(data, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        why = " ".join(str(error).split())[:100] or "nested too deeply"
+        raise InputError(f"{path}: not a result record ({why}); {AGAIN}") from error
+    found = content.get("schema", "missing") if isinstance(content, dict) else "missing"
+    if found != SCHEMA:
         raise InputError(
-            f"{path}: cannot read the result record: {error.strerror}; expected the "
-            "result.json of a finished run"
-        ) from error
-    except ValueError as error:
-        raise InputError(
-            f"{path}: not a result record ({error}); expected the result.json that a "
-            "workload wrote; run it again"
-        ) from error
-    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
-        found = content.get("schema", "missing") if isinstance(content, dict) else "missing"
-        raise InputError(
-            f"{path}: record schema is {found}, expected {SCHEMA}; read it with the "
+            f"{path}: record schema is {str(found)[:20]!r}, expected {SCHEMA}; read it with the "
             "version of the suite that wrote it"
         )
-    missing = [
-        k
-        for k in ("workload", "config", "metrics", "ranks", "tables", "files", "provenance")
-        if k not in content
-    ]
+    missing = [part for part in Record.PARTS if part not in content]
     if missing:
         raise InputError(
-            f"{path}: incomplete result record, {', '.join(missing)} missing; run the "
-            "workload again"
+            f"{path}: incomplete result record, {', '.join(missing)} missing; run it again"
         )
-    return content
+    fault = next(_faults(content), None)
+    if fault:
+        raise InputError(f"{path}: not a result record: {fault}; {AGAIN}")
+    keywords = {part: content[part] for part in Record.PARTS}
+    optional = {k: content[k] for k in ("repeats", "efficiency", "id") if content.get(k)}
+    return Record(**keywords, **optional)
+
+
+def _no_constant(word: str):
+    raise ValueError(f"{word} is no number of JSON")
+
+
+def _faults(content: dict):
+    """What is not built as `write` builds it, each in a few words."""
+    shapes = {
+        "workload": str,
+        "config": dict,
+        "metrics": dict,
+        "ranks": list,
+        "tables": dict,
+        "files": dict,
+        "provenance": dict,
+        "repeats": list,
+        "efficiency": dict,
+        "id": str,
+    }
+    for name, kind in shapes.items():
+        optional = name not in Record.PARTS
+        if not isinstance(content.get(name), kind) and not (optional and content.get(name) is None):
+            yield f"{name!r} is no {'text' if kind is str else kind.__name__}"
+            return
+    if not all(isinstance(name, str) for name in content.get("repeats") or ()):
+        yield "'repeats' holds no names"
+    for name, entry in content["metrics"].items():
+        yield from _metric_faults(name, entry)
+    yield from _table_faults(content)
+    for name, file in content["files"].items():
+        if not isinstance(file, str) or "/" in file.replace("\\", "/") or file in ("", ".", ".."):
+            yield f"file {name!r} is not the name of a file beside the record"
+
+
+def _metric_faults(name: str, entry):
+    if not isinstance(entry, dict) or not {"value", "unit"} <= set(entry):
+        yield f"metric {name!r} has no value and unit"
+        return
+    if entry["value"] is not None and not is_number(entry["value"]):
+        yield f"the value of metric {name!r} is not a number"
+    if name in METRICS and entry["unit"] != METRICS[name].unit:
+        yield f"metric {name!r} has unit {str(entry['unit'])[:20]!r}, not {METRICS[name].unit!r}"
+    interval = entry.get("interval")
+    if interval is not None and not (
+        isinstance(interval, list) and len(interval) == 2 and all(map(is_number, interval))
+    ):
+        yield f"the interval of metric {name!r} is not two numbers"
+
+
+def _table_faults(content: dict):
+    for index, rank in enumerate(content["ranks"]):
+        inner = (
+            [rank.get(key) for key in ("step_time", "phases")] if isinstance(rank, dict) else [1]
+        )
+        if not all(part is None or isinstance(part, dict) for part in inner):
+            yield f"row {index} of 'ranks' is not a rank's"
+            return
+    for name, rows in content["tables"].items():
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            yield f"table {name!r} is not a list of rows"
+    provenance = content["provenance"]
+    for name, kind in (("packages", dict), ("libraries", dict), ("nodelist", list)):
+        if not isinstance(provenance.get(name), (kind, type(None))):
+            yield f"{name!r} of 'provenance' is no {kind.__name__}"
+
+
+def is_number(value) -> bool:
+    """Whether a JSON value is a finite number (True and False are none)."""
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def table() -> str:
+    """The metrics as a Markdown table, for docs/methodology.md (`python -m bigearth.record`)."""
+    rows = ["| Metric | Unit | Better | Meaning |", "|---|---|---|---|"]
+    rows += [f"| `{name}` | {m.unit} | {m.better} | {m.text} |" for name, m in METRICS.items()]
+    return "\n".join(rows)
+
+
+if __name__ == "__main__":
+    print(table())

@@ -43,7 +43,9 @@ def main(argv: list) -> int:
             )
         command = importlib.import_module(f"plots.{argv[0]}")
         config = cli.parse(
-            command.Config, argv[1:], f"python -m plots {argv[0]}", COMMANDS[argv[0]]
+            command.Config,
+            argv[1:],
+            cli.Program("plots", COMMANDS[argv[0]], command=f"python -m plots {argv[0]}"),
         )
         return command.run(config) or 0
     except InputError as error:

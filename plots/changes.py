@@ -19,7 +19,8 @@ import numpy as np
 import ruptures
 from scipy import stats
 
-from bigearth.cli import main, option
+from bigearth import cli
+from bigearth.cli import option
 
 MIN_RUNS = 3  # a level rests on at least this many runs: one odd night is an outlier, not a change
 ALPHA = 5e-4  # of the t-test: what counts in a short series, whose noise is badly known
@@ -172,9 +173,11 @@ def _run(config: BenchmarkConfig) -> None:
 
 
 if __name__ == "__main__":
-    main(
+    cli.main(
         BenchmarkConfig,
         _run,
-        "plots.changes",
-        "Measures how well changes of level are found, on series with known answers.",
+        cli.Program(
+            module="plots.changes",
+            description="Measures how well changes of level are found, on series with known answers.",
+        ),
     )

@@ -18,7 +18,7 @@ from bigearth import record
 from bigearth.errors import InputError
 from plots import database
 from plots.parallel import on_all_cores
-from plots.values import canonical, column, columns, number, parse, printable
+from plots.values import canonical, column, columns, number, printable
 
 RECORD_NAMES = ("result.json", ".result.json")  # a name ends in one of these
 # metrics that only a training has
@@ -137,14 +137,6 @@ class Results:
     cases: list
 
 
-def _mappings(values, *inner) -> bool:
-    """Whether these are mappings, and what they have under the names `inner` is too (or
-    nothing)."""
-    return set(map(type, values)) <= {dict} and all(
-        {type(v.get(name)) for v in values} <= {dict, type(None)} for name in inner
-    )
-
-
 def rank_tables(ranks: list, median) -> dict:
     """The tables "ranks" and "phases" of rows of ranks; `median` finds the median of a row's step
     time."""
@@ -157,44 +149,12 @@ def rank_tables(ranks: list, median) -> dict:
     return {"ranks": table, "phases": columns([rank.get("phases") or {} for rank in ranks])}
 
 
-def _misshapen(content: dict) -> str:
-    """The first part of a record that is not built as a record's is, or ""."""
-    for name in ("config", "metrics", "tables", "files", "provenance"):
-        if not isinstance(content[name], dict):
-            return name
-    provenance = content["provenance"]
-    sound = {
-        "ranks": isinstance(content["ranks"], list)
-        and _mappings(content["ranks"], "step_time", "phases"),
-        "metrics": _mappings(content["metrics"].values()),
-        "tables": all(
-            isinstance(rows, list) and _mappings(rows) for rows in content["tables"].values()
-        ),
-        "files": all(isinstance(name, str) for name in content["files"].values()),
-        "provenance": _mappings([provenance], "packages", "libraries")
-        and isinstance(provenance.get("nodelist") or [], list),
-    }
-    return next((name for name, good in sound.items() if not good), "")
-
-
 def _content(path: Path) -> dict:
-    try:
-        return record.read(path, parse)
-    except RecursionError:
-        raise InputError(
-            f"{path}: not a result record (nested too deeply); expected the "
-            "result.json that a workload wrote"
-        ) from None
+    return dict(vars(record.read(path)))
 
 
 def _run_of_record(path: Path) -> Run:
     content = _content(path)
-    wrong = _misshapen(content)
-    if wrong:
-        raise InputError(
-            f"{path}: not a result record: its {wrong!r} is not built as a workload "
-            "writes it; run the workload again"
-        )
     identity = content.get("id") or hashlib.sha256(canonical(content).encode()).hexdigest()
     ranks, tables = (
         content.pop("ranks"),

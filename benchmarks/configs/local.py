@@ -14,7 +14,7 @@ classes, let so short a run begin with learning. float32, because a CPU without 
 emulate bfloat16.
 """
 
-from benchmarks.configs import TrainConfig
+from bigearth.learn.config import TrainConfig
 
 config = TrainConfig(
     window=60,

@@ -15,7 +15,7 @@ BatchNorm nor biases are decayed (Goyal et al. 2017); labels are smoothed; convo
 bfloat16. No L2 in the loss: decay is in the optimizer.
 """
 
-from benchmarks.configs import TrainConfig
+from bigearth.learn.config import TrainConfig
 
 config = TrainConfig(
     mixup=0.2,

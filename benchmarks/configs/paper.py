@@ -14,7 +14,7 @@ example of that time; mix-up has Beta(0.2, 0.2) (Zhang et al. 2018 recommend 0.1
 whose data_super is bilinear wants --upsample bilinear.
 """
 
-from benchmarks.configs import TrainConfig
+from bigearth.learn.config import TrainConfig
 
 config = TrainConfig(
     upsample="dsen2",

@@ -6,7 +6,7 @@ Command:  srun python -m benchmarks.train --data FILE --config benchmarks/config
 Hardware: one rank a node of a virtual cluster, 24 ranks on two CPU cores.
 """
 
-from benchmarks.configs import TrainConfig
+from bigearth.learn.config import TrainConfig
 
 config = TrainConfig(
     network="resnet5",

@@ -33,7 +33,7 @@ from benchmarks.preflight.judgement import (
     row,
     table,
 )
-from bigearth import cli, record
+from bigearth import cli, provenance, record
 from bigearth.errors import InputError, disk_error, together
 
 ENVIRONMENT = dict(os.environ)  # as the launcher made it: MPI_Init adds variables of its own
@@ -119,13 +119,16 @@ def finish(config: PreflightConfig, start: str, rows: list, facts: list) -> int:
     path = Path(config.output) / "result.json"
     record.write(
         path,
-        "preflight",
-        dataclasses.asdict(config),
-        {},
-        ranks,
-        {"checks": rows},
-        {},
-        record.provenance(start, nodes, digest, checks=counts),
+        record.Record(
+            workload="preflight",
+            config=dataclasses.asdict(config),
+            metrics={},
+            ranks=ranks,
+            tables={"checks": rows},
+            files={},
+            provenance=provenance.gather(start, nodes, digest, checks=counts),
+            repeats=cli.repeats(type(config)),
+        ),
     )
     return 1 if counts[FAIL] else 0
 
@@ -178,7 +181,7 @@ def probe(config: PreflightConfig, communicator, step: Step) -> dict:
             offsets[hosts[other]] = look.clock_offset(communicator, other)
     offsets = communicator.bcast(offsets)
     step.begin("versions")
-    found = record.provenance("", [host], None)
+    found = provenance.gather("", [host], None)
     versions = {
         **found["packages"],
         **found["libraries"],
@@ -209,7 +212,7 @@ def alone(config: PreflightConfig, start: str, rows: list, first: bool) -> int:
 
 def run(config: PreflightConfig) -> int:
     """Probes, judges, reports; the exit code is the same on every rank."""
-    start = record.now()
+    start = provenance.now()
     step = Step(config, start)
     host, launch = socket.gethostname(), look.launcher(ENVIRONMENT)
     first = cli.launcher_rank() == 0
@@ -252,6 +255,8 @@ if __name__ == "__main__":
     cli.main(
         PreflightConfig,
         run,
-        "benchmarks.preflight",
-        "Look at every node of a job before anything long runs on it.",
+        cli.Program(
+            module="benchmarks.preflight",
+            description="Look at every node of a job before anything long runs on it.",
+        ),
     )

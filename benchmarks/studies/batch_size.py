@@ -22,8 +22,8 @@ from typing import Literal, Optional
 
 import numpy as np
 
-from bigearth import record
-from bigearth.cli import REQUIRED, main, option
+from bigearth import cli, provenance, record
+from bigearth.cli import REQUIRED, option
 from bigearth.errors import InputError
 from bigearth.progress import Progress
 from bigearth.store import Store
@@ -122,7 +122,7 @@ def command(config: Config, run: Run) -> list:
 
 
 def run(config: Config) -> None:
-    start = record.now()
+    start = provenance.now()
     for name in ("seeds", "epochs", "batch_size", "factor"):
         if getattr(config, name) < 1:
             raise InputError(
@@ -145,13 +145,16 @@ def run(config: Config) -> None:
         )
     record.write(
         Path(config.output) / "result.json",
-        "batch_study",
-        dataclasses.asdict(config),
-        {},
-        [{"rank": 0, "hostname": socket.gethostname(), "device": "launcher"}],
-        {"runs": rows, "groups": groups, "claims": claims(groups)},
-        {},
-        record.provenance(start, [socket.gethostname()], store.digest),
+        record.Record(
+            workload="batch_study",
+            config=dataclasses.asdict(config),
+            metrics={},
+            ranks=[{"rank": 0, "hostname": socket.gethostname(), "device": "launcher"}],
+            tables={"runs": rows, "groups": groups, "claims": claims(groups)},
+            files={},
+            provenance=provenance.gather(start, [socket.gethostname()], store.digest),
+            repeats=cli.repeats(type(config)),
+        ),
     )
 
 
@@ -168,7 +171,7 @@ def outcome(config: Config, each: Run) -> dict:
     )
     if not path.exists():
         done = subprocess.run(
-            command(config, each), capture_output=True, text=True, cwd=record.ROOT
+            command(config, each), capture_output=True, text=True, cwd=provenance.ROOT
         )
         if done.returncode:
             sentence = next(
@@ -181,9 +184,9 @@ def outcome(config: Config, each: Run) -> dict:
                     "study again: finished runs are kept"
                 )
             return dict(row, failure=sentence)
-    metrics = record.read(path)["metrics"]
+    found = record.read(path)
     return dict(
-        row, **{name: metrics[name]["value"] for name in ("f1_micro", "f1_macro", "time_per_epoch")}
+        row, **{name: found.value(name) for name in ("f1_micro", "f1_macro", "time_per_epoch")}
     )
 
 
@@ -221,4 +224,6 @@ def claims(groups: list) -> list:
 
 
 if __name__ == "__main__":
-    main(Config, run, "benchmarks.studies.batch_size", DESCRIPTION)
+    cli.main(
+        Config, run, cli.Program(module="benchmarks.studies.batch_size", description=DESCRIPTION)
+    )

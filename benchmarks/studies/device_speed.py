@@ -18,12 +18,12 @@ from typing import Callable
 
 import numpy as np
 
-from benchmarks.configs import TrainConfig
 from benchmarks.studies.step_speed import build_step
 from benchmarks.train import use_device
-from bigearth import record
-from bigearth.cli import REQUIRED, main, option
+from bigearth import cli, provenance, record
+from bigearth.cli import REQUIRED, option
 from bigearth.errors import InputError
+from bigearth.learn.config import TrainConfig
 from bigearth.learn.layers import step_flops
 from bigearth.store import Store
 
@@ -46,7 +46,7 @@ class Config:
 
 
 def run(config: Config) -> None:
-    start = record.now()
+    start = provenance.now()
     precisions = [p for p in config.precisions.split(",") if p]
     if not set(precisions) <= set(PRECISIONS) or not precisions:
         raise InputError(
@@ -92,16 +92,22 @@ def run(config: Config) -> None:
     host = socket.gethostname()
     record.write(
         Path(config.output) / "result.json",
-        "device_speed",
-        dataclasses.asdict(config),
-        {
-            "throughput": record.metric("throughput", best["throughput"]),
-            "step_time": record.metric("step_time", best["step_time"]),
-        },
-        [{"rank": 0, "hostname": host, "device": device}],
-        {"precisions": rows, "ceilings": [{"name": "copy", "bytes_per_second": bandwidth}]},
-        {},
-        record.provenance(start, [host], store.digest),
+        record.Record(
+            workload="device_speed",
+            config=dataclasses.asdict(config),
+            metrics={
+                "throughput": record.metric("throughput", best["throughput"]),
+                "step_time": record.metric("step_time", best["step_time"]),
+            },
+            ranks=[{"rank": 0, "hostname": host, "device": device}],
+            tables={
+                "precisions": rows,
+                "ceilings": [{"name": "copy", "bytes_per_second": bandwidth}],
+            },
+            files={},
+            provenance=provenance.gather(start, [host], store.digest),
+            repeats=cli.repeats(type(config)),
+        ),
     )
 
 
@@ -150,4 +156,6 @@ def copy_bandwidth(tf, config: Config) -> float:
 
 
 if __name__ == "__main__":
-    main(Config, run, "benchmarks.studies.device_speed", DESCRIPTION)
+    cli.main(
+        Config, run, cli.Program(module="benchmarks.studies.device_speed", description=DESCRIPTION)
+    )

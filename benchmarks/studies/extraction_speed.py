@@ -27,8 +27,8 @@ from rasterio.enums import Resampling
 from rasterio.windows import from_bounds
 
 from benchmarks import prepare
-from bigearth import bands
-from bigearth.cli import main, option
+from bigearth import bands, cli
+from bigearth.cli import option
 from bigearth.errors import InputError
 from bigearth.prepare import archive, patchlist, tile
 from bigearth.store import Store
@@ -147,4 +147,10 @@ def run(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    main(Config, run, "benchmarks.studies.extraction_speed", __doc__.splitlines()[0])
+    cli.main(
+        Config,
+        run,
+        cli.Program(
+            module="benchmarks.studies.extraction_speed", description=__doc__.splitlines()[0]
+        ),
+    )

@@ -110,19 +110,19 @@ def network(path: str, digest: str) -> tuple:
         InputError: not the record of a training on the file with this digest.
     """
     content = record.read(path)
-    if content["workload"] != "train":
+    if content.workload != "train":
         raise InputError(
             f"{path}: record of workload {content['workload']!r}, expected 'train'; "
             "give the records of benchmarks.train"
         )
-    if content["provenance"].get("dataset_digest") != digest:
+    if content.provenance.get("dataset_digest") != digest:
         raise InputError(
             f"{path}: trained on another file "
             f"({content['provenance'].get('dataset_digest')}); expected {digest}"
         )
-    name = {"rgb": "RGB", "multispectral": "12 bands"}[content["config"]["bands"]]
+    name = {"rgb": "RGB", "multispectral": "12 bands"}[content.config["bands"]]
     values = (
-        content["metrics"][m]["value"]
+        content.metrics[m]["value"]
         for m in ("precision_micro", "recall_micro", "f1_micro", "f1_macro")
     )
     return (f"ResNet-50, {name}, {content['config']['epochs']} epochs", *values)
@@ -141,6 +141,8 @@ if __name__ == "__main__":
     cli.main(
         Config,
         run,
-        "benchmarks.studies.learnability",
-        "F1 of simple baselines, beside that of trained networks.",
+        cli.Program(
+            module="benchmarks.studies.learnability",
+            description="F1 of simple baselines, beside that of trained networks.",
+        ),
     )

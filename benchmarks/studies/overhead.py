@@ -24,7 +24,7 @@ from typing import Optional
 
 import numpy as np
 
-from bigearth import cli, record
+from bigearth import cli, provenance, record
 from bigearth.cli import REQUIRED, option
 from bigearth.errors import InputError, disk_error
 from bigearth.progress import Progress
@@ -71,7 +71,7 @@ class Side:
         self._log = open(folder / f"{name}.log", "w+")  # noqa: SIM115
         self._worker = subprocess.Popen(
             [*command, str(self._folder), data, str(config.batch)],
-            cwd=record.ROOT,
+            cwd=provenance.ROOT,
             stdout=self._log,
             stderr=self._log,
         )
@@ -81,7 +81,7 @@ class Side:
         if quantity == "start_up":
             start = time.perf_counter()
             subprocess.run(
-                self.start_up_command, cwd=record.ROOT, check=True, stderr=subprocess.DEVNULL
+                self.start_up_command, cwd=provenance.ROOT, check=True, stderr=subprocess.DEVNULL
             )
             return time.perf_counter() - start
         return float(self._say(quantity))
@@ -116,11 +116,11 @@ def check_image(image: str) -> tuple:
         InputError: there is no such image, or it does not fit this host.
     """
     done = subprocess.run(
-        [record.ROOT / "containers" / "check.sh", image], capture_output=True, text=True
+        [provenance.ROOT / "containers" / "check.sh", image], capture_output=True, text=True
     )
     if done.returncode != 0:
         raise InputError(done.stderr.strip().replace("error: ", "", 1).split("\n")[-1])
-    path = image if image.endswith(".sif") else record.ROOT / "containers" / f"{image}.sif"
+    path = image if image.endswith(".sif") else provenance.ROOT / "containers" / f"{image}.sif"
     return os.path.abspath(path), done.stdout.strip()
 
 
@@ -166,7 +166,7 @@ def measure(sides: tuple, config: OverheadConfig) -> dict:
 
 def run(config: OverheadConfig) -> None:
     """Starts both sides, measures, writes the record."""
-    start = record.now()
+    start = provenance.now()
     if config.pairs < 2 or config.batch < 1:
         raise InputError("command line: --pairs must be at least 2 and --batch at least 1")
     image, digest = check_image(config.image)
@@ -181,7 +181,7 @@ def run(config: OverheadConfig) -> None:
         data = os.path.abspath(config.data) if config.data else make_file(folder)
         binds = [
             argument
-            for path in (record.ROOT, scratch, os.path.dirname(data))
+            for path in (provenance.ROOT, scratch, os.path.dirname(data))
             for argument in ("--bind", str(path))
         ]
         container = [
@@ -190,7 +190,7 @@ def run(config: OverheadConfig) -> None:
             *(["--nv"] if config.gpu else []),
             *binds,
             "--pwd",
-            str(record.ROOT),
+            str(provenance.ROOT),
             image,
         ]
         sides = (
@@ -223,13 +223,16 @@ def run(config: OverheadConfig) -> None:
     host = socket.gethostname()
     record.write(
         Path(config.output) / "result.json",
-        "overhead",
-        dataclasses.asdict(config),
-        metrics,
-        [{"rank": 0, "hostname": host, "device": "GPU" if config.gpu else "CPU"}],
-        {"overhead": rows, "pairs": pairs},
-        {},
-        record.provenance(start, [host], None, image_digest=digest),
+        record.Record(
+            workload="overhead",
+            config=dataclasses.asdict(config),
+            metrics=metrics,
+            ranks=[{"rank": 0, "hostname": host, "device": "GPU" if config.gpu else "CPU"}],
+            tables={"overhead": rows, "pairs": pairs},
+            files={},
+            provenance=provenance.gather(start, [host], None, image_digest=digest),
+            repeats=cli.repeats(type(config)),
+        ),
     )
     print(f"{'':12}{'native':>10}{'container':>12}{'ratio':>8}   p10-p90")
     for line in rows:
@@ -244,6 +247,8 @@ if __name__ == "__main__":
     cli.main(
         OverheadConfig,
         run,
-        "benchmarks.studies.overhead",
-        "Measure what running in an image costs, against running natively.",
+        cli.Program(
+            module="benchmarks.studies.overhead",
+            description="Measure what running in an image costs, against running natively.",
+        ),
     )

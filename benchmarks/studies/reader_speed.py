@@ -24,8 +24,8 @@ from typing import Callable, Optional
 import h5py
 import numpy as np
 
-from bigearth import record, store
-from bigearth.cli import REQUIRED, main, option
+from bigearth import cli, provenance, record, store
+from bigearth.cli import REQUIRED, option
 from bigearth.errors import InputError, disk_error
 from bigearth.learn.input.pagecache import Samples
 from bigearth.progress import Progress
@@ -66,7 +66,7 @@ class Config:
 
 
 def run(config: Config) -> None:
-    start = record.now()
+    start = provenance.now()
     for name in ("samples", "record_samples", "batch_size", "repeats", "threads"):
         if getattr(config, name) < 1:
             raise InputError(
@@ -373,27 +373,32 @@ def write(config: Config, file: store.Store, rates: dict, cached: float, start: 
     host = socket.gethostname()
     record.write(
         Path(config.output) / "result.json",
-        "reader_speed",
-        dataclasses.asdict(config),
-        {
-            "input_throughput": record.metric(
-                "input_throughput", ours["warm"] * 1e9 / SAMPLE_BYTES
-            ),
-            "input_bandwidth": record.metric("input_bandwidth", ours["warm"]),
-        },
-        [{"rank": 0, "hostname": host, "device": "CPU"}],
-        {
-            "ratios": rows,
-            "turns": [
-                {"name": name, "bandwidth": value}
-                for name, values in rates.items()
-                for value in values
-            ],
-        },
-        {},
-        record.provenance(start, [host], file.digest),
+        record.Record(
+            workload="reader_speed",
+            config=dataclasses.asdict(config),
+            metrics={
+                "input_throughput": record.metric(
+                    "input_throughput", ours["warm"] * 1e9 / SAMPLE_BYTES
+                ),
+                "input_bandwidth": record.metric("input_bandwidth", ours["warm"]),
+            },
+            ranks=[{"rank": 0, "hostname": host, "device": "CPU"}],
+            tables={
+                "ratios": rows,
+                "turns": [
+                    {"name": name, "bandwidth": value}
+                    for name, values in rates.items()
+                    for value in values
+                ],
+            },
+            files={},
+            provenance=provenance.gather(start, [host], file.digest),
+            repeats=cli.repeats(type(config)),
+        ),
     )
 
 
 if __name__ == "__main__":
-    main(Config, run, "benchmarks.studies.reader_speed", DESCRIPTION)
+    cli.main(
+        Config, run, cli.Program(module="benchmarks.studies.reader_speed", description=DESCRIPTION)
+    )

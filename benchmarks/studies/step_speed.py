@@ -23,11 +23,11 @@ from typing import Literal
 
 import numpy as np
 
-from benchmarks.configs import TrainConfig
 from benchmarks.train import use_device
-from bigearth import record
-from bigearth.cli import REQUIRED, main, option
+from bigearth import cli, provenance, record
+from bigearth.cli import REQUIRED, option
 from bigearth.errors import InputError, together
+from bigearth.learn.config import TrainConfig
 from bigearth.store import Store
 
 DESCRIPTION = (
@@ -62,7 +62,7 @@ class Config:
 
 
 def run(config: Config) -> None:
-    start = record.now()
+    start = provenance.now()
     for name in ("batch_size", "groups", "steps", "turns"):
         if getattr(config, name) < 1:
             raise InputError(
@@ -210,31 +210,38 @@ def write(config: Config, start: str, store: Store, rates: dict, hosts: list) ->
     print(f"first step {slowest:.1f} s, required under {FIRST_STEP_SECONDS:.0f} s", file=sys.stderr)
     record.write(
         Path(config.output) / "result.json",
-        "step_speed",
-        dataclasses.asdict(config),
-        {
-            "throughput": record.metric("throughput", middle["ours"]),
-            "throughput_per_device": record.metric(
-                "throughput_per_device", middle["ours"] / len(hosts)
-            ),
-            "step_time": record.metric(
-                "step_time", config.batch_size * len(hosts) / middle["ours"]
-            ),
-        },
-        [
-            {"rank": rank, "hostname": host, "device": device, "first_step": first}
-            for rank, host, device, first in hosts
-        ],
-        {
-            "ratios": ratios,
-            "turns": [
-                {"name": name, "throughput": v} for name, values in rates.items() for v in values
+        record.Record(
+            workload="step_speed",
+            config=dataclasses.asdict(config),
+            metrics={
+                "throughput": record.metric("throughput", middle["ours"]),
+                "throughput_per_device": record.metric(
+                    "throughput_per_device", middle["ours"] / len(hosts)
+                ),
+                "step_time": record.metric(
+                    "step_time", config.batch_size * len(hosts) / middle["ours"]
+                ),
+            },
+            ranks=[
+                {"rank": rank, "hostname": host, "device": device, "first_step": first}
+                for rank, host, device, first in hosts
             ],
-        },
-        {},
-        record.provenance(start, [host for _, host, *_ in hosts], store.digest),
+            tables={
+                "ratios": ratios,
+                "turns": [
+                    {"name": name, "throughput": v}
+                    for name, values in rates.items()
+                    for v in values
+                ],
+            },
+            files={},
+            provenance=provenance.gather(start, [host for _, host, *_ in hosts], store.digest),
+            repeats=cli.repeats(type(config)),
+        ),
     )
 
 
 if __name__ == "__main__":
-    main(Config, run, "benchmarks.studies.step_speed", DESCRIPTION)
+    cli.main(
+        Config, run, cli.Program(module="benchmarks.studies.step_speed", description=DESCRIPTION)
+    )

@@ -92,7 +92,18 @@ def test_only_a_training_on_this_file_is_shown(patches, tmp_path, capsys):
 
     def write(workload, digest):
         path = tmp_path / f"{workload}{digest[-4:]}.json"
-        record.write(path, workload, config, metrics, [], {}, {}, {"dataset_digest": digest})
+        record.write(
+            path,
+            record.Record(
+                workload=workload,
+                config=config,
+                metrics=metrics,
+                ranks=[],
+                tables={},
+                files={},
+                provenance={"dataset_digest": digest},
+            ),
+        )
         return str(path)
 
     learnability.run(learnability.Config(patches.path, write("train", patches.digest)))

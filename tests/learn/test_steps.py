@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from benchmarks.configs import TrainConfig
 from bigearth.learn import losses, optimizer, resnet, steps
 from bigearth.learn.collective import Single
+from bigearth.learn.config import TrainConfig
 from bigearth.learn.input.reader import Reader
 from bigearth.learn.inputs import Preprocess
 

@@ -13,11 +13,11 @@ import pytest
 import tensorflow as tf
 from sklearn.metrics import average_precision_score, precision_recall_fscore_support
 
-from benchmarks.configs import TrainConfig
 from bigearth import nomenclature
 from bigearth.errors import InputError
 from bigearth.learn import checkpoint, trainer
 from bigearth.learn.collective import Single
+from bigearth.learn.config import TrainConfig
 from bigearth.learn.log import Log
 from bigearth.learn.signals import StopRequest
 

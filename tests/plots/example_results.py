@@ -125,13 +125,12 @@ def train(
         f1_micro=f1, f1_macro=f1 / 2, precision_micro=f1 + 0.05, recall_micro=f1 - 0.05, loss=0.3
     )
     metrics = {name: record.metric(name, value) for name, value in values.items()}
-    metrics["energy_per_epoch"] = record.metric(
-        "energy_per_epoch", None, "no energy counter on this machine"
-    )
+    metrics["step_time"] = record.metric("step_time", None, "fewer than two steps")
     samples(folder, seed=seed)
     start = start or f"2026-11-{1 + seed % 28:02d}T03:00:00+00:00"
     content = dict(
         workload="train",
+        repeats=("seed",),
         config={"bands": "multispectral", "batch": 16, "epochs": 5, "seed": seed, **(config or {})},
         metrics=metrics,
         ranks=ranks,
@@ -149,7 +148,7 @@ def train(
         },
     )
     content.update(more)
-    record.write(folder / "result.json", **content)
+    record.write(folder / "result.json", record.Record(**content))
     return folder / "result.json"
 
 
@@ -196,10 +195,12 @@ def batch_study(folder, seeds=3, failed=False):
     }
     record.write(
         folder / "result.json",
-        "batch_study",
-        tables={"runs": rows},
-        files={},
-        provenance=provenance,
-        **content,
+        record.Record(
+            workload="batch_study",
+            tables={"runs": rows},
+            files={},
+            provenance=provenance,
+            **content,
+        ),
     )
     return folder / "result.json"

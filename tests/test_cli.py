@@ -11,21 +11,27 @@ from typing import Literal, Optional
 
 import pytest
 
-from bigearth.cli import REQUIRED, option, parse
+from bigearth.cli import REQUIRED, Program, option, parse, repeats, resumes
 from bigearth.errors import InputError
 
 
 @dataclasses.dataclass
 class Config:
-    data: str = option(REQUIRED, "the file")
-    epochs: int = option(3, "how many")
+    data: str = option(REQUIRED, "the file", group="inputs", repeats=True, resumes=True)
+    epochs: int = option(3, "how many", least=0, most=1000)
     rate: Optional[float] = option(None, "learning rate")
     bands: Literal["rgb", "multispectral"] = option("multispectral", "input bands")
     mixup: bool = option(False, "mix-up")
 
 
+RECIPES = Path(__file__).resolve().parents[1] / "benchmarks" / "configs"
+PROGRAM_ABOUT = Program(
+    module="example", description="An example.", example="--data x.h5", recipes=RECIPES
+)
+
+
 def read(*argv):
-    return parse(Config, list(argv), "python -m example", "")
+    return parse(Config, list(argv), PROGRAM_ABOUT)
 
 
 @pytest.fixture
@@ -53,7 +59,14 @@ def test_command_line_overrides_the_config_file(config_file):
 @pytest.mark.parametrize(
     ("argv", "sentence"),
     [
-        (["--data", "x", "--epoch", "3"], "unrecognized arguments: --epoch 3"),
+        (
+            ["--data", "x", "--epoch", "3"],
+            "unrecognized arguments: --epoch 3; did you mean --epochs",
+        ),
+        (["--data", "x", "--epochs", "-1"], "--epochs is -1; expected 0 to 1000; correct"),
+        (["--data", "x", "--epochs", "1_0"], "invalid int value"),
+        (["--data", "x", "--epochs", "\u0663"], "invalid int value"),
+        (["--data", "x", "--rate", "1_0.5"], "invalid float value"),
         (["--data", "x", "--epochs", "many"], "argument --epochs: invalid int value: 'many'"),
         (["--data", "x", "--bands", "sar"], "invalid choice: 'sar'"),
         ([], "--data is required"),
@@ -81,6 +94,8 @@ def test_config_file_without_config_is_an_error(config_file):
     [
         ("import nowhere", "ModuleNotFoundError: No module named 'nowhere'"),
         ("1 / 0", "ZeroDivisionError"),
+        ("import sys; sys.exit(0)", "SystemExit: 0"),
+        ("config = Config(epochs=-2)", "--epochs is -2; expected 0 to 1000"),
         ("config = Config(epochs='ten')", "epochs is 'ten'; expected int"),
         ("config = Config(epochs=2.5)", "epochs is 2.5; expected int"),
         ("config = Config(epochs=True)", "epochs is True; expected int"),
@@ -101,7 +116,7 @@ def test_config_file_may_give_a_whole_number_for_a_float(config_file):
 
 PROGRAM = textwrap.dedent("""
     import dataclasses, time
-    from bigearth.cli import launcher_rank, main, option
+    from bigearth.cli import Program, launcher_rank, main, option
     from bigearth.errors import InputError
 
     @dataclasses.dataclass
@@ -117,7 +132,7 @@ PROGRAM = textwrap.dedent("""
             raise ZeroDivisionError("oops")
         return 75 if config.fault == "requeue" else None
 
-    main(Config, run, "example", "")
+    main(Config, run, Program("example", ""))
 """)
 
 
@@ -151,14 +166,48 @@ def test_every_rank_ends_and_rank_0_alone_speaks(mpirun, fault):
 def test_tensorflow_finds_its_environment_set_and_the_sites_own_values_win(tmp_path):
     script = tmp_path / "show.py"
     script.write_text(
-        f"import os, sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r})\n"
+        f"import os, sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r})\n"
         "import dataclasses\nfrom bigearth import cli\n"
         "Empty = dataclasses.make_dataclass('Empty', [])\n"
-        "program.main(Empty, lambda _: print(os.environ['TF_ENABLE_ONEDNN_OPTS'], "
-        "os.environ['TF_CPP_MIN_LOG_LEVEL']), 'show', '')\n"
+        "cli.main(Empty, lambda _: print(os.environ['TF_ENABLE_ONEDNN_OPTS'], "
+        "os.environ['TF_CPP_MIN_LOG_LEVEL']), cli.Program('show', ''))\n"
     )
     environment = {"PATH": os.environ["PATH"], "TF_CPP_MIN_LOG_LEVEL": "0"}
     done = subprocess.run(
         [sys.executable, str(script)], env=environment, capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["1", "0"]
+
+
+def test_help_has_groups_limits_an_example_and_exit_codes(capsys):
+    with pytest.raises(SystemExit) as ended:
+        read("--help")
+    text = capsys.readouterr().out
+    assert ended.value.code == 0
+    for part in ("inputs:", "0 to 1000", "python -m example --data x.h5", "exit codes", "local"):
+        assert part in text
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit):
+        read("--version")
+    assert capsys.readouterr().out == "bigearth-bench 0.2.0\n"
+
+
+def test_what_options_mean_for_comparing_and_resuming():
+    assert repeats(Config) == resumes(Config) == ("data",)
+
+
+def test_words_that_are_not_ours_are_passed_on():
+    program = PROGRAM_ABOUT._replace(passes_on=True)
+    config, rest = parse(Config, ["--data", "x", "-n", "check", "--epochs", "4"], program)
+    assert config.epochs == 4 and rest == ["-n", "check"]
+
+
+def test_a_reader_that_has_enough_is_no_error():
+    script = PROGRAM.replace("def run(config):", "def run(config):\n    print('x' * 10**6)")
+    command = f'{sys.executable} -c "$SCRIPT" | head -c 1; exit ${{PIPESTATUS[0]}}'
+    done = subprocess.run(
+        ["bash", "-c", command], env={**os.environ, "SCRIPT": script}, capture_output=True
+    )
+    assert (done.returncode, done.stderr) == (0, b"")

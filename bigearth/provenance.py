@@ -1,0 +1,116 @@
+"""Where a result comes from: commit, image, packages, libraries, processor, nodes, data.
+
+Standard library only. What cannot be read is null.
+"""
+
+import contextlib
+import datetime
+import os
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Optional
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = (
+    "tensorflow",
+    "tensorflow-cpu",
+    "keras",
+    "horovod",
+    "numpy",
+    "h5py",
+    "mpi4py",
+    "GDAL",
+    "scikit-learn",
+    "reframe-hpc",
+)
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601, to the second."""
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+
+
+def gather(start: str, nodelist: list, dataset_digest: Optional[str], **more) -> dict:
+    """Where a result comes from.
+
+    Args:
+        start: `now()` as the program began.
+        nodelist: host name of each node; repetitions are dropped.
+        dataset_digest: the content digest of the HDF5 file, or None if the workload reads none.
+        more: what only this workload knows (NCCL version, driver, ...).
+    """
+    commit = _git("rev-parse", "HEAD") or os.environ.get("BIGEARTH_GIT_COMMIT") or _head()
+    changes = _git("status", "--porcelain", "--untracked-files=no")
+    return {
+        "git_commit": commit,
+        "git_dirty": None if changes is None else bool(changes),
+        "image_digest": os.environ.get("BIGEARTH_IMAGE_DIGEST"),
+        "system": os.environ.get("BIGEARTH_SYSTEM"),  # the site's name for it, e.g. "juwels:gpus"
+        "packages": _packages(),
+        "libraries": _libraries(),
+        "python": platform.python_version(),
+        "kernel": platform.release(),
+        "processor": _processor(),
+        "nodelist": sorted(set(nodelist)),
+        "dataset_digest": dataset_digest,
+        "command": [sys.executable, *sys.argv],
+        "start_time": start,
+        "end_time": now(),
+        **more,
+    }
+
+
+def _git(*arguments) -> Optional[str]:
+    command = ["git", "-C", str(ROOT), *arguments]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _head() -> Optional[str]:
+    """The commit as .git says it, for images, in which there is no git."""
+    try:
+        head = (ROOT / ".git" / "HEAD").read_text().strip()
+        return (ROOT / ".git" / head[5:]).read_text().strip() if head.startswith("ref: ") else head
+    except OSError:
+        return None
+
+
+def _packages() -> dict:
+    versions = {}
+    for name in PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return versions
+
+
+def _libraries() -> dict:
+    """Versions of the libraries that this process has really loaded; a watchdog may ask while one
+    of them is being imported."""
+    asked = {
+        "hdf5": ("h5py", lambda module: module.version.hdf5_version),
+        "gdal": ("osgeo.gdal", lambda module: module.__version__),
+        "mpi": (
+            "mpi4py.MPI",
+            lambda module: module.Get_library_version().split("\0")[0].split(",")[0].strip(),
+        ),
+    }
+    found = {}
+    for name, (module, version) in asked.items():
+        with contextlib.suppress(KeyError, AttributeError):
+            found[name] = version(sys.modules[module])
+    return found
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(
+            line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")
+        )
+    except (OSError, StopIteration):
+        return platform.machine()
