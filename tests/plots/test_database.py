@@ -194,19 +194,19 @@ def test_a_file_that_is_no_result_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "part, value",
+    "part, value, fault",
     [
-        ("config", None),
-        ("metrics", {"f1_micro": 0.5}),
-        ("ranks", {"0": {}}),
-        ("ranks", [{"rank": 0, "step_time": [0.1]}]),
-        ("tables", {"epochs": [1, 2]}),
-        ("files", {"samples": 5}),
-        ("provenance", {"nodelist": 3}),
+        ("config", None, "'config' is no dict"),
+        ("metrics", {"f1_micro": 0.5}, "metric 'f1_micro' has no value and unit"),
+        ("ranks", {"0": {}}, "'ranks' is no list"),
+        ("ranks", [{"rank": 0, "step_time": [0.1]}], "row 0 of 'ranks' is not a rank's"),
+        ("tables", {"epochs": [1, 2]}, "table 'epochs' is not a list of rows"),
+        ("files", {"samples": 5}, "file 'samples' is not the name of a file"),
+        ("provenance", {"nodelist": 3}, "'nodelist' of 'provenance' is no list"),
     ],
 )
-def test_a_record_of_another_build_is_refused_in_a_sentence(tmp_path, part, value):
+def test_a_record_of_another_build_is_refused_in_a_sentence(tmp_path, part, value, fault):
     path = train(tmp_path / "a")
     path.write_text(json.dumps({**json.loads(path.read_text()), part: value}))
-    with pytest.raises(InputError, match=f"result.json: not a result record: its '{part}'"):
+    with pytest.raises(InputError, match=f"result.json: not a result record: {fault}"):
         results.load(tmp_path)

@@ -130,7 +130,7 @@ def test_what_is_missing_is_said(tmp_path):
 @pytest.mark.parametrize(
     "damage, said",
     [
-        (lambda c: c.update(schema=99), "schema is 99"),
+        (lambda c: c.update(schema=99), "schema is '99'"),
         (lambda c: c.pop("ranks"), "ranks missing"),
     ],
 )

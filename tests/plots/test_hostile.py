@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 import matplotlib.pyplot as plt
 import pytest
 
+from bigearth import record
 from bigearth.errors import InputError
 from plots import database, export, figure, figures, history, results, tables, timeline
 from plots.__main__ import main
@@ -90,7 +91,7 @@ def test_any_name_is_drawn(tmp_path, capsys):
 def test_any_value_is_drawn_or_said_to_be_missing(tmp_path, value):
     def change(content):
         for metric in content["metrics"].values():
-            metric["value"] = value
+            metric["value"] = value if record.is_number(value) else 1e99
         for table in content["tables"].values():
             for row in table[1:]:
                 row.update({name: value for name in row if name != "label"})
@@ -127,6 +128,13 @@ def test_any_value_is_drawn_or_said_to_be_missing(tmp_path, value):
     draw_all(tmp_path / "r", tmp_path)
 
 
+@pytest.mark.parametrize("value", ["12", {"value": 2}, True, 10**400])
+def test_a_metric_that_is_no_number_is_refused(tmp_path, value):
+    rewrite(train(tmp_path), lambda c: c["metrics"]["f1_micro"].update(value=value))
+    with pytest.raises(InputError, match="the value of metric 'f1_micro' is not a number"):
+        results.load(tmp_path)
+
+
 def test_what_a_log_axis_or_a_list_cannot_show_is_said(tmp_path):
     rewrite(
         train(tmp_path / "a", system="other"),
@@ -155,7 +163,6 @@ def test_epochs_numbered_by_another_program_are_drawn(tmp_path):
     [
         lambda c: c["config"].update(seed=9),
         lambda c: c["files"].clear(),
-        lambda c: c.update(more=1),
     ],
 )
 def test_two_contents_of_one_id_are_refused_wherever_they_differ(tmp_path, change):
