@@ -104,6 +104,21 @@ METRICS = {
     "input_bandwidth": Definition(
         "GB/s", "higher", "bytes that the reader alone delivers; 1 GB is 10^9 bytes"
     ),
+    "allreduce_bandwidth": Definition(
+        "GB/s",
+        "higher",
+        "bus bandwidth of the largest all-reduce: 2 (n - 1) / n times its bytes over the slowest of "
+        "n ranks' time, median over repeats",
+    ),
+    "allreduce_latency": Definition(
+        "s", "lower", "time of an all-reduce of 1 kB on the slowest rank, median over repeats"
+    ),
+    "gradient_allreduce_time": Definition(
+        "s",
+        "lower",
+        "time to all-reduce the network's gradients in the groups of a training step, nothing else "
+        "going on; slowest rank, median over repeats",
+    ),
     "patch_throughput": Definition(
         "patches/s", "higher", "preparation: patches written per second, over all ranks"
     ),
