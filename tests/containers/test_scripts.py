@@ -1,6 +1,7 @@
 """build.sh and check.sh: what they refuse, and the locks they install. Commands of the host are
 replaced where a fault is needed."""
 
+import hashlib
 import os
 import re
 import subprocess
@@ -60,12 +61,19 @@ def refused(script, *arguments, env):
 LISTING = "1 |1 |NONE |32176-32385 |Def.FILE\n3 |1 |NONE |36864-141627392 |FS (Squashfs/*System/{})"
 
 
-def stand_in(architecture="amd64", mpi="mpirun (Open MPI) 4.1.4", verify=0, starts=0):
+def stand_in(
+    architecture="amd64",
+    mpi="mpirun (Open MPI) 4.1.4",
+    verify="exit 0",
+    starts=0,
+    digest="sha256:abc",
+    missing="",
+):
     """An Apptainer that answers as it would for an image with these properties."""
     return (
-        f"case $1 in\n sif) echo '{LISTING.format(architecture)}' ;;\n verify) exit {verify} ;;\n"
+        f"case $1 in\n sif) echo '{LISTING.format(architecture)}' ;;\n verify) {verify} ;;\n"
         f" exec) [ {starts} = 0 ] || {{ echo FATAL: cannot; exit {starts}; }}; echo "
-        f"'sha256:abc|{mpi}' ;;\nesac"
+        f"'{digest}|{missing}|{mpi}' ;;\nesac"
     )
 
 
@@ -221,6 +229,7 @@ def test_an_interrupted_build_leaves_nothing_behind(host, tmp_path):
             {
                 "apptainer": stand_in(mpi="HYDRA build details:"),
                 "mpirun": "echo 'mpirun (Open MPI) 4.1.4'",
+                "srun": "exit 127",
             },
             "host's mpirun is Open MPI and the image has MPICH",
         ),
@@ -232,7 +241,7 @@ def test_an_interrupted_build_leaves_nothing_behind(host, tmp_path):
         ({"apptainer": "exit 1", "id": "echo 1000", "unshare": "exit 1"}, "user namespaces"),
         ({"apptainer": "exit 1", "id": "echo 0", "unshare": "exit 1"}, "user namespaces"),
         ({"apptainer": "[ $1 = --version ] || exit 1"}, "not an Apptainer image"),
-        ({"apptainer": stand_in().replace("sha256:abc", "")}, "not an image of this suite"),
+        ({"apptainer": stand_in(digest="", missing="horovod h5py")}, "has no horovod, no h5py;"),
     ],
 )
 def test_check_refuses(commands, says, host, tmp_path):
@@ -241,28 +250,82 @@ def test_check_refuses(commands, says, host, tmp_path):
     assert says in refused("check.sh", image, env=host(**commands))
 
 
-def test_check_wants_a_signature_where_the_site_does(host, tmp_path):
-    image, key = tmp_path / "x.sif", tmp_path / "site.pem"
-    image.touch()
+@pytest.fixture
+def image(tmp_path):
+    """A file that stands for an image."""
+    path = tmp_path / "x.sif"
+    path.write_bytes(b"image")
+    return path
+
+
+def test_check_wants_a_signature_where_the_site_does(host, tmp_path, image):
+    key = tmp_path / "site.pem"
     key.touch()
-    unsigned = host(apptainer=stand_in(verify=1))
-    assert "not signed" in refused(
-        "check.sh", image, env={**unsigned, "BIGEARTH_IMAGE_KEY": str(key)}
-    )
+    unsigned = host(apptainer=stand_in(verify="exit 1"))
+    site = {**unsigned, "BIGEARTH_IMAGE_KEY": str(key)}
+    assert "not signed" in refused("check.sh", image, env=site)
     assert "not signed" in refused("check.sh", image, "--key", key, env=unsigned)
     assert "no-key.pem" in refused("check.sh", image, "--key", "no-key.pem", env=unsigned)
     assert "--key needs a file" in refused("check.sh", image, "--key", env=unsigned)
     assert "--keys" in refused("check.sh", image, "--keys", key, env=unsigned)
 
 
-def test_check_passes_a_good_image(host, tmp_path):
-    image = tmp_path / "x.sif"
-    image.touch()
+def test_no_word_of_the_command_line_skips_the_check_of_the_signature(host, tmp_path, image):
+    site, own = tmp_path / "site.pem", tmp_path / "own.pem"
+    site.touch()
+    own.touch()
+    env = host(apptainer=stand_in(verify='[ "$3" != "' + str(site) + '" ]'))  # signed with `own`
+    assert "word is empty" in refused("check.sh", image, "", "--key", site, env=env)
+    assert "word is empty" in refused("check.sh", image, "--key", "", env=env)
+    assert "unknown word more" in refused("check.sh", image, "--key", own, "more", env=env)
+    env["BIGEARTH_IMAGE_KEY"] = str(site)
+    sentence = refused("check.sh", image, "--key", own, env=env)
+    assert f"not signed with {site}" in sentence
+
+
+@pytest.mark.parametrize("words, says", [([], "no image"), ([""], "word is empty")])
+def test_check_wants_an_image(host, words, says):
+    assert says in refused("check.sh", *words, env=host())
+
+
+def checked(image, env):
+    """What check.sh prints of an image that it lets pass, and its warnings."""
+    script = ROOT / "containers" / "check.sh"
+    done = subprocess.run([script, image], capture_output=True, text=True, env=env, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout, done.stderr
+
+
+def test_check_passes_a_good_image(host, image):
     env = host(apptainer=stand_in(), mpirun="echo 'mpirun (Open MPI) 4.1.4'", uname="echo x86_64")
-    done = subprocess.run(
-        [ROOT / "containers" / "check.sh", image], capture_output=True, text=True, env=env
+    assert checked(image, env) == ("sha256:abc\n", "")
+
+
+def test_singularity_will_do(host, image):
+    env = host(apptainer="exit 127", singularity=stand_in(), uname="echo x86_64")
+    assert checked(image, env)[0] == "sha256:abc\n"
+
+
+def test_launcher_of_another_family_is_no_matter_where_srun_starts_the_ranks(host, image):
+    env = host(
+        apptainer=stand_in(),
+        mpirun="echo 'HYDRA build details:'",
+        srun="echo slurm 22.05.8",
+        uname="echo x86_64",
     )
-    assert (done.returncode, done.stdout) == (0, "sha256:abc\n"), done.stderr
+    digest, warning = checked(image, env)
+    assert digest == "sha256:abc\n" and "start it with srun --mpi=pmix" in warning
+
+
+def test_image_of_others_is_known_by_its_files_digest(host, image):
+    env = host(apptainer=stand_in(digest="", mpi=""), uname="echo x86_64")
+    for content in (b"one", b"another"):  # kept digests must not outlive the file
+        image.write_bytes(content)
+        expected = f"sha256:{hashlib.sha256(content).hexdigest()}\n"
+        assert checked(image, env)[0] == expected
+        assert checked(image, host(apptainer=stand_in(digest=""), uname="echo x86_64"))[0] == (
+            expected
+        )
 
 
 def entries(lock):
