@@ -49,6 +49,11 @@ install_python_packages() {
     "$venv/bin/pip" install --disable-pip-version-check --no-deps --require-hashes -r <(lock_without horovod)
 }
 
+# The suite itself, so that `bigearth-bench` and the imports work from any folder.
+install_suite() {
+    "$venv/bin/pip" install --disable-pip-version-check --no-deps --no-build-isolation -e .
+}
+
 # Horovod is compiled against one TensorFlow, Python and MPI: its wheel is cached under the digest of all of them.
 horovod_key() {
     { lock_entry horovod; lock_entry tensorflow-cpu; "$python" --version
@@ -83,7 +88,7 @@ PY
 }
 
 fingerprint() {
-    { cat ci/bootstrap.sh ci/apt-packages.txt requirements.lock; echo "$venv"; } | sha256sum | cut -c1-32
+    { cat ci/bootstrap.sh ci/apt-packages.txt requirements.lock pyproject.toml; echo "$venv"; } | sha256sum | cut -c1-32
 }
 
 main() {
@@ -107,6 +112,7 @@ main() {
         step "building Horovod from source (once; about 6 minutes on 2 cores)" "check the compiler's message above" build_horovod
     fi
     step "installing Horovod" "delete $wheels" install_horovod
+    step "installing the command bigearth-bench" "read the message above" install_suite
     step "checking that GDAL, HDF5, MPI, TensorFlow and Horovod load together" "read the message above" check_imports
     fingerprint >"$venv/.fingerprint"
     say "ready: $venv"
