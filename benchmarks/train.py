@@ -1,8 +1,7 @@
 """Trains and scores ResNet-50 data-parallel on an HDF5 file of patches, and writes the result
 record.
 
-    mpirun -np 2 python -m benchmarks.train --data FILE --config benchmarks/configs/local.py
-    --output DIR
+    mpirun -np 2 python -m benchmarks.train --data FILE --config local --out DIR
 
 DIR then holds result.json (the record), metrics.csv (a row per epoch), steps.csv (a row per step),
 samples.npz (pictures, labels and scores of some test patches) and tensorboard/. Every rank runs
@@ -31,7 +30,7 @@ PICTURE_WHITE = 2500  # digital number shown as full brightness: reflectance 0.2
 
 
 def run(config: TrainConfig) -> Optional[int]:
-    """Trains, scores and writes everything under `config.output`; returns the exit code."""
+    """Trains, scores and writes everything under `config.out`; returns the exit code."""
     start, began = provenance.now(), time.perf_counter()
     config.check()
     with StopRequest().listening() as request:
@@ -48,7 +47,7 @@ def _run(config: TrainConfig, start: str, began: float, request: StopRequest) ->
         config.collective, config.groups, config.compression, config.fusion_mb
     )
     device = use_device(tf, ranks, config)
-    output = Path(config.output)
+    output = Path(config.out)
     with together(ranks.gather):
         store = Store(config.data)
         if ranks.rank == 0:
@@ -216,5 +215,9 @@ if __name__ == "__main__":
         cli.Program(
             module="benchmarks.train",
             description="Train and score ResNet-50 data-parallel on an HDF5 file of patches.",
+            example="--data patches.h5 --config local --out results/train",
+            recipes=Path(__file__).parent / "configs",
+            exit_codes=f"{cli.EXIT_CODES}; {REQUEUE} a signal ended it early and a checkpoint was "
+            "saved: the same command with --resume goes on",
         ),
     )

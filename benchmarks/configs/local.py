@@ -1,7 +1,6 @@
 """A small, real run for two CPU cores: what `make run` trains.
 
-Command:  mpirun -np 2 python -m benchmarks.train --data FILE --config benchmarks/configs/local.py
-    --output DIR
+Command:  mpirun -np 2 python -m benchmarks.train --data FILE --config local --out DIR
 Hardware: 2 ranks of one CPU thread each.
 Time:     measured on two cores of an AMD EPYC without AVX-512, 29 November 2026: 26 s per epoch of
     914 patches, 10 epochs.

@@ -1,8 +1,7 @@
 """A recipe for large global batches: the answers of the years after the paper to the accuracy it
 loses on many GPUs.
 
-Command:  srun python -m benchmarks.train --data FILE --config benchmarks/configs/modern.py --output
-    DIR     (one rank per GPU)
+Command:  srun python -m benchmarks.train --data FILE --config modern --out DIR (one rank per GPU)
 Hardware: 1 to 24 nodes of 4 GPUs, 64 samples per GPU; GPUs before Ampere (V100) want --precision
     float16.
 Time:     not measured on any GPU yet.

@@ -1,7 +1,6 @@
 """The paper's recipe: Sedona et al. 2019, sections 3.4 and 3.5, every setting it gives.
 
-Command:  srun python -m benchmarks.train --data FILE --config benchmarks/configs/paper.py --output
-    DIR     (one rank per GPU)
+Command:  srun python -m benchmarks.train --data FILE --config paper --out DIR (one rank per GPU)
 Hardware: the paper's: 1 to 24 nodes of JUWELS with 4 V100 each, 64 samples per GPU.
 Time:     published, not measured here: 347 s per epoch on 1 node, 15 s on 24; the whole run almost
     35,000 s and under 2,500 s.

@@ -1,9 +1,8 @@
 """The jobs of a real run with a small network: tries out a scheduler, a launcher and a file system,
 and measures nothing.
 
-Command:  srun python -m benchmarks.train --data FILE --config benchmarks/configs/rehearsal.py
-    --output DIR
-Hardware: one rank a node of a virtual cluster, 24 ranks on two CPU cores.
+Command:  srun python -m benchmarks.train --data FILE --config rehearsal --out DIR
+Hardware: one rank per node of a virtual cluster, 24 ranks on two CPU cores.
 """
 
 from bigearth.learn.config import TrainConfig

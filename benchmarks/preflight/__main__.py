@@ -1,7 +1,7 @@
 """Looks at every node of a job before anything long runs on it, and says in under 30 seconds what
 would go wrong and the remedy.
 
-    mpirun -np 2 python -m benchmarks.preflight --output DIR --data FILE
+    mpirun -np 2 python -m benchmarks.preflight --out DIR --data FILE
 
 Start it as the job itself will be started: the same launcher, image, ranks and devices. Every rank
 gathers facts about its node (preflight_facts.py); rank 0 judges all of them
@@ -116,7 +116,7 @@ def finish(config: PreflightConfig, start: str, rows: list, facts: list) -> int:
     ]
     digest = next((f["data"]["digest"] for f in facts if f["data"] and "digest" in f["data"]), None)
     nodes = [f["hostname"] for f in facts] or [socket.gethostname()]
-    path = Path(config.output) / "result.json"
+    path = Path(config.out) / "result.json"
     record.write(
         path,
         record.Record(
@@ -238,9 +238,9 @@ def run(config: PreflightConfig) -> int:
             )
         if first:
             try:
-                Path(config.output).mkdir(parents=True, exist_ok=True)
+                Path(config.out).mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise disk_error(config.output, "make the output folder", error) from error
+                raise disk_error(config.out, "make the output folder", error) from error
     step.begin("loading TensorFlow")
     rows, facts = [verdict, world, *load(communicator)], []
     if all(line["status"] == PASS for line in rows):

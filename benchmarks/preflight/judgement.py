@@ -21,13 +21,13 @@ MINIMUM_DRIVER = {11: (450, 80), 12: (525, 60), 13: (580, 65)}
 
 @dataclasses.dataclass(frozen=True)
 class PreflightConfig:
-    output: str = option("results/preflight", "folder for result.json")
+    out: str = option("results/preflight", "folder for result.json", repeats=True)
     nodes: Optional[int] = option(None, "nodes the job must have")
     ranks: Optional[int] = option(None, "ranks the job must have")
     devices_per_node: int = option(0, "GPUs each node must show")
     gpu_arch: Optional[str] = option(None, "architecture of those GPUs, e.g. sm_70")
     network: Literal["any", "infiniband"] = option("any", "what NCCL must use between nodes")
-    data: Optional[str] = option(None, "HDF5 file that the job will read")
+    data: Optional[str] = option(None, "HDF5 file that the job will read", repeats=True)
     data_digest: Optional[str] = option(None, "content digest it must have (sha256:...)")
     image_digest: Optional[str] = option(
         None, "digest of the image the job must run in (sha256:...)"

@@ -1,7 +1,7 @@
 """Workload `batch_study`: what a recipe's F1 does when the global batch grows, and what the
 spectral bands add, over several seeds.
 
-    python -m benchmarks.studies.batch_size --data FILE --output DIR [--launcher "mpirun -np 2"]
+    python -m benchmarks.studies.batch_size --data FILE --out DIR [--launcher "mpirun -np 2"]
 
 Each run is one `python -m benchmarks.train` on the same data with the same number of epochs. Recipe
 `paper` is plain SGD with linear scaling and step decay; `modern` is that of configs/modern.py. The
@@ -9,7 +9,7 @@ small batch is --batch-size per rank, the large one --factor times that. The rec
 100 epochs of BigEarthNet; on a file with a hundredth of its patches they want a larger one, tuned
 at the small batch (--paper-rate, --modern-rate). A run whose record is already in DIR is not
 repeated, so the study may be stopped and started at any time. The record's table "runs" has one row
-a run (what the figures need), "groups" the mean and spread over seeds.
+per run (what the figures need), "groups" the mean and spread over seeds.
 """
 
 import dataclasses
@@ -33,26 +33,25 @@ DESCRIPTION = (
     "several seeds."
 )
 
-CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 TOLERANCE = 0.01  # what `modern` may lose at the large batch
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    data: str = option(REQUIRED, "HDF5 file of patches")
-    output: str = option(REQUIRED, "folder for result.json and the folders of the runs")
-    seeds: int = option(3, "runs of each kind, with seeds 0, 1, ...")
+    data: str = option(REQUIRED, "HDF5 file of patches", repeats=True)
+    out: str = option(REQUIRED, "folder for result.json and the folders of the runs", repeats=True)
+    repeats: int = option(3, "runs of each kind, with seeds 0, 1, ...", least=1)
     network: Literal["resnet50", "resnet14"] = option("resnet50", "as in `benchmarks.train`")
     paper_rate: Optional[float] = option(
         None, "learning rate of `paper` for a global batch of 256; the recipe's own if not given"
     )
     modern_rate: Optional[float] = option(None, "the same of `modern`")
-    epochs: int = option(20, "epochs of each run")
-    batch_size: int = option(16, "samples per rank and step of the small batch")
-    factor: int = option(16, "how many times that the large batch is")
-    window: int = option(60, "side of the training window in pixels")
+    epochs: int = option(20, "epochs of each run", least=1)
+    batch_size: int = option(16, "samples per rank and step of the small batch", least=1)
+    factor: int = option(16, "how many times that the large batch is", least=1)
+    window: int = option(60, "side of the training window in pixels", least=32, most=120)
     precision: str = option("bfloat16", "compute dtype of convolutions")
-    threads: int = option(0, "CPU threads per rank; 0 lets TensorFlow take all cores")
+    threads: int = option(0, "CPU threads per rank; 0 lets TensorFlow take all cores", least=0)
     launcher: str = option(
         "", "command that starts the ranks of a run, e.g. 'mpirun -np 2'; without it one process"
     )
@@ -81,7 +80,7 @@ def plan(config: Config) -> list:
         for batch in ("small", "large")
     ]
     kinds.append(("modern", "rgb", "small"))
-    return [Run(*kind, seed) for seed in range(config.seeds) for kind in kinds]
+    return [Run(*kind, seed) for seed in range(config.repeats) for kind in kinds]
 
 
 def command(config: Config, run: Run) -> list:
@@ -90,9 +89,9 @@ def command(config: Config, run: Run) -> list:
     share = config.epochs / 100
     batch = config.batch_size * (config.factor if run.batch == "large" else 1)
     options = {
-        "config": CONFIGS / f"{run.recipe}.py",
+        "config": run.recipe,
         "data": config.data,
-        "output": Path(config.output) / run.name,
+        "out": Path(config.out) / run.name,
         "bands": run.bands,
         "network": config.network,
         "seed": run.seed,
@@ -123,12 +122,6 @@ def command(config: Config, run: Run) -> list:
 
 def run(config: Config) -> None:
     start = provenance.now()
-    for name in ("seeds", "epochs", "batch_size", "factor"):
-        if getattr(config, name) < 1:
-            raise InputError(
-                f"command line: --{name.replace('_', '-')} is "
-                f"{getattr(config, name)}; expected at least 1; correct it"
-            )
     store = Store(config.data)
     rows = []
     runs = plan(config)
@@ -144,7 +137,7 @@ def run(config: Config) -> None:
             file=sys.stderr,
         )
     record.write(
-        Path(config.output) / "result.json",
+        Path(config.out) / "result.json",
         record.Record(
             workload="batch_study",
             config=dataclasses.asdict(config),
@@ -165,7 +158,7 @@ def outcome(config: Config, each: Run) -> dict:
     Raises:
         InputError: the run failed for another reason.
     """
-    path = Path(config.output) / each.name / "result.json"
+    path = Path(config.out) / each.name / "result.json"
     row = dict(
         dataclasses.asdict(each), f1_micro=0.0, f1_macro=0.0, time_per_epoch=None, failure=None
     )
@@ -225,5 +218,11 @@ def claims(groups: list) -> list:
 
 if __name__ == "__main__":
     cli.main(
-        Config, run, cli.Program(module="benchmarks.studies.batch_size", description=DESCRIPTION)
+        Config,
+        run,
+        cli.Program(
+            module="benchmarks.studies.batch_size",
+            description=DESCRIPTION,
+            example="--data patches.h5 --out results/batch_study --network resnet14",
+        ),
     )

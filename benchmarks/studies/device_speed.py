@@ -1,7 +1,7 @@
 """Workload `device_speed`: img/s of the training step in each precision, against what the device
 can do at all.
 
-    python -m benchmarks.studies.device_speed --data FILE --output DIR
+    python -m benchmarks.studies.device_speed --data FILE --out DIR
 
 The device's ceilings are measured here, not taken from a data sheet: a large matrix product in each
 precision (FLOP/s) and a copy in its memory (bytes/s). The step's floating-point operations are
@@ -35,14 +35,14 @@ PRECISIONS = ("float32", "tf32", "bfloat16", "float16")
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    data: str = option(REQUIRED, "HDF5 file of patches")
-    output: str = option(REQUIRED, "folder for result.json")
-    batch_size: int = option(64, "samples per step")
+    data: str = option(REQUIRED, "HDF5 file of patches", repeats=True)
+    out: str = option(REQUIRED, "folder for result.json", repeats=True)
+    batch_size: int = option(64, "samples per step", least=1)
     precisions: str = option(",".join(PRECISIONS), "precisions to measure, joined by commas")
-    matrix: int = option(8192, "side of the matrices")
-    copy_mb: int = option(1024, "MB that are copied")
-    steps: int = option(20, "steps or products in a turn")
-    turns: int = option(3, "turns that are measured; one more goes before")
+    matrix: int = option(8192, "side of the matrices", least=1)
+    copy_mb: int = option(1024, "MB that are copied", least=1)
+    steps: int = option(20, "steps or products in a turn", least=1)
+    repeats: int = option(3, "turns that are measured; one more goes before", least=1)
 
 
 def run(config: Config) -> None:
@@ -91,7 +91,7 @@ def run(config: Config) -> None:
     best = max(rows, key=lambda row: row["throughput"])
     host = socket.gethostname()
     record.write(
-        Path(config.output) / "result.json",
+        Path(config.out) / "result.json",
         record.Record(
             workload="device_speed",
             config=dataclasses.asdict(config),
@@ -114,7 +114,7 @@ def run(config: Config) -> None:
 def median_time(work: Callable, config: Config) -> float:
     """Median seconds of one call, over turns; `work` must wait for its result."""
     times = []
-    for turn in range(config.turns + 1):
+    for turn in range(config.repeats + 1):
         begun = time.perf_counter()
         for _ in range(config.steps):
             work()
@@ -157,5 +157,11 @@ def copy_bandwidth(tf, config: Config) -> float:
 
 if __name__ == "__main__":
     cli.main(
-        Config, run, cli.Program(module="benchmarks.studies.device_speed", description=DESCRIPTION)
+        Config,
+        run,
+        cli.Program(
+            module="benchmarks.studies.device_speed",
+            description=DESCRIPTION,
+            example="--data patches.h5 --out results/device",
+        ),
     )

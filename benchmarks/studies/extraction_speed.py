@@ -41,8 +41,10 @@ class Config:
     archive: Optional[str] = option(None, "measure on this BigEarthNet v1.0 archive")
     tiles: Optional[str] = option(None, "measure on the Level-2A products in this folder")
     patches: Optional[str] = option(None, "the list of patches of these products")
-    loop_patches: int = option(200, "patches that the rasterio loop reads; it is slow on tiles")
-    repeats: int = option(3, "how often each takes its turn")
+    loop_patches: int = option(
+        200, "patches that the rasterio loop reads; it is slow on tiles", least=1
+    )
+    repeats: int = option(3, "how often each takes its turn", least=1)
     scratch: Optional[str] = option(
         None,
         "folder for the HDF5 file; /dev/shm leaves the disk out of the comparison; else the "
@@ -119,8 +121,6 @@ def run(config: Config) -> None:
         raise InputError(
             "command line: expected --archive DIR, or --tiles DIR and --patches LIST; give these"
         )
-    if config.loop_patches < 1 or config.repeats < 1:
-        raise InputError("command line: expected --loop-patches and --repeats above 0; give others")
     if config.archive:
         windows = archive_windows(config.archive, config.loop_patches)
     else:
@@ -151,6 +151,8 @@ if __name__ == "__main__":
         Config,
         run,
         cli.Program(
-            module="benchmarks.studies.extraction_speed", description=__doc__.splitlines()[0]
+            module="benchmarks.studies.extraction_speed",
+            description="Time extraction against a plain loop that reads with rasterio.",
+            example="--archive BigEarthNet-v1.0",
         ),
     )

@@ -1,14 +1,15 @@
 """Is there something to learn in a file of patches that only a network learns? Prints F1 of simple
 baselines, and of trained networks.
 
-    python -m benchmarks.studies.learnability --data FILE.h5 --records
-    results/ms/result.json,results/rgb/result.json
+    python -m benchmarks.studies.learnability --data FILE --records ms/result.json,rgb/result.json
 
 All are fitted on the training split and scored on the test split. The baselines:
-    constant      always the same classes: those whose set has the best F1 micro on the training
-    split linear        a logistic regression a class on the means of the bands over a patch,
-    standardised; threshold 0.5 linear + std  the same with the standard deviations of the bands as
-    well
+
+- constant: always the same classes, those whose set has the best F1 micro on the training split
+- linear: one logistic regression per class on the means of the bands over a patch, standardised;
+  threshold 0.5
+- linear + std: the same with the standard deviations of the bands as well
+
 A network's row is read from the result record of `python -m benchmarks.train` on the same file.
 """
 
@@ -112,20 +113,17 @@ def network(path: str, digest: str) -> tuple:
     content = record.read(path)
     if content.workload != "train":
         raise InputError(
-            f"{path}: record of workload {content['workload']!r}, expected 'train'; "
+            f"{path}: record of workload {content.workload!r}, expected 'train'; "
             "give the records of benchmarks.train"
         )
     if content.provenance.get("dataset_digest") != digest:
         raise InputError(
             f"{path}: trained on another file "
-            f"({content['provenance'].get('dataset_digest')}); expected {digest}"
+            f"({content.provenance.get('dataset_digest')}); expected {digest}"
         )
     name = {"rgb": "RGB", "multispectral": "12 bands"}[content.config["bands"]]
-    values = (
-        content.metrics[m]["value"]
-        for m in ("precision_micro", "recall_micro", "f1_micro", "f1_macro")
-    )
-    return (f"ResNet-50, {name}, {content['config']['epochs']} epochs", *values)
+    values = (content.value(m) for m in ("precision_micro", "recall_micro", "f1_micro", "f1_macro"))
+    return (f"ResNet-50, {name}, {content.config['epochs']} epochs", *values)
 
 
 def run(config: Config) -> None:
@@ -144,5 +142,6 @@ if __name__ == "__main__":
         cli.Program(
             module="benchmarks.studies.learnability",
             description="F1 of simple baselines, beside that of trained networks.",
+            example="--data patches.h5 --records results/train/result.json",
         ),
     )

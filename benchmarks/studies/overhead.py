@@ -1,7 +1,7 @@
 """What the container costs: start-up, training step, all-reduce and file read in an image against
 the same outside it.
 
-    python -m benchmarks.studies.overhead --image cpu --output DIR
+    python -m benchmarks.studies.overhead --image cpu --out DIR
 
 One group of ranks is started natively and one in the image (hybrid model: the host's launcher, each
 rank in a container). They stay alive and take turns, asleep while it is not theirs
@@ -36,12 +36,16 @@ PATIENCE = 600.0  # seconds a worker may take to answer: TensorFlow's start and 
 @dataclasses.dataclass(frozen=True)
 class OverheadConfig:
     image: str = option(REQUIRED, "image: a .sif file, or a name (cpu, v100, latest, k80)")
-    output: str = option("results/overhead", "folder for result.json")
+    out: str = option("results/overhead", "folder for result.json", repeats=True)
     launcher: str = option("mpirun -np 2", "how ranks are started")
     gpu: bool = option(False, "give the container the GPUs (--nv)")
-    data: Optional[str] = option(None, "file to read; by default one of 256 MB is made")
-    batch: int = option(8, "patches of a training step")
-    pairs: int = option(20, "measurements of each quantity, native and container in turn")
+    data: Optional[str] = option(
+        None, "file to read; by default one of 256 MB is made", repeats=True
+    )
+    batch_size: int = option(8, "patches of a training step", least=1)
+    repeats: int = option(
+        20, "measurements of each quantity, native and container in turn", least=2
+    )
 
 
 class Side:
@@ -70,7 +74,7 @@ class Side:
 
         self._log = open(folder / f"{name}.log", "w+")  # noqa: SIM115
         self._worker = subprocess.Popen(
-            [*command, str(self._folder), data, str(config.batch)],
+            [*command, str(self._folder), data, str(config.batch_size)],
             cwd=provenance.ROOT,
             stdout=self._log,
             stderr=self._log,
@@ -155,9 +159,9 @@ def measure(sides: tuple, config: OverheadConfig) -> dict:
     for side in sides:
         for quantity in QUANTITIES:
             side.ask(quantity)  # warm-up: tracing, first contact between ranks, page cache
-    with Progress(config.pairs * len(QUANTITIES), "overhead", "pairs") as progress:
+    with Progress(config.repeats * len(QUANTITIES), "overhead", "pairs") as progress:
         for quantity in QUANTITIES:
-            for pair in range(config.pairs):
+            for pair in range(config.repeats):
                 for side in sides if pair % 2 else reversed(sides):
                     times[quantity][side.name].append(side.ask(quantity))
                 progress.update(1, quantity)
@@ -167,8 +171,6 @@ def measure(sides: tuple, config: OverheadConfig) -> dict:
 def run(config: OverheadConfig) -> None:
     """Starts both sides, measures, writes the record."""
     start = provenance.now()
-    if config.pairs < 2 or config.batch < 1:
-        raise InputError("command line: --pairs must be at least 2 and --batch at least 1")
     image, digest = check_image(config.image)
     if config.data and not os.path.isfile(config.data):
         raise InputError(
@@ -222,7 +224,7 @@ def run(config: OverheadConfig) -> None:
     ]
     host = socket.gethostname()
     record.write(
-        Path(config.output) / "result.json",
+        Path(config.out) / "result.json",
         record.Record(
             workload="overhead",
             config=dataclasses.asdict(config),
@@ -250,5 +252,6 @@ if __name__ == "__main__":
         cli.Program(
             module="benchmarks.studies.overhead",
             description="Measure what running in an image costs, against running natively.",
+            example="--image cpu --out results/overhead",
         ),
     )

@@ -1,7 +1,7 @@
 """Workload `reader_speed`: how fast samples come out of the HDF5 file, against other ways to read
 them and against the machine.
 
-    python -m benchmarks.studies.reader_speed --output DIR [--data FILE]
+    python -m benchmarks.studies.reader_speed --out DIR [--data FILE]
 
 Everything is measured in one run, in turns, on one process: one pipeline element is one batch of
 `data_super`, shuffled, and is taken by a loop that does nothing else. Medians over the repeats are
@@ -51,29 +51,30 @@ REQUIRED_RATIO = {
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    output: str = option(REQUIRED, "folder for result.json")
+    out: str = option(REQUIRED, "folder for result.json", repeats=True)
     data: Optional[str] = option(
         None,
         "HDF5 file of patches; without it, one of random pixels is "
         "made in --scratch and deleted afterwards",
+        repeats=True,
     )
-    scratch: Optional[str] = option(None, "folder for temporary files; without it, --output")
-    samples: int = option(2000, "samples to read in one pass, and of the file of random pixels")
-    record_samples: int = option(256, "samples in the TFRecord file, which takes long to write")
-    batch_size: int = option(64, "samples per batch")
-    repeats: int = option(8, "turns")
-    threads: int = option(4, "threads of the reader")
+    scratch: Optional[str] = option(
+        None, "folder for temporary files; without it, --out", repeats=True
+    )
+    samples: int = option(
+        2000, "samples to read in one pass, and of the file of random pixels", least=1
+    )
+    record_samples: int = option(
+        256, "samples in the TFRecord file, which takes long to write", least=1
+    )
+    batch_size: int = option(64, "samples per batch", least=1)
+    repeats: int = option(8, "turns", least=1)
+    threads: int = option(4, "threads of the reader", least=1)
 
 
 def run(config: Config) -> None:
     start = provenance.now()
-    for name in ("samples", "record_samples", "batch_size", "repeats", "threads"):
-        if getattr(config, name) < 1:
-            raise InputError(
-                f"command line: --{name.replace('_', '-')} is "
-                f"{getattr(config, name)}; expected at least 1; correct it"
-            )
-    scratch = Path(config.scratch or config.output) / f"reader_speed.{os.getpid()}"
+    scratch = Path(config.scratch or config.out) / f"reader_speed.{os.getpid()}"
     try:
         scratch.mkdir(parents=True)
     except OSError as error:
@@ -372,7 +373,7 @@ def write(config: Config, file: store.Store, rates: dict, cached: float, start: 
         )
     host = socket.gethostname()
     record.write(
-        Path(config.output) / "result.json",
+        Path(config.out) / "result.json",
         record.Record(
             workload="reader_speed",
             config=dataclasses.asdict(config),

@@ -1,15 +1,19 @@
 """Workload `step_speed`: the training step against a stock loop, against itself without
 communication, and fed from the file.
 
-    mpirun -np 2 python -m benchmarks.studies.step_speed --data FILE --output DIR --threads 1
+    mpirun -np 2 python -m benchmarks.studies.step_speed --data FILE --out DIR --threads 1
 
 Everything is measured in one run, in turns, on the same ranks. Four ways to train ResNet-50 on a
 batch of 120 x 120 x 12:
-    ours         this project's step (normalisation, augmentation, dropout and L2 included) on one
-    batch that stays in memory from file    the same step, batches from the reader
-    independent  the same step without collectives: as many one-rank trainings side by side; needs
-    two ranks or more stock        Keras' `applications.ResNet50` in the loop of Horovod's own
-    TensorFlow 2 example, on a batch in memory
+
+- ours: this project's step (normalisation, augmentation, dropout and L2 included) on one batch that
+  stays in memory
+- from file: the same step, batches from the reader
+- independent: the same step without collectives: as many one-rank trainings side by side; needs two
+  ranks or more
+- stock: Keras' `applications.ResNet50` in the loop of Horovod's own TensorFlow 2 example, on a batch
+  in memory
+
 Exit code 0 whatever the ratios are: they are in the record, for a reference to judge.
 """
 
@@ -46,29 +50,25 @@ FIRST_STEP_SECONDS = 15.0  # what the first step, tracing included, has to stay 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    data: str = option(REQUIRED, "HDF5 file of patches")
-    output: str = option(REQUIRED, "folder for result.json")
-    batch_size: int = option(64, "samples per rank and step")
-    window: int = option(120, "side of the window that is trained on, in pixels")
+    data: str = option(REQUIRED, "HDF5 file of patches", repeats=True)
+    out: str = option(REQUIRED, "folder for result.json", repeats=True)
+    batch_size: int = option(64, "samples per rank and step", least=1)
+    window: int = option(
+        120, "side of the window that is trained on, in pixels", least=32, most=120
+    )
     precision: Literal["float32", "tf32", "bfloat16", "float16"] = option(
         "float32", "compute dtype of convolutions"
     )
-    threads: int = option(0, "CPU threads per rank; 0 lets TensorFlow take all cores")
-    groups: int = option(4, "groups of gradients")
-    steps: int = option(2, "steps of each way in a turn")
-    turns: int = option(
-        4, "turns that are measured, each beginning with another way; one more goes before"
+    threads: int = option(0, "CPU threads per rank; 0 lets TensorFlow take all cores", least=0)
+    groups: int = option(4, "groups of gradients", least=1)
+    steps: int = option(2, "steps of each way in a turn", least=1)
+    repeats: int = option(
+        4, "turns that are measured, each beginning with another way; one more goes before", least=1
     )
 
 
 def run(config: Config) -> None:
     start = provenance.now()
-    for name in ("batch_size", "groups", "steps", "turns"):
-        if getattr(config, name) < 1:
-            raise InputError(
-                f"command line: --{name.replace('_', '-')} is "
-                f"{getattr(config, name)}; expected at least 1; correct it"
-            )
     import tensorflow as tf
 
     from bigearth.learn import collective
@@ -83,7 +83,6 @@ def run(config: Config) -> None:
     )
     device = use_device(tf, ranks, options)
     with together(ranks.gather):
-        options.check()
         store = Store(config.data)
         if len(store.indices("train")) < config.batch_size * ranks.size:
             raise InputError(
@@ -94,7 +93,7 @@ def run(config: Config) -> None:
     ways, first = build(options, store, ranks)
     rates = {name: [] for name in ways}
     names = list(ways)
-    for turn in range(config.turns + 1):
+    for turn in range(config.repeats + 1):
         # each in every place: what went before may matter
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
             step = ways[name]
@@ -209,7 +208,7 @@ def write(config: Config, start: str, store: Store, rates: dict, hosts: list) ->
     slowest = max(first for *_, first in hosts)
     print(f"first step {slowest:.1f} s, required under {FIRST_STEP_SECONDS:.0f} s", file=sys.stderr)
     record.write(
-        Path(config.output) / "result.json",
+        Path(config.out) / "result.json",
         record.Record(
             workload="step_speed",
             config=dataclasses.asdict(config),
@@ -243,5 +242,11 @@ def write(config: Config, start: str, store: Store, rates: dict, hosts: list) ->
 
 if __name__ == "__main__":
     cli.main(
-        Config, run, cli.Program(module="benchmarks.studies.step_speed", description=DESCRIPTION)
+        Config,
+        run,
+        cli.Program(
+            module="benchmarks.studies.step_speed",
+            description=DESCRIPTION,
+            example="--data patches.h5 --out results/step --threads 1",
+        ),
     )

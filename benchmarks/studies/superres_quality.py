@@ -6,16 +6,19 @@
 DIR is a Level-2A product (SAFE folder) or a folder with B01.tif ... B12.tif, of which a square in
 the middle is taken. For the 20 m bands all bands are degraded by 2 (for the 60 m bands by 6):
 Gaussian blur of sigma 1/scale pixels of the coarse grid's spacing, then the mean of each block.
-What is restored from these is compared with the original bands, a method a row.
+What is restored from these is compared with the original bands, one row per method.
 """
 
+import dataclasses
 from pathlib import Path
+from typing import Optional
 
 import numpy as np
 
-from bigearth import bands
+from bigearth import bands, cli
+from bigearth.cli import REQUIRED, option
 from bigearth.errors import InputError
-from bigearth.prepare import command, cut, raster, superres, tile, weights
+from bigearth.prepare import cut, raster, superres, tile, weights
 
 SIZE = 1080  # pixels of 10 m along the side of the square that is evaluated
 CORES = 360, 240  # pixels of 10 m: two ways to work through a scene
@@ -50,12 +53,12 @@ def bicubic(coarse: np.ndarray, scale: int) -> np.ndarray:
 
 
 def rmse(truth: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """Root mean square error a band, in digital numbers; (H, W, bands) each -> (bands,)."""
+    """Root mean square error per band, in digital numbers; (H, W, bands) each -> (bands,)."""
     return np.sqrt(np.mean((truth - found) ** 2, (0, 1)))
 
 
 def sre(truth: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """Signal to reconstruction error a band, in dB: squared mean over mean squared error."""
+    """Signal to reconstruction error per band, in dB: squared mean over mean squared error."""
     return 10 * np.log10(np.mean(truth, (0, 1)) ** 2 / np.mean((truth - found) ** 2, (0, 1)))
 
 
@@ -68,7 +71,7 @@ def sam(truth: np.ndarray, found: np.ndarray) -> float:
 
 
 def uiq(truth: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """Universal image quality index a band (Wang and Bovik 2002), 1 is best: mean over all 8 x 8
+    """Universal image quality index per band (Wang and Bovik 2002), 1 is best: mean over all 8 x 8
     windows that are not constant."""
 
     def windows(image):
@@ -114,7 +117,7 @@ def load(scene, size: int = SIZE) -> dict:
     width, height = (min(side, size) // 36 * 36 for side in (columns, rows))
     if min(width, height) < 36 * WINDOW:
         raise InputError(
-            f"{folder}: {min(columns, rows, size)} pixels of 10 m a side; expected at least "
+            f"{folder}: {min(columns, rows, size)} pixels of 10 m per side; expected at least "
             f"{36 * WINDOW} to degrade 60 m bands by 6; "
             "give a larger scene"
         )
@@ -190,7 +193,7 @@ def tilings(native: dict, one: superres.DSen2, other: superres.DSen2) -> float:
 
 
 def table(scores: dict, resolution: int) -> str:
-    """The scores of `compare` as text, a metric and method a row."""
+    """The scores of `compare` as text, one row per metric and method."""
     names = [band.name for band in bands.at(resolution)]
     lines = [
         f"{resolution} m bands".ljust(18) + "".join(f"{name:>9}" for name in names) + f"{'mean':>9}"
@@ -206,62 +209,48 @@ def table(scores: dict, resolution: int) -> str:
     return "\n".join(lines)
 
 
-def run() -> None:
-    """The command line."""
-    parser = command.Parser(
-        prog="python -m benchmarks.studies.superres_quality",
-        description="Degrade a scene, restore it, compare.",
+@dataclasses.dataclass(frozen=True)
+class Config:
+    scene: str = option(
+        REQUIRED, "a Level-2A product (SAFE folder), or a folder with B01.tif ... B12.tif"
     )
-    parser.add_argument(
-        "--scene",
-        required=True,
-        help="a Level-2A product (SAFE folder), or a folder with B01.tif ... B12.tif",
+    order: Optional[str] = option(
+        None,
+        "order in which both networks take the 10 m bands, e.g. B04,B03,B02,B08; else each its own",
     )
-    parser.add_argument(
-        "--order",
-        help="order in which both networks take the 10 m bands, e.g. "
-        "B04,B03,B02,B08 (default: each its own)",
+    size: int = option(
+        SIZE, "at most so many pixels of 10 m per side, in the middle", least=36 * WINDOW
     )
-    parser.add_argument(
-        "--size",
-        type=int,
-        default=SIZE,
-        help="at most so many pixels of 10 m a side, in the middle (default: %(default)s)",
+    tilings: bool = option(
+        False, "only super-resolve the scene itself in two tilings, and say by how much they differ"
     )
-    parser.add_argument(
-        "--tilings",
-        action="store_true",
-        help="only super-resolve the scene itself in two tilings, and say by how much they differ",
+    weights_20m: Optional[str] = option(
+        None, "weight file for the 20 m bands; else the published one"
     )
-    parser.add_argument(
-        "--weights-20m", help="weight file for the 20 m bands; else the published one"
-    )
-    parser.add_argument("--weights-60m", help="the same for the 60 m bands")
-    options = parser.parse_args()
+    weights_60m: Optional[str] = option(None, "the same for the 60 m bands")
+
+
+def run(config: Config) -> None:
+    """Prints the scores of both resolutions, or the difference of two tilings."""
     names = [band.name for band in bands.at(10)]
-    order = (
-        dict.fromkeys((20, 60), options.order.split(",")) if options.order else superres.ORDER_10M
-    )
+    order = superres.ORDER_10M
+    if config.order:
+        order = dict.fromkeys((20, 60), config.order.split(","))
     if sorted(order[20]) != names:
         raise InputError(
-            f"command line: --order {options.order}; expected {','.join(names)} in "
+            f"command line: --order {config.order}; expected {','.join(names)} in "
             "some order; correct it"
         )
-    native = load(options.scene, options.size)
-    files = {20: options.weights_20m, 60: options.weights_60m}
-    files = (
-        files
-        if all(files.values())
-        else {r: files[r] or path for r, path in weights.published().items()}
-    )
-    if options.tilings:
-        difference = tilings(
-            native, *(superres.DSen2(files[20], files[60], order, core) for core in CORES)
-        )
+    native = load(config.scene, config.size)
+    files = {20: config.weights_20m, 60: config.weights_60m}
+    if not all(files.values()):
+        files = {r: files[r] or path for r, path in weights.published().items()}
+    if config.tilings:
+        one, other = (superres.DSen2(files[20], files[60], order, core) for core in CORES)
         height, width = native[10].shape[:2]
         print(
             f"{height} x {width} pixels in cores of {CORES[0]} and of {CORES[1]}: at most "
-            f"{difference:.3g} digital numbers apart"
+            f"{tilings(native, one, other):.3g} digital numbers apart"
         )
         return
     network = superres.DSen2(files[20], files[60], order)
@@ -272,4 +261,12 @@ def run() -> None:
 
 
 if __name__ == "__main__":
-    command.main(run)
+    cli.main(
+        Config,
+        run,
+        cli.Program(
+            module="benchmarks.studies.superres_quality",
+            description="Degrade a scene, restore it with DSen2 and by interpolation, compare.",
+            example="--scene S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP.SAFE",
+        ),
+    )

@@ -25,31 +25,6 @@ from bigearth.errors import InputError
 from bigearth.files import save_arrays
 
 FORMAT = 1
-# options that may change between the jobs of one run: where and how it runs, not what it computes
-FREE = {
-    *(
-        "output",
-        "data",
-        "stage",
-        "batch_size",
-        "threads",
-        "collective",
-        "groups",
-        "compression",
-        "fusion_mb",
-        "timeline",
-        "mlperf",
-    ),
-    *(
-        "eager",
-        "samples",
-        "resume",
-        "checkpoint_epochs",
-        "checkpoint_keep",
-        "loss_limit",
-        "tune_thresholds",
-    ),
-}
 
 
 @dataclass
@@ -157,12 +132,13 @@ def load(path) -> State:
         ) from error
 
 
-def check(path, state: State, config: dict, digest: str, shapes: list) -> None:
+def check(path, state: State, *, config: dict, resumes: tuple, digest: str, shapes: list) -> None:
     """Refuses a checkpoint of another run.
 
     Args:
         path: of the checkpoint, for the message.
         config, digest: of this run.
+        resumes: names of the options that may differ.
         shapes: of this run's variables, in their order.
 
     Raises:
@@ -172,20 +148,20 @@ def check(path, state: State, config: dict, digest: str, shapes: list) -> None:
         raise InputError(
             f"{path}: was trained on data {state.digest}, but {config['data']} is {digest}; "
             "expected the same data; give that file or "
-            "another --output"
+            "another --out"
         )
     other = [
         f"{key} {state.config.get(key)!r}, now {value!r}"
         for key, value in config.items()
-        if key not in FREE and state.config.get(key) != value
+        if key not in resumes and state.config.get(key) != value
     ]
     if other:
         raise InputError(
             f"{path}: is of another recipe ({'; '.join(other)}); expected the options that the run "
-            "began with; give those or another --output"
+            "began with; give those or another --out"
         )
     if [tuple(v.shape) for v in state.variables] != [tuple(s) for s in shapes]:
         raise InputError(
             f"{path}: is of another network; expected variables of the same shapes; "
-            "give another --output"
+            "give another --out"
         )

@@ -12,6 +12,7 @@ from typing import Optional
 import numpy as np
 import tensorflow as tf
 
+from bigearth import cli
 from bigearth.errors import InputError, together
 from bigearth.learn import checkpoint, losses, metrics, optimizer, resnet, thresholds
 from bigearth.learn.collective import Single
@@ -155,7 +156,7 @@ def train(config, store, collective: Single, log: Log, request: StopRequest) -> 
     score_step = make_score_step(config, preprocess, network)
 
     # where to begin
-    folder = os.path.join(config.output, "checkpoints")
+    folder = os.path.join(config.out, "checkpoints")
     first_epoch, first_step, done_seconds, best_score, best = 0, 0, 0.0, -1.0, None
     last = collective.gather(checkpoint.found(folder)[-1:])[0]  # rank 0 saves them
     with together(collective.gather):
@@ -163,7 +164,7 @@ def train(config, store, collective: Single, log: Log, request: StopRequest) -> 
             raise InputError(
                 f"{folder}: holds checkpoints of an earlier run, expected none where a new run "
                 "begins; go on with it (--resume), or give "
-                "another --output"
+                "another --out"
             )
     if last:
         with together(collective.gather):
@@ -171,9 +172,10 @@ def train(config, store, collective: Single, log: Log, request: StopRequest) -> 
             checkpoint.check(
                 last[0],
                 state,
-                dataclasses.asdict(config),
-                store.digest,
-                [v.shape for v in variables],
+                config=dataclasses.asdict(config),
+                resumes=cli.resumes(type(config)),
+                digest=store.digest,
+                shapes=[v.shape for v in variables],
             )
         for variable, value in zip(variables, state.variables):
             variable.assign(value)

@@ -86,7 +86,7 @@ class accuracy_link(FullTraining):
             if self.link == 1
             else self.getdep(link_name(type(self), self, 1), part=self.current_partition.name)
         )
-        return [*super().recipe(), "--resume", "--output", first.stagedir]
+        return [*super().recipe(), "--resume", "--out", first.stagedir]
 
     @sanity_function
     def saved_a_checkpoint(self):
@@ -135,7 +135,7 @@ class accuracy(FullTraining):
     def go_on(self):
         if self.links_on(self.current_partition):
             first = self.getdep(link_name(accuracy_link, self, 1), part=self.current_partition.name)
-            self.options += ["--resume", "--output", first.stagedir]
+            self.options += ["--resume", "--out", first.stagedir]
             self.postrun_cmds = [f"cp {first.stagedir}/{name} ." for name in self.keep_files]
 
     def derived(self, metric: str) -> float:

@@ -27,7 +27,7 @@ class preflight(NeedsData, Workload):
     def set_options(self):
         extras = self.current_partition.extras
         self.options = [
-            "--output",
+            "--out",
             ".",
             "--data",
             self.file.path,

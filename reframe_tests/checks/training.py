@@ -27,7 +27,7 @@ class Training(NeedsData, AfterPreflight):
             str(ROOT / "benchmarks" / "configs" / f"{config}.py"),
             "--data",
             self.file.path,
-            "--output",
+            "--out",
             ".",
         ]
         self.options += self.recipe()

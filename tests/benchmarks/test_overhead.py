@@ -35,7 +35,7 @@ class Stub:
 def test_sides_take_turns_and_change_who_goes_first():
     calls = []
     sides = (Stub("native", calls), Stub("container", calls))
-    times = overhead.measure(sides, overhead.OverheadConfig(image="cpu", pairs=4))
+    times = overhead.measure(sides, overhead.OverheadConfig(image="cpu", repeats=4))
     measured = calls[2 * len(overhead.QUANTITIES) :]  # after the warm-up of both
     assert [name for quantity, name in measured if quantity == "step"] == [
         "container",
@@ -50,12 +50,12 @@ def test_sides_take_turns_and_change_who_goes_first():
     "options, says",
     [
         (["--image", "gpu"], "no image is called 'gpu'"),
-        (["--image", "cpu", "--pairs", "1"], "--pairs"),
+        (["--image", "cpu", "--repeats", "1"], "--repeats is 1; expected at least 2"),
         ([], "--image is required"),
     ],
 )
 def test_refusals(options, says, tmp_path):
-    command = [sys.executable, "-m", "benchmarks.studies.overhead", "--output", tmp_path, *options]
+    command = [sys.executable, "-m", "benchmarks.studies.overhead", "--out", tmp_path, *options]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60)
     assert done.returncode == 2 and says in done.stderr and done.stderr.count("\n") == 1
     assert not list(tmp_path.iterdir())

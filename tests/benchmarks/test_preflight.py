@@ -400,7 +400,7 @@ def checks(folder):
 def test_two_ranks_here(tmp_path, data):
     path, digest = data
     done = start(
-        "--output",
+        "--out",
         str(tmp_path),
         "--data",
         str(path),
@@ -421,21 +421,21 @@ def test_two_ranks_here(tmp_path, data):
 
 @pytest.mark.mpi
 def test_ranks_that_do_not_find_each_other(tmp_path):
-    done = start("--output", str(tmp_path), ranks=2, before="unset ${!PMIX_@} ${!OMPI_MCA_@}; ")
+    done = start("--out", str(tmp_path), ranks=2, before="unset ${!PMIX_@} ${!OMPI_MCA_@}; ")
     assert done.returncode == 1
     assert [r["check"] for r in checks(tmp_path) if r["status"] == FAIL] == ["world"]
     assert done.stdout.count("2 worlds of size 1") == 1
 
 
 def test_a_failed_check_ends_with_1_and_keeps_the_record(tmp_path):
-    done = start("--output", str(tmp_path), "--memory-gb", "1e6", "--time-limit", "150")
+    done = start("--out", str(tmp_path), "--memory-gb", "1e6", "--time-limit", "150")
     assert done.returncode == 1
     failed = [r for r in checks(tmp_path) if r["status"] == FAIL]
     assert [r["check"] for r in failed] == ["memory"] and failed[0]["remedy"]
 
 
 def test_a_check_that_hangs_is_named(tmp_path):
-    done = start("--output", str(tmp_path), "--time-limit", "0.2")
+    done = start("--out", str(tmp_path), "--time-limit", "0.2")
     assert done.returncode == 1
     assert [r["status"] for r in checks(tmp_path)] == [FAIL] and (
         "not finished after 0.2 s"
@@ -451,7 +451,7 @@ def test_a_node_that_cannot_load_the_software_is_named(tmp_path):
         "raise ImportError('libmpi.so.40: cannot open shared object file')"
     )
     second = f"[ $OMPI_COMM_WORLD_RANK = 0 ] || export PYTHONPATH={broken.parent}; "
-    done = start("--output", str(tmp_path), "--time-limit", "150", ranks=2, before=second)
+    done = start("--out", str(tmp_path), "--time-limit", "150", ranks=2, before=second)
     assert done.returncode == 1, done.stderr
     (failed,) = [r for r in checks(tmp_path) if r["status"] == FAIL]
     assert (
@@ -473,6 +473,6 @@ def test_a_rank_that_is_not_its_nodes_first_is_the_odd_one():
     [(["--data-digest", "sha256:0"], "--data-digest without --data"), (["--gpus", "4"], "--gpus")],
 )
 def test_bad_options(tmp_path, options, sentence):
-    done = start("--output", str(tmp_path), *options)
+    done = start("--out", str(tmp_path), *options)
     assert done.returncode == 2 and sentence in done.stderr
     assert done.stderr.count("\n") == 1 and not list(tmp_path.iterdir())

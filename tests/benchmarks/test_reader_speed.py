@@ -22,7 +22,7 @@ def run(*arguments):
 def result(tmp_path_factory):
     output = tmp_path_factory.mktemp("speed")
     done = run(
-        "--output",
+        "--out",
         output,
         "--samples",
         24,
@@ -41,12 +41,12 @@ def result(tmp_path_factory):
 
 def test_the_record_has_the_metrics_and_every_ratio(result):
     _, content, _ = result
-    assert content["workload"] == "reader_speed"
+    assert content.workload == "reader_speed"
     bandwidth, throughput = (
-        content["metrics"][name]["value"] for name in ("input_bandwidth", "input_throughput")
+        content.metrics[name]["value"] for name in ("input_bandwidth", "input_throughput")
     )
     assert throughput * 345_600 / 1e9 == pytest.approx(bandwidth)
-    rows = {row["against"]: row for row in content["tables"]["ratios"]}
+    rows = {row["against"]: row for row in content.tables["ratios"]}
     assert {name: row["required"] for name, row in rows.items()} == {
         "h5py generator": 10.0,
         "TFRecord int lists": 5.0,
@@ -93,7 +93,7 @@ def test_tfrecords_bring_the_same_pixels(tmp_path):
     ],
 )
 def test_mistakes_are_one_sentence(tmp_path, arguments, sentence):
-    done = run("--output", tmp_path / "out", *arguments)
+    done = run("--out", tmp_path / "out", *arguments)
     assert done.returncode == 2
     assert sentence in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "out").exists() or list((tmp_path / "out").iterdir()) == []
@@ -101,7 +101,7 @@ def test_mistakes_are_one_sentence(tmp_path, arguments, sentence):
 
 def test_fewer_samples_than_a_batch_are_refused_with_a_larger_file(tmp_path):
     data = reader_speed.make_file(tmp_path / "random.h5", 9)
-    done = run("--output", tmp_path / "out", "--data", data, "--samples", 4, "--batch-size", 8)
+    done = run("--out", tmp_path / "out", "--data", data, "--samples", 4, "--batch-size", 8)
     assert done.returncode == 2
     assert "--samples is 4" in done.stderr
     assert json.dumps(sorted(os.listdir(tmp_path / "out"))) == "[]"

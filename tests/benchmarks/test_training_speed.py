@@ -1,7 +1,6 @@
 """step_speed, device_speed and batch_study: what they compute from what they measure."""
 
 import dataclasses
-import json
 import subprocess
 
 import numpy as np
@@ -9,14 +8,13 @@ import pytest
 
 from benchmarks.studies import batch_size as batch_study
 from benchmarks.studies import device_speed, step_speed
+from bigearth import record
 from bigearth.errors import InputError
 
 
 def test_device_speed_refuses_an_unknown_precision(tmp_path):
     with pytest.raises(InputError, match="--precisions is 'float8'"):
-        device_speed.run(
-            device_speed.Config(data="x.h5", output=str(tmp_path), precisions="float8")
-        )
+        device_speed.run(device_speed.Config(data="x.h5", out=str(tmp_path), precisions="float8"))
 
 
 def test_step_speed_compares_medians(tmp_path, capsys):
@@ -29,25 +27,23 @@ def test_step_speed_compares_medians(tmp_path, capsys):
     store = type("Store", (), {"digest": "sha256:0"})
     hosts = [(0, "n1", "CPU", 8.0), (1, "n1", "CPU", 9.0)]
     step_speed.write(
-        step_speed.Config(data="x.h5", output=str(tmp_path), batch_size=6),
+        step_speed.Config(data="x.h5", out=str(tmp_path), batch_size=6),
         "now",
         store,
         rates,
         hosts,
     )
-    record = json.loads((tmp_path / "result.json").read_text())
-    ratios = {row["against"]: row["ratio"] for row in record["tables"]["ratios"]}
+    found = record.read(tmp_path / "result.json")
+    ratios = {row["against"]: row["ratio"] for row in found.tables["ratios"]}
     assert ratios == pytest.approx(
         {"stock loop": 2.0, "batch in memory": 0.95, "independent ranks": 0.96}
     )
-    assert record["metrics"]["throughput"]["value"] == 12.0 and record["metrics"]["step_time"][
-        "value"
-    ] == pytest.approx(1.0)
+    assert found.value("throughput") == 12.0 and found.value("step_time") == pytest.approx(1.0)
     assert "first step 9.0 s" in capsys.readouterr().err
 
 
 CONFIG = batch_study.Config(
-    data="d.h5", output="out", seeds=3, epochs=20, batch_size=8, factor=16, launcher="mpirun -np 2"
+    data="d.h5", out="out", repeats=3, epochs=20, batch_size=8, factor=16, launcher="mpirun -np 2"
 )
 
 
@@ -64,7 +60,7 @@ def test_study_plans_every_kind_with_every_seed():
     )
     # the paper's shares of 100 epochs
     assert options["--decay-epochs"] == "6,12,16" and options["--warmup-epochs"] == "1.0"
-    assert options["--config"].endswith("configs/paper.py")
+    assert options["--config"] == "paper"
     assert "--learning-rate" not in options
 
 
@@ -80,24 +76,23 @@ def test_study_tunes_a_recipe_at_both_batches_alike():
 
 def finished(folder, f1):
     folder.mkdir(parents=True)
-    metrics = {name: {"value": f1} for name in ("f1_micro", "f1_macro", "time_per_epoch")}
-    rest = {
-        "workload": "train",
-        "config": {},
-        "ranks": [],
-        "tables": {},
-        "files": {},
-        "provenance": {},
-    }
-    (folder / "result.json").write_text(
-        json.dumps({"schema": 1, "id": "0", "metrics": metrics, **rest})
+    names = ("f1_micro", "f1_macro", "time_per_epoch")
+    done = record.Record(
+        workload="train",
+        config={},
+        metrics={name: record.metric(name, f1) for name in names},
+        ranks=[],
+        tables={},
+        files={},
+        provenance={},
     )
+    record.write(folder / "result.json", done)
 
 
 def test_study_keeps_finished_runs_counts_explosions_as_zero_and_stops_at_mistakes(
     tmp_path, monkeypatch
 ):
-    config = dataclasses.replace(CONFIG, output=str(tmp_path))
+    config = dataclasses.replace(CONFIG, out=str(tmp_path))
     run = batch_study.Run("paper", "multispectral", "small", 0)
     answers = []
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: answers.pop())

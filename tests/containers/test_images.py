@@ -187,7 +187,7 @@ def test_preflight_of_two_ranks(image, data, tmp_path):
     options = [
         "--data",
         data,
-        "--output",
+        "--out",
         tmp_path,
         "--ranks",
         2,
@@ -217,7 +217,7 @@ def test_two_ranks_train(image, data, tmp_path, precision):
         "--warmup-epochs",
         0.5,
     ]
-    options = ["--data", data, "--output", tmp_path, "--precision", precision, *small]
+    options = ["--data", data, "--out", tmp_path, "--precision", precision, *small]
     good(image.run("train", *options, ranks=2, subcommand="run"))
     record = json.loads((tmp_path / "result.json").read_text())
     assert record["provenance"]["image_digest"] == image.materials["digest"]
@@ -225,9 +225,9 @@ def test_two_ranks_train(image, data, tmp_path, precision):
 
 
 def test_preflight_catches_a_launcher_that_the_image_cannot_hear(image, tmp_path):
-    hidden = (
-        "unset ${!PMIX_@} ${!OMPI_MCA_@}; exec python -m benchmarks.preflight --output "
-    ) + str(tmp_path)
+    hidden = ("unset ${!PMIX_@} ${!OMPI_MCA_@}; exec python -m benchmarks.preflight --out ") + str(
+        tmp_path
+    )
     done = image.run("bash", "-c", hidden, ranks=2)
     assert done.returncode == 1 and done.stdout.count("2 worlds of size 1") == 1
 
@@ -351,7 +351,7 @@ def test_signature(image, tmp_path):
 
 
 def test_overhead_is_measured(tmp_path, image):
-    options = ["--image", image.path, "--output", tmp_path, "--pairs", "2", "--batch", "2"]
+    options = ["--image", image.path, "--out", tmp_path, "--repeats", "2", "--batch-size", "2"]
     command = [sys.executable, "-m", "benchmarks.studies.overhead", *options]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
     good(done)

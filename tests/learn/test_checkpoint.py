@@ -82,6 +82,7 @@ def test_a_damaged_checkpoint_is_refused(tmp_path, damage):
 def test_refuses_another_run(now, expected):
     own = dict(
         config={"data": "e.h5", "momentum": 0.9, "batch_size": 32},
+        resumes=("data", "batch_size"),
         digest="sha256:1",
         shapes=[(2, 3), ()],
     )

@@ -109,7 +109,7 @@ def preflight(options):
         }
     ]
     rows = [{"rank": r, "hostname": host(r)} for r in range(SIZE)]
-    Path(options.output, "result.json").write_text(
+    Path(options.out, "result.json").write_text(
         json.dumps(record("preflight", {}, {}, rows, {"checks": checks}))
     )
 
@@ -160,7 +160,7 @@ def train(options):
     tested = {"test_patches_scored": FAULTS.get("scored", TEST_PATCHES)}
     content = record("train", {"epochs": len(losses)}, metrics, rows, tables)
     content["provenance"].update(tested)
-    Path(options.output, "result.json").write_text(json.dumps(content)[: FAULTS.get("cut_record")])
+    Path(options.out, "result.json").write_text(json.dumps(content)[: FAULTS.get("cut_record")])
 
 
 PROGRAMS = {
@@ -174,7 +174,7 @@ PROGRAMS = {
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("-m", dest="module")
-    for name in ("patches", "seed", "out", "archive", "record", "data", "config", "output"):
+    for name in ("patches", "seed", "out", "archive", "record", "data", "config"):
         parser.add_argument(f"--{name}")
     given, _ = parser.parse_known_args()
     PROGRAMS[given.module](given)
