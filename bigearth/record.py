@@ -48,6 +48,8 @@ _SCORE = (
     "Table 2 is consistent with these"
 )
 _MACRO = "mean over classes; a class without a positive or a predicted positive counts 0"
+_MATRIX = "operations per second of a large product of square matrices"
+_SLOWEST = ", all devices at once, median of the slowest one"
 METRICS = {
     "time_per_epoch": Definition(
         "s",
@@ -118,6 +120,19 @@ METRICS = {
         "lower",
         "time to all-reduce the network's gradients in the groups of a training step, nothing else "
         "going on; slowest rank, median over repeats",
+    ),
+    "matrix_float32": Definition("TFLOP/s", "higher", f"{_MATRIX} in float32{_SLOWEST}"),
+    "matrix_tf32": Definition("TFLOP/s", "higher", f"{_MATRIX} in tf32{_SLOWEST}"),
+    "matrix_bfloat16": Definition("TFLOP/s", "higher", f"{_MATRIX} in bfloat16{_SLOWEST}"),
+    "matrix_float16": Definition("TFLOP/s", "higher", f"{_MATRIX} in float16{_SLOWEST}"),
+    "memory_bandwidth": Definition(
+        "GB/s", "higher", f"bytes read plus written by a copy in the device's memory{_SLOWEST}"
+    ),
+    "device_spread": Definition(
+        "1",
+        "lower",
+        "slowest device's time of a matrix product less the fastest's, over the median; the largest "
+        "of the precisions",
     ),
     "patch_throughput": Definition(
         "patches/s", "higher", "preparation: patches written per second, over all ranks"

@@ -1,4 +1,4 @@
-"""step_speed, device_speed and batch_study: what they compute from what they measure."""
+"""step_speed and batch_study: what they compute from what they measure."""
 
 import dataclasses
 import subprocess
@@ -7,14 +7,9 @@ import numpy as np
 import pytest
 
 from benchmarks.studies import batch_size as batch_study
-from benchmarks.studies import device_speed, step_speed
+from benchmarks.studies import step_speed
 from bigearth import record
 from bigearth.errors import InputError
-
-
-def test_device_speed_refuses_an_unknown_precision(tmp_path):
-    with pytest.raises(InputError, match="--precisions is 'float8'"):
-        device_speed.run(device_speed.Config(data="x.h5", out=str(tmp_path), precisions="float8"))
 
 
 def test_step_speed_compares_medians(tmp_path, capsys):
