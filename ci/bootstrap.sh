@@ -1,10 +1,18 @@
 #!/usr/bin/env bash
 # Sets everything up on Debian 12: system packages, a virtual environment in .venv, Horovod built from its source release.
+#
+#   ci/bootstrap.sh
+#
 # Run it again at any time: what is there already is kept, and a second run takes about a second.
 set -euo pipefail
+case "$#:${1:-}" in
+    0:) ;;
+    1:-h|1:--help) sed -n '2,/^set/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit ;;
+    *) printf 'error: unknown word %s; ci/bootstrap.sh takes none\n' "${1@Q}" >&2; exit 2 ;;
+esac
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-cache=${XDG_CACHE_HOME:-$HOME/.cache}/bigearth-bench
+cache=${XDG_CACHE_HOME:-~/.cache}/bigearth-bench
 venv=$PWD/.venv
 log=$PWD/.bootstrap.log
 python=/usr/bin/python3   # Debian's own: its GDAL, HDF5 and MPI modules are built for this one

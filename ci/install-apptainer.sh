@@ -2,7 +2,14 @@
 # Installs Apptainer: the distribution's package where it has one, else (Debian 12) the one of Debian unstable. Run as root;
 # what is there already is kept. Unstable's build wants a newer C library than Debian 12 has: it gets that library to itself,
 # in a folder of its own, and neither the system's packages nor apt's sources change.
+#
+#   sudo ci/install-apptainer.sh
 set -euo pipefail
+case "$#:${1:-}" in
+    0:) ;;
+    1:-h|1:--help) sed -n '2,/^set/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit ;;
+    *) printf 'error: unknown word %s; ci/install-apptainer.sh takes none\n' "${1@Q}" >&2; exit 2 ;;
+esac
 lib=/usr/lib/x86_64-linux-gnu
 tools=(squashfs-tools squashfuse fuse-overlayfs fuse2fs gocryptfs uidmap debootstrap)   # mount, build and map users without root
 
@@ -12,9 +19,13 @@ apt() { DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 -o
 from_unstable() {
     local work mirror codename deb program
     [ "$(dpkg --print-architecture)" = amd64 ] || die "this machine is $(dpkg --print-architecture) and Debian has no package here; build Apptainer 1.4 or newer from source"
-    work=$(mktemp -d); trap "rm -rf '$work'" EXIT
+    work=$(mktemp -d)
+    # shellcheck disable=SC2064  # the folder is known now
+    trap "rm -rf '$work'" EXIT
     apt install -y --no-install-recommends --no-upgrade patchelf "${tools[@]}"
+    # shellcheck source=/dev/null
     codename=$(. /etc/os-release && echo "$VERSION_CODENAME")
+    # shellcheck disable=SC2016  # apt fills it in
     mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' "Codename: $codename" | sed q)   # this machine's own
     [ -n "$mirror" ] || die "apt knows no Debian mirror for $codename; run apt-get update and check /etc/apt/sources.list"
     mkdir -p "$work"/{lists,cache/archives}/partial "$work/libs"

@@ -9,6 +9,7 @@
 #
 # Exit code: 0 good, 1 a regression, 2 could not measure. The history and the report are made whatever the run's own outcome is.
 set -uo pipefail
+case "$#:${1:-}" in 1:-h|1:--help) sed -n '2,/^set/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit ;; esac
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
 
 usage() { printf 'error: %s; usage: ci/track.sh --site SITE --tag TAG --store DIR --out DIR [-n REGEX]\n' "$1" >&2; exit 2; }

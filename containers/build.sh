@@ -2,7 +2,7 @@
 # Builds an image: containers/build.sh NAME, with NAME one of cpu, v100, latest, k80. Writes NAME.sif and NAME.json (digest, sizes,
 # versions of everything inside). As root, or as an ordinary user with subordinate ids (then --fakeroot is implied).
 #
-#   --output DIR          where NAME.sif and NAME.json go (default: containers)
+#   --out DIR             where NAME.sif and NAME.json go (default: containers)
 #   --bootstrap docker    start from a Docker image instead of debootstrap; --from IMAGE says which
 #   --mirror URL          Debian mirror (default: the one apt uses here); a dated snapshot mirror makes a build repeatable for ever
 #   --wheel FILE          Horovod compiled before for the same versions (ci/bootstrap.sh keeps one): spares 5 minutes; only for cpu
@@ -15,7 +15,7 @@ set -euo pipefail
 caller=$PWD
 export PATH=$PATH:/usr/sbin:/sbin   # debootstrap is there, and an ordinary user's PATH may not have it
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-cache=${XDG_CACHE_HOME:-$HOME/.cache}/bigearth-bench
+cache=${XDG_CACHE_HOME:-~/.cache}/bigearth-bench
 ticker='' builder=''   # a process and a group of processes that end with this one
 certificates=${PIP_CERT:-/etc/ssl/certs/ca-certificates.crt}   # the host's: a site's proxy may have an authority of its own
 squashfs=(--mksquashfs-args "-comp zstd -Xcompression-level 3")   # 8 times faster than gzip and 3 % larger
@@ -25,13 +25,19 @@ die() { printf 'error: %s\n' "$*" >&2; exit 2; }
 digest() { sha256sum | cut -c1-64; }
 
 read_options() {
+    local word
+    for word in "$@"; do
+        case $word in
+            -h|--help) sed -n '2,/^set/s/^# \{0,1\}//p' containers/build.sh; exit ;;
+            '') die "command line: a word is empty; \`containers/build.sh --help\` lists the options" ;;
+        esac
+    done
     name=${1:-}; shift || true
-    [[ $name != -h && $name != --help ]] || { sed -n '2,/^set/s/^# \{0,1\}//p' containers/build.sh; exit; }
-    output=containers bootstrap=debootstrap from='' mirror='' wheel='' sign='' verify='' force=''
+    out=containers bootstrap=debootstrap from='' mirror='' wheel='' sign='' verify='' force=''
     while [ $# -gt 0 ]; do
         case $1 in
             --force) force=1; shift ;;
-            --output|--bootstrap|--from|--mirror|--wheel|--sign|--verify)
+            --out|--bootstrap|--from|--mirror|--wheel|--sign|--verify)
                 [ $# -gt 1 ] || die "command line: $1 needs a value; \`containers/build.sh --help\` explains the options"
                 [[ $1 =~ ^--(bootstrap|from|mirror)$ || $2 == /* ]] || set -- "$1" "$caller/$2" "${@:3}"   # the others are paths
                 printf -v "${1#--}" %s "$2"; shift 2 ;;
@@ -61,7 +67,7 @@ check_host() {
         *) die "command line: --bootstrap $bootstrap; expected debootstrap or docker" ;;
     esac
     [ -z "$sign" ] || [ -r "$sign" ] || die "$sign: cannot read this signing key; expected a private key in PEM format"
-    mkdir -p "$cache/images" "$cache/build" "$output" || die "$cache, $output: cannot make these folders; check their permissions"
+    mkdir -p "$cache/images" "$cache/build" "$out" || die "$cache, $out: cannot make these folders; check their permissions"
     mirror=${mirror:-$(debian_mirror)}; mirror=${mirror%/}
     [ -n "$mirror" ] || die "apt here knows no Debian mirror; give one with --mirror URL"
     export PIP_INDEX_URL=${PIP_INDEX_URL:-$(python3 -m pip config get global.index-url 2>/dev/null || python3 -c 'from pip._internal.models.index import PyPI; print(PyPI.simple_url)')}
@@ -77,7 +83,10 @@ free_in() { df --output=avail -B"$1" "${@:2}" | tr -dc '0-9\n' | sort -n | sed '
 
 debian_mirror() {
     command -v apt-get >/dev/null || return 0
-    local codename; codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
+    local codename
+    # shellcheck source=/dev/null
+    codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
+    # shellcheck disable=SC2016  # apt fills it in
     apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' "Codename: $codename" | sed 1q
 }
 
@@ -97,6 +106,7 @@ merged_lock() {
 }
 version_of() { awk -F'[= ]+' -v name="^($1)\$" '$1 ~ name { print $2; exit }' "$inputs/requirements.txt"; }
 
+# shellcheck disable=SC2317  # a trap runs it
 clean_up() {
     kill -- ${ticker:+$ticker "-$builder"} 2>/dev/null || true
     if [ -n "$builder" ]; then   # Apptainer waits for what it runs
@@ -111,7 +121,7 @@ clean_up() {
 # What each layer is made of, as a digest: the key that it is kept under.
 gather_inputs() {
     work=$(mktemp -d -p "${APPTAINER_TMPDIR:-/tmp}"); inputs=$work/inputs
-    ready=$output/.$name-$$
+    ready=$out/.$name-$$
     trap clean_up EXIT
     trap 'say "interrupted"; exit 130' INT TERM
     mkdir "$inputs"
@@ -179,9 +189,9 @@ build() {
 
 # Puts image and bill of materials under their final names.
 deliver() {
-    cp --reflink=auto "$image" "$ready.sif" || die "$output: cannot write $name.sif; check that the folder is writable and has room"
+    cp --reflink=auto "$image" "$ready.sif" || die "$out: cannot write $name.sif; check that the folder is writable and has room"
     [ -z "$sign" ] || apptainer sign --key "$sign" "$ready.sif" >/dev/null || die "$sign: Apptainer cannot sign with this key; expected a private key in PEM format"
-    apptainer exec --bind "$(realpath "$output")" "$ready.sif" python - "$(realpath "$ready.sif")" "$(realpath "$ready.json")" \
+    apptainer exec --bind "$(realpath "$out")" "$ready.sif" python - "$(realpath "$ready.sif")" "$(realpath "$ready.json")" \
         "name=$name" "lock_digest=sha256:$(digest <"$inputs/requirements.txt")" \
         "inputs_digest=sha256:$key" "built=$(date -u -r "$image" +%FT%TZ)" "architecture=amd64" "debian_suite=$SUITE" "cuda_archs=$CUDA_ARCHS" \
         "horovod_wheel_sha256=$(digest <"$(echo "$cache/build/$wheel_folder"/*.whl)")" "signed=${sign:+yes}" "base_build_seconds=$(cat "${base%.sif}.seconds")" "image_build_seconds=$(cat "${image%.sif}.seconds")" <<'PY'
@@ -199,13 +209,13 @@ with open(out, "w") as file:
                "file_bytes": os.path.getsize(sif), **more, **materials}, file, indent=1)
     file.write("\n")
 PY
-    mv "$ready.sif" "$output/$name.sif"; mv "$ready.json" "$output/$name.json"
-    say "$output/$name.sif ($(du -m "$output/$name.sif" | cut -f1) MB), $(grep -o '"sha256:[^"]*' "$output/$name.json" | sed 's/"//;1q')"
+    mv "$ready.sif" "$out/$name.sif"; mv "$ready.json" "$out/$name.json"
+    say "$out/$name.sif ($(du -m "$out/$name.sif" | cut -f1) MB), $(grep -o '"sha256:[^"]*' "$out/$name.json" | sed 's/"//;1q')"
 }
 
 main() {
     read_options "$@"
-    [ -z "$verify" ] || exec containers/check.sh "$output/$name.sif" --key "$verify"
+    [ -z "$verify" ] || exec containers/check.sh "$out/$name.sif" --key "$verify"
     check_host
     gather_inputs
     build

@@ -53,6 +53,7 @@ for key in "${keys[@]}"; do
 done
 
 # What the image says of itself: digest, what training misses in it, the family of its MPI.
+# shellcheck disable=SC2016  # a shell inside the image fills it in
 ask='missing=$(python -c "import importlib.util as u; print(*[m for m in \"tensorflow horovod h5py numpy\".split() if not u.find_spec(m)])" 2>/dev/null) || missing=python
 echo "$BIGEARTH_IMAGE_DIGEST|$missing|$(mpirun --version 2>/dev/null | sed 1q)"'
 said=$("$engine" exec "$image" sh -c "$ask" 2>&1) || {

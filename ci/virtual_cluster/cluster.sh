@@ -230,6 +230,10 @@ on_end() {
 }
 
 case ${1:-} in
+    start|status|stop) [ $# = 1 ] || die "unknown word ${2@Q} after $1; it takes none" ;;
+esac
+case ${1:-} in
+    -h|--help) sed -n '2,/^set/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" ;;
     start)
         on_end stop    # nothing half-started stays behind
         start

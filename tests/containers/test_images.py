@@ -46,7 +46,7 @@ class Image:
 
     def __init__(self, name, folder):
         subprocess.run(
-            [ROOT / "containers" / "build.sh", name, "--output", folder, *hosts_wheel(name)],
+            [ROOT / "containers" / "build.sh", name, "--out", folder, *hosts_wheel(name)],
             check=True,
             timeout=3600,
         )
@@ -331,7 +331,7 @@ def test_signature(image, tmp_path):
 
     def build(*options):
         return subprocess.run(
-            [ROOT / "containers" / "build.sh", image.name, "--output", tmp_path, *options],
+            [ROOT / "containers" / "build.sh", image.name, "--out", tmp_path, *options],
             capture_output=True,
             text=True,
             timeout=600,

@@ -141,7 +141,7 @@ def test_build_refuses(options, commands, says, host, tmp_path):
         [
             ROOT / "containers" / "build.sh",
             "cpu",
-            "--output",
+            "--out",
             tmp_path / "out",
             "--mirror",
             "http://mirror.invalid/debian",
@@ -161,7 +161,7 @@ def test_paths_count_from_the_callers_folder(host, tmp_path):
     command = [
         ROOT / "containers" / "build.sh",
         "cpu",
-        "--output",
+        "--out",
         "out",
         "--mirror",
         "http://mirror.invalid/debian",
@@ -189,7 +189,7 @@ def test_help_is_the_scripts_own_explanation(host):
         timeout=60,
     )
     assert done.returncode == 0 and all(
-        option in done.stdout for option in ("--output DIR", "--force", "--verify KEY.pem")
+        option in done.stdout for option in ("--out DIR", "--force", "--verify KEY.pem")
     )
 
 
@@ -201,7 +201,7 @@ def test_an_interrupted_build_leaves_nothing_behind(host, tmp_path):
     )
     env["APPTAINER_TMPDIR"] = str(tmp_path / "temporary")
     Path(env["APPTAINER_TMPDIR"]).mkdir()
-    options = ["--output", tmp_path / "out", "--mirror", "http://mirror.invalid/debian"]
+    options = ["--out", tmp_path / "out", "--mirror", "http://mirror.invalid/debian"]
     with subprocess.Popen(
         [ROOT / "containers" / "build.sh", "cpu", *options],
         env=env,
