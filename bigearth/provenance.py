@@ -13,6 +13,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Optional
 
+from bigearth import machine
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = (
     "tensorflow",
@@ -33,32 +35,40 @@ def now() -> str:
     return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
 
 
-def gather(start: str, nodelist: list, dataset_digest: Optional[str], **more) -> dict:
+def gather(start: str, nodelist: list, dataset_digest: Optional[str], data=None, **more) -> dict:
     """Where a result comes from.
 
     Args:
         start: `now()` as the program began.
         nodelist: host name of each node; repetitions are dropped.
         dataset_digest: the content digest of the HDF5 file, or None if the workload reads none.
-        more: what only this workload knows (NCCL version, driver, ...).
+        data: path of that file, whose file system counts.
+        more: what only this workload knows.
+
+    Returns:
+        "machine" holds what bigearth.machine says of the node that calls this, "not_read" why a
+        part of it is null.
     """
     commit = _git("rev-parse", "HEAD") or os.environ.get("BIGEARTH_GIT_COMMIT") or _head()
     changes = _git("status", "--porcelain", "--untracked-files=no")
+    here = machine.facts(data)
     return {
         "git_commit": commit,
         "git_dirty": None if changes is None else bool(changes),
         "image_digest": os.environ.get("BIGEARTH_IMAGE_DIGEST"),
         "system": os.environ.get("BIGEARTH_SYSTEM"),  # the site's name for it, e.g. "juwels:gpus"
-        "packages": _packages(),
+        "packages": packages(),
         "libraries": _libraries(),
         "python": platform.python_version(),
-        "kernel": platform.release(),
-        "processor": _processor(),
+        "kernel": here["kernel"].value,
+        "processor": here["processor"].value,
         "nodelist": sorted(set(nodelist)),
         "dataset_digest": dataset_digest,
         "command": [sys.executable, *sys.argv],
         "start_time": start,
         "end_time": now(),
+        "machine": {name: fact.value for name, fact in here.items()},
+        "not_read": {name: fact.why for name, fact in here.items() if fact.value is None},
         **more,
     }
 
@@ -80,11 +90,15 @@ def _head() -> Optional[str]:
         return None
 
 
-def _packages() -> dict:
+def packages() -> dict:
+    """Versions of those packages of PACKAGES that are installed."""
     versions = {}
     for name in PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):
             versions[name] = metadata.version(name)
+    # the system's own h5py, built for its MPI, has no entry among the packages
+    with contextlib.suppress(KeyError, AttributeError):
+        versions.setdefault("h5py", sys.modules["h5py"].__version__)
     return versions
 
 
@@ -104,13 +118,3 @@ def _libraries() -> dict:
         with contextlib.suppress(KeyError, AttributeError):
             found[name] = version(sys.modules[module])
     return found
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(
-            line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")
-        )
-    except (OSError, StopIteration):
-        return platform.machine()

@@ -15,6 +15,7 @@ COMMANDS = {
     "history": ("plots", ["history"], "find what changed over time"),
     "calibrate": ("reframe_tests.calibrate", [], "propose references from measured runs"),
     "lint": ("reframe_tests.lint", [], "check the references of a site"),
+    "doctor": ("reframe_tests.doctor", [], "print what this machine and environment have"),
     "new-site": ("reframe_tests.new_site", [], "write a site's settings from what Slurm says"),
 }
 

@@ -5,7 +5,6 @@ Nothing is judged here (preflight_judgement.py). Every function says what it saw
 called it.
 """
 
-import math
 import os
 import re
 import shutil
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
+from bigearth import machine
 from bigearth.errors import InputError
 
 # elements of the test all-reduce: 8 MB, enough to leave the transports' short-message path
@@ -73,16 +73,6 @@ def probe_devices(tf) -> dict:
     details = [tf.config.experimental.get_device_details(gpu) for gpu in visible]
     chosen = [c for c in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if c]
     build = tf.sysconfig.get_build_info()
-    driver = Path("/proc/driver/nvidia/version")
-    version = (
-        re.search(
-            r"Kernel "
-            r"Module.*?\s(\d+\.\d+[.\d]*)",
-            driver.read_text(),
-        )
-        if driver.is_file()
-        else None
-    )
     return {
         "ids": chosen if len(chosen) == len(visible) else list(range(len(visible))),
         "capabilities": [tuple(d.get("compute_capability", ())) for d in details],
@@ -90,7 +80,7 @@ def probe_devices(tf) -> dict:
         "installed": len(list(Path("/proc/driver/nvidia/gpus").glob("*"))),
         "kernels": list(build.get("cuda_compute_capabilities", [])),
         "cuda": build.get("cuda_version"),
-        "driver": version.group(1) if version else None,
+        "driver": machine.driver().value,
         "infiniband": sorted(p.name for p in Path("/sys/class/infiniband").glob("*")),
     }
 
@@ -124,42 +114,13 @@ def network_used(log: str) -> Optional[str]:
 def probe_room(scratch: str) -> dict:
     """Free space (GB) on scratch and /dev/shm, the memory (GB) and the cores this process may use,
     and the node's own cores."""
-    installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return {
         "scratch": free_gb(scratch),
         "shm": free_gb("/dev/shm"),
-        "memory": min(installed, memory_limit()) / 1e9,
+        "memory": machine.memory() / 1e9,
         "cores": sorted(os.sched_getaffinity(0)),
-        "node_cores": node_cores(),
+        "node_cores": machine.node_cores(),
     }
-
-
-def node_cores(tree=Path("/sys/devices/system/cpu")) -> dict:
-    """How many cores and threads of the node are switched on, whoever may use them."""
-    threads = os.sysconf("SC_NPROCESSORS_ONLN")
-    cores = {file.read_text() for file in tree.glob("cpu[0-9]*/topology/thread_siblings_list")}
-    return {"cores": len(cores) or threads, "threads": threads}
-
-
-def memory_limit(groups=Path("/proc/self/cgroup"), tree=Path("/sys/fs/cgroup")) -> float:
-    """Bytes that this process's control groups (version 1 or 2) allow it; infinity without a limit.
-
-    Slurm and container engines limit a job's memory here, in a group that may lie above the
-    process's own.
-    """
-    limits = [math.inf]
-    for line in groups.read_text().splitlines():
-        _, controllers, group = line.split(":", 2)
-        if controllers and "memory" not in controllers.split(","):
-            continue
-        top, name = (
-            (tree / "memory", "memory.limit_in_bytes") if controllers else (tree, "memory.max")
-        )
-        own = Path(group.lstrip("/"))
-        files = [top / folder / name for folder in (own, *own.parents)]
-        texts = [file.read_text().strip() for file in files if file.is_file()]
-        limits += [int(text) for text in texts if text.isdigit()]
-    return min(limits)
 
 
 def free_gb(folder: str) -> Optional[float]:

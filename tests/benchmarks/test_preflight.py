@@ -2,7 +2,6 @@
 one."""
 
 import json
-import math
 import os
 import subprocess
 import sys
@@ -260,42 +259,6 @@ def test_a_nodes_own_cores_against_the_sites_file(cores, threads, wanted, status
     verdict = judgement.judge_room("n1", [fact(room=room)], PreflightConfig(node_cores=wanted))[-1]
     assert (verdict["check"], verdict["status"]) == ("node cores", status)
     assert bool(verdict["remedy"]) == (status != PASS)
-
-
-def test_cores_are_counted_once_for_all_their_threads(tmp_path):
-    for cpu, siblings in enumerate(("0,2", "1,3", "0,2", "1,3")):
-        (tmp_path / f"cpu{cpu}" / "topology").mkdir(parents=True)
-        (tmp_path / f"cpu{cpu}" / "topology" / "thread_siblings_list").write_text(siblings)
-    assert look.node_cores(tmp_path)["cores"] == 2
-    assert look.node_cores(tmp_path / "none") == {
-        "cores": os.cpu_count(),
-        "threads": os.cpu_count(),
-    }
-
-
-@pytest.mark.parametrize(
-    "groups, files, limit",
-    [
-        (
-            "0::/job_1/step_0/task_0",
-            {"job_1/step_0/memory.max": "4096", "job_1/step_0/task_0/memory.max": "max"},
-            4096,
-        ),
-        (
-            "5:cpu,cpuset:/job_1\n9:memory:/job_1",
-            {"memory/job_1/memory.limit_in_bytes": "512", "cpu/memory.max": "1"},
-            512,
-        ),
-        ("0::/", {"memory.max": "max"}, math.inf),
-    ],
-)
-def test_memory_limit_of_a_job_may_lie_above_its_own_group(tmp_path, groups, files, limit):
-    (tmp_path / "groups").write_text(groups)
-    for name, text in files.items():
-        file = tmp_path / "tree" / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
-    assert look.memory_limit(tmp_path / "groups", tmp_path / "tree") == limit
 
 
 def test_a_slow_preflight_is_said():
