@@ -50,6 +50,8 @@ _SCORE = (
 _MACRO = "mean over classes; a class without a positive or a predicted positive counts 0"
 _MATRIX = "operations per second of a large product of square matrices"
 _SLOWEST = ", all devices at once, median of the slowest one"
+_READ = "bytes of samples that plain reads bring from the HDF5 file per second"
+_TURNS = "; all ranks over the slowest one's time, median of repeats"
 METRICS = {
     "time_per_epoch": Definition(
         "s",
@@ -133,6 +135,33 @@ METRICS = {
         "lower",
         "slowest device's time of a matrix product less the fastest's, over the median; the largest "
         "of the precisions",
+    ),
+    "storage_sequential_cold": Definition(
+        "GB/s", "higher", f"{_READ} in the file's order, not in the page cache{_TURNS}"
+    ),
+    "storage_sequential_warm": Definition(
+        "GB/s", "higher", f"{_READ} in the file's order, in the page cache{_TURNS}"
+    ),
+    "storage_random_cold": Definition(
+        "GB/s",
+        "higher",
+        f"{_READ} in random order, one request per sample, not in the page cache{_TURNS}",
+    ),
+    "storage_random_warm": Definition(
+        "GB/s",
+        "higher",
+        f"{_READ} in random order, one request per sample, in the page cache{_TURNS}",
+    ),
+    "storage_opens": Definition(
+        "1/s", "higher", f"times that the HDF5 file is opened and closed per second{_TURNS}"
+    ),
+    "storage_write": Definition(
+        "GB/s",
+        "higher",
+        f"bytes written to files in the HDF5 file's folder, one per rank, fsync included{_TURNS}",
+    ),
+    "storage_fsync": Definition(
+        "s", "lower", "time of a write of 4 kB and its fsync there, slowest rank, median of repeats"
     ),
     "patch_throughput": Definition(
         "patches/s", "higher", "preparation: patches written per second, over all ranks"

@@ -8,10 +8,7 @@ Everything is measured in one run, in turns, on one process: one pipeline elemen
 compared. Exit code 0 whatever the ratios are: they are in the record, for a reference to judge.
 """
 
-import contextlib
-import ctypes
 import dataclasses
-import mmap
 import os
 import shutil
 import socket
@@ -24,20 +21,18 @@ from typing import Callable, Optional
 import h5py
 import numpy as np
 
+from benchmarks import storage
+from benchmarks.storage import KEY, SAMPLE_BYTES, drop_page_cache
 from bigearth import cli, provenance, record, store
 from bigearth.cli import REQUIRED, option
 from bigearth.errors import InputError, disk_error
-from bigearth.learn.input.pagecache import Samples
 from bigearth.progress import Progress
 
 DESCRIPTION = (
     "Input throughput: the reader against an h5py generator, TFRecords, memcpy and a "
     "sequential read."
 )
-KEY = "data_super"
 SAMPLE = store.ARRAYS[KEY]
-SAMPLE_BYTES = int(np.prod(SAMPLE.shape)) * SAMPLE.dtype.itemsize
-READ_SIZE = 8 << 20  # bytes of one request of the plain sequential read
 
 # name of the other way -> (what our reader has to reach against it, which of our two numbers is
 # compared)
@@ -302,41 +297,8 @@ def copy_memory(config: Config, count: int) -> float:
 def read_sequentially(file: store.Store, positions: np.ndarray) -> tuple:
     """A plain read of the same samples, from the first byte to the last, cold; returns what `read`
     does."""
-    buffer = memoryview(bytearray(READ_SIZE))
-
-    def all_bytes():
-        left = len(positions) * SAMPLE_BYTES
-        with open(file.path, "rb", buffering=0) as opened:
-            opened.seek(file.offsets[KEY])
-            while left > 0:
-                left -= opened.readinto(buffer[:left])
-
     cached = drop_page_cache(file, positions)
-    return bandwidth(len(positions), all_bytes), cached
-
-
-def drop_page_cache(file: store.Store, positions: np.ndarray) -> float:
-    """Drops the file from the page cache, as root all files; returns the part of the samples that
-    is still there."""
-    os.sync()
-    forget_mapped(file.path)
-    with contextlib.suppress(OSError), open("/proc/sys/vm/drop_caches", "w") as switch:
-        switch.write("1")
-    with open(file.path, "rb") as opened:
-        os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-    samples = Samples(file, KEY)
-    return float(np.mean([samples.cached(positions[i : i + 1]) for i in range(len(positions))]))
-
-
-def forget_mapped(path: str) -> None:
-    """Takes the file's pages out of this process's memory maps: what is mapped stays in the page
-    cache."""
-    madvise = ctypes.CDLL(None).madvise
-    with open("/proc/self/maps") as maps:
-        for line in maps:
-            if line.rstrip().endswith(os.path.realpath(path)):
-                first, last = (int(word, 16) for word in line.split()[0].split("-"))
-                madvise(ctypes.c_void_p(first), ctypes.c_size_t(last - first), mmap.MADV_DONTNEED)
+    return bandwidth(len(positions), lambda: storage.read_sequentially(file, positions)), cached
 
 
 def write(config: Config, file: store.Store, rates: dict, cached: float, start: str) -> None:
