@@ -1,22 +1,22 @@
-"""Runs the suite at a site and prints the verdicts: `python -m reframe_tests --site local --tag
-smoke`.
+"""Runs the suite at a site and prints the verdicts: `bigearth-bench run --site local --tag smoke`.
 
 A thin launcher: it checks the references, calls ReFrame with the right settings, and prints a table
 from ReFrame's report. Options it does not know go to ReFrame as they are (`-n`, `-S`, `-x`,
-`--distribute`, `--max-retries`, ...). Exit code: 0 all passed; 1 a regression or a failed check; 2
-it could not run.
+`--distribute`, `--max-retries`, ...).
 """
 
-import argparse
 import json
 import os
 import shutil
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import List, Optional
 
-from .references import SuiteError
+from bigearth import cli
+from bigearth.errors import InputError
 
 CHECKS = Path(__file__).resolve().parent / "checks"
 NOT_RUNNING = (
@@ -31,39 +31,36 @@ NOT_RUNNING = (
 )
 
 
-def arguments(argv):
-    parser = argparse.ArgumentParser(
-        prog="python -m reframe_tests",
-        description=__doc__,
-        formatter_class=argparse.RawTextHelpFormatter,
+@dataclass(frozen=True)
+class RunConfig:
+    """What the launcher itself takes."""
+
+    site: Optional[str] = cli.option(
+        None, "a name in reframe_tests/settings/, or a settings file; found by host name if missing"
     )
-    parser.add_argument(
-        "--site",
-        help="a name in reframe_tests/settings/, or a settings file (default: found by host name)",
+    tag: List[str] = cli.option([], "run the checks that have this tag: smoke, nightly, acceptance")
+    results: Optional[str] = cli.option(
+        None, "folder of ReFrame's stage, output, reports and database (results/reframe)"
     )
-    parser.add_argument(
-        "--tag",
-        action="append",
-        default=[],
-        help="run the checks that have this tag: smoke, nightly, acceptance",
+    data: Optional[str] = cli.option(
+        None, "HDF5 file of patches to use instead of a synthetic one (an absolute path)"
     )
-    parser.add_argument(
-        "--results",
-        help="folder of ReFrame's stage, output, reports and database (default: results/reframe)",
+    image: Optional[str] = cli.option(
+        None, "run in this container image: a .sif file, or a name of containers/"
     )
-    parser.add_argument(
-        "--data", help="HDF5 file of patches to use instead of a synthetic one (an absolute path)"
-    )
-    parser.add_argument(
-        "--image",
-        help="run in this container image: a .sif file, or a name of "
-        "containers/ (default: natively)",
-    )
-    parser.add_argument("--list", action="store_true", help="list the checks and end")
-    parser.add_argument(
-        "--dry-run", action="store_true", help="write the job scripts, submit nothing"
-    )
-    return parser.parse_known_args(argv)
+    list: bool = cli.option(False, "list the checks and end")
+    dry_run: bool = cli.option(False, "write the job scripts, submit nothing")
+
+
+PROGRAM = cli.Program(
+    module="reframe_tests",
+    command="bigearth-bench run",
+    description="Run the checks at a site and print the verdicts. Options that are not listed here "
+    "go to ReFrame.",
+    example="--site local --tag smoke",
+    exit_codes="exit codes: 0 all passed; 1 a regression or a failed check; 2 it could not run",
+    passes_on=True,
+)
 
 
 def command(site_file: Path, system: str, options, passed_on: list, report: Path) -> list:
@@ -99,7 +96,7 @@ def reframe() -> str:
         path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
     )
     if not found:
-        raise SuiteError(
+        raise InputError(
             "there is no `reframe` beside this Python or on the PATH; run `make "
             "setup`, or load the site's module"
         )
@@ -121,7 +118,7 @@ def run_reframe(arguments: list) -> tuple:
             if "skipping test" in line:
                 skipped.append(line.strip())
     if process.returncode not in (0, 1):
-        raise SuiteError(
+        raise InputError(
             f"ReFrame ended with exit code {process.returncode}; its messages are above"
         )
     return process.returncode, skipped
@@ -131,7 +128,7 @@ def image_fits(image: str, system: dict) -> None:
     """Tries the image here before anything starts; each job tries it again where it runs."""
     able = [partition for partition in system["partitions"] if "container" in partition["environs"]]
     if not able:
-        raise SuiteError(
+        raise InputError(
             f"--image {image}: no partition of {system['name']} has the environment "
             "`container`; leave --image out"
         )
@@ -140,7 +137,7 @@ def image_fits(image: str, system: dict) -> None:
             [CHECKS.parents[1] / "containers" / "check.sh", image], capture_output=True, text=True
         )
         if done.returncode != 0:
-            raise SuiteError(done.stderr.strip().replace("error: ", "", 1))
+            raise InputError(done.stderr.strip().replace("error: ", "", 1))
 
 
 def earlier_cases(database: Path, session: dict) -> list:
@@ -149,13 +146,13 @@ def earlier_cases(database: Path, session: dict) -> list:
 
     try:
         cases = history.cases(database)
-    except SuiteError:
+    except InputError:
         return []
     return [case for case in cases if case["session_uuid"] != session["session_info"]["uuid"]]
 
 
-def main(argv) -> int:
-    options, passed_on = arguments(argv)
+def main(options: RunConfig, passed_on: list) -> int:
+    """Runs the suite; returns the exit code."""
     if options.results:
         os.environ["BIGEARTH_RESULTS"] = str(Path(options.results).absolute())
     from . import lint, sites, verdict  # the settings read BIGEARTH_RESULTS as they are imported
@@ -165,7 +162,7 @@ def main(argv) -> int:
     system = sites.system_of(site)
     faults = lint.faults(site)
     if faults:
-        raise SuiteError(
+        raise InputError(
             "\n       ".join([f"{len(faults)} fault(s) in the references; nothing is run", *faults])
         )
     only_shows = (
@@ -182,10 +179,10 @@ def main(argv) -> int:
         command(sites.settings_path(site).absolute(), system["name"], options, passed_on, report)
     )
     if skipped:
-        raise SuiteError(f"ReFrame left out checks that it could not load: {'; '.join(skipped)}")
+        raise InputError(f"ReFrame left out checks that it could not load: {'; '.join(skipped)}")
     if only_shows:
         if code:
-            raise SuiteError("ReFrame could not do it; its messages are above")
+            raise InputError("ReFrame could not do it; its messages are above")
         return 0
     session = (
         json.loads(report.read_text())
@@ -194,16 +191,12 @@ def main(argv) -> int:
     )
     rows = verdict.rows(session, earlier_cases(RESULTS / "results.db", session))
     if not rows:
-        raise SuiteError(
-            "no check was run; see the names and tags that `python -m reframe_tests --list` prints"
+        raise InputError(
+            "no check was run; see the names and tags that `bigearth-bench list` prints"
         )
     print("\n" + verdict.table(rows))
     return 0 if all(row.good for row in rows) else 1
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except SuiteError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    cli.main(RunConfig, main, PROGRAM)

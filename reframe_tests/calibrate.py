@@ -1,4 +1,4 @@
-"""Proposes references from what was measured: `python -m reframe_tests.calibrate --site SITE`.
+"""Proposes references from what was measured: `bigearth-bench calibrate --site SITE`.
 
 Reads ReFrame's results database, takes for every cell the runs that are alike (same image, data and
 node count as the latest one), and proposes their median and a band as wide as their noise. Writes a
@@ -6,18 +6,22 @@ diff to review and apply with `git apply`. Exit code: 0 a diff was written, or n
 2 it could not be made.
 """
 
-import argparse
 import copy
 import datetime
 import difflib
 import math
 import statistics
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
-from . import catalogue, history, references, sites
-from .references import MIN_RUNS, SuiteError
+from bigearth import cli, record
+from bigearth.errors import InputError
+from bigearth.files import new_file
+
+from . import history, references, sites
+from .references import MIN_RUNS
 from .settings.common import RESULTS, ROOT
 
 SIGMAS = 4.0  # the band holds this many robust standard deviations
@@ -49,7 +53,7 @@ def proposal(metric: str, runs: list) -> dict:
         round(math.ceil(width * 1000) / 1000, 3),
         round(TOO_GOOD * math.ceil(width * 1000) / 1000, 3),
     )
-    unit, better = catalogue.METRICS[metric]
+    unit, better = record.METRICS[metric].unit, record.METRICS[metric].better
     evidence = runs[-1][2]
     days = sorted(datetime.date.fromtimestamp(when) for _, when, _ in runs)
     return {
@@ -105,7 +109,7 @@ def propose(content: dict, runs: dict, accept_slower: bool) -> tuple:
     """New references and a sentence for every cell that was left as it is.
 
     Raises:
-        SuiteError: no cell has enough runs.
+        InputError: no cell has enough runs.
     """
     new, left, changed = copy.deepcopy(content), [], 0
     for (partition, check, point, metric), found in sorted(runs.items()):
@@ -117,7 +121,7 @@ def propose(content: dict, runs: dict, accept_slower: bool) -> tuple:
         if len(found) < MIN_RUNS:
             left.append(f"{where}: {len(found)} run(s), expected {MIN_RUNS} or more")
             continue
-        cell, better = proposal(metric, found), catalogue.METRICS[metric][1]
+        cell, better = proposal(metric, found), record.METRICS[metric].better
         if loosens(cells[metric], cell, better) and not accept_slower:
             left.append(
                 f"{where}: would accept {gate(cell, better):.4g}, now "
@@ -128,28 +132,31 @@ def propose(content: dict, runs: dict, accept_slower: bool) -> tuple:
         new["image"] = cell["image"]
         changed += 1
     if not changed and not any("--accept-slower" in sentence for sentence in left):
-        raise SuiteError(
+        raise InputError(
             f"no cell has {MIN_RUNS} like runs in the results database; run the suite {MIN_RUNS} "
             "times with the same image and data"
         )
     return new, left
 
 
-def main(argv: Optional[list] = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m reframe_tests.calibrate", description=__doc__)
-    parser.add_argument(
-        "--site", required=True, help="a name in reframe_tests/settings/, or a settings file"
-    )
-    parser.add_argument(
-        "--database",
-        default=str(RESULTS / "results.db"),
-        help="ReFrame's results database (default: %(default)s)",
-    )
-    parser.add_argument("--out", help="the diff to write (default: beside the database)")
-    parser.add_argument(
-        "--accept-slower", action="store_true", help="let a reference become looser than it is"
-    )
-    options = parser.parse_args(argv)
+@dataclass(frozen=True)
+class CalibrateConfig:
+    site: str = cli.option(cli.REQUIRED, "a name in reframe_tests/settings/, or a settings file")
+    database: str = cli.option(str(RESULTS / "results.db"), "ReFrame's results database")
+    out: Optional[str] = cli.option(None, "the diff to write (beside the database if not given)")
+    accept_slower: bool = cli.option(False, "let a reference become looser than it is")
+
+
+PROGRAM = cli.Program(
+    module="reframe_tests.calibrate",
+    command="bigearth-bench calibrate",
+    description="Propose references from what was measured, as a diff to review.",
+    example="--site local",
+    exit_codes="exit codes: 0 a diff was written, or nothing would change; 2 it could not be made",
+)
+
+
+def main(options: CalibrateConfig) -> None:
     system = sites.system_of(options.site)
     path = references.path_of(system["name"])
     content = references.load(path)
@@ -168,21 +175,17 @@ def main(argv: Optional[list] = None) -> int:
     )
     for fault in references.lint(new, sites.partitions(system), system["name"]):
         print(f"to do after applying: {fault}", file=sys.stderr)
-    if diff:
-        out = Path(
-            options.out or Path(options.database).with_name(f"calibrate-{system['name']}.diff")
-        )
-        out.write_text(diff)
-        print(diff)
-    print(
-        f"review, then: git apply {out}" if diff else "no reference would change", file=sys.stderr
-    )
-    return 0
+    if not diff:
+        print("no reference would change", file=sys.stderr)
+        return
+    out = Path(options.out or Path(options.database).with_name(f"calibrate-{system['name']}.diff"))
+    if out.exists() and out.samefile(options.database):
+        raise InputError(f"--out {out}: is the results database itself; give another file")
+    with new_file(out, "write the diff") as partial:
+        partial.write_text(diff)
+    print(diff)
+    print(f"review, then: git apply {out}", file=sys.stderr)
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except SuiteError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    cli.main(CalibrateConfig, main, PROGRAM)

@@ -13,19 +13,6 @@ NODES = (1, 2, 4, 8, 12, 16, 24)  # the paper's node counts (Figures 4 to 6)
 DEVICES = (1, 2, 3, 4)  # on one node (Figure 3)
 INPUTS = ("multispectral", "rgb", "bilinear")  # what the network sees (Tables 2 and 3, Figure 6)
 
-# name -> (unit, which way is better), as in bigearth/record.py (a test holds the two together)
-METRICS = {
-    "time_per_epoch": ("s", "lower"),
-    "training_time": ("s", "lower"),
-    "throughput": ("img/s", "higher"),
-    "scaling_efficiency": ("1", "higher"),
-    "f1_micro": ("1", "higher"),
-    "precision_micro": ("1", "higher"),
-    "recall_micro": ("1", "higher"),
-    "patch_throughput": ("patches/s", "higher"),
-    "write_bandwidth": ("GB/s", "higher"),
-    "imbalance": ("1", "lower"),
-}
 SPEED = ("time_per_epoch", "throughput")
 SCORES = ("f1_micro", "precision_micro", "recall_micro")
 

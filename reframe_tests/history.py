@@ -4,7 +4,7 @@ import json
 import sqlite3
 from pathlib import Path
 
-from .references import SuiteError
+from bigearth.errors import InputError
 
 DATA_VERSION = "4"  # major version of ReFrame's report format
 
@@ -14,11 +14,11 @@ def cases(database) -> list:
     report has them.
 
     Raises:
-        SuiteError: there is no database, it holds nothing, or it is of another version of ReFrame.
+        InputError: there is no database, it holds nothing, or it is of another version of ReFrame.
     """
     path = Path(database)
     if not path.is_file():
-        raise SuiteError(
+        raise InputError(
             f"{path}: no results database; expected the one that ReFrame keeps; run the suite first"
         )
     try:
@@ -30,7 +30,7 @@ def cases(database) -> list:
                 )
             ]
     except sqlite3.Error as error:
-        raise SuiteError(
+        raise InputError(
             f"{path}: not a results database of ReFrame 4.10 ({error}); expected the "
             "one that the suite fills"
         ) from error
@@ -38,13 +38,13 @@ def cases(database) -> list:
     for report in map(json.loads, blobs):
         version = report["session_info"]["data_version"]
         if version.split(".")[0] != DATA_VERSION:
-            raise SuiteError(
+            raise InputError(
                 f"{path}: results in format {version}, expected {DATA_VERSION}.x; "
                 "read them with the ReFrame that wrote them"
             )
         found += [case for run in report["runs"] for case in run["testcases"] if usable(case)]
     if not found:
-        raise SuiteError(
+        raise InputError(
             f"{path}: no finished measurement in the results database; run the suite first"
         )
     return found

@@ -1,11 +1,26 @@
-"""Checks the references of one site or of all: `python -m reframe_tests.lint [--site SITE]`. Exit
-code 1 if there is any fault."""
+"""Checks the settings and references of one site or of all: `bigearth-bench lint [--site SITE]`."""
 
-import argparse
-import sys
+from dataclasses import dataclass
+from typing import Optional
+
+from bigearth import cli
+from bigearth.errors import InputError
 
 from . import references, sites
-from .references import SuiteError
+
+
+@dataclass(frozen=True)
+class LintConfig:
+    site: Optional[str] = cli.option(None, "one site only (all if not given)")
+
+
+PROGRAM = cli.Program(
+    module="reframe_tests.lint",
+    command="bigearth-bench lint",
+    description="Check the settings and references of one site or of all.",
+    example="--site local",
+    exit_codes="exit codes: 0 no fault; 1 faults, one line each; 2 a mistake on the command line",
+)
 
 
 def faults(site: str) -> list:
@@ -13,25 +28,19 @@ def faults(site: str) -> list:
     try:
         system = sites.system_of(site)
         path = references.path_of(system["name"])
-        return [
-            f"{path}: {fault}"
-            for fault in references.lint(
-                references.load(path), sites.partitions(system), system["name"]
-            )
-        ]
-    except SuiteError as error:
+        content = references.load(path)
+    except InputError as error:
         return [str(error)]
+    found = references.lint(content, sites.partitions(system), system["name"])
+    return [f"{path}: {fault}" for fault in found]
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m reframe_tests.lint", description=__doc__)
-    parser.add_argument("--site", help="one site only (default: all)")
-    site = parser.parse_args().site
-    chosen = [site] if site else sites.names()
+def main(options: LintConfig) -> int:
+    chosen = [options.site] if options.site else sites.names()
     found = [fault for name in chosen for fault in faults(name)]
     print("\n".join(found) if found else f"references of {', '.join(chosen)}: no fault")
     return 1 if found else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.main(LintConfig, main, PROGRAM)

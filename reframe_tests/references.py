@@ -32,6 +32,9 @@ from typing import Optional
 
 import yaml
 
+from bigearth import record
+from bigearth.errors import InputError
+
 from . import catalogue
 
 SCHEMA = 1
@@ -53,10 +56,6 @@ _CELL_KEYS = {
     "source",
     "band",
 }
-
-
-class SuiteError(Exception):
-    """What was wrong, where, what was expected and what to do, in one sentence."""
 
 
 class _StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
@@ -84,23 +83,23 @@ def load(path) -> dict:
     """Reads a reference file.
 
     Raises:
-        SuiteError: it cannot be read, is not YAML, gives a key twice, or has another schema.
+        InputError: it cannot be read, is not YAML, gives a key twice, or has another schema.
     """
     try:
         content = yaml.load(Path(path).read_text(), _StrictLoader)
     except OSError as error:
-        raise SuiteError(
-            f"{path}: cannot read the references: {error.strerror}; make it with `python -m "
-            "reframe_tests.new_site`"
+        raise InputError(
+            f"{path}: cannot read the references: {error.strerror}; make it with `bigearth-bench "
+            "site add`"
         ) from error
     except yaml.YAMLError as error:
-        raise SuiteError(
+        raise InputError(
             f"{path}: not a valid reference file: {' '.join(str(error).split())}; see "
             "reframe_tests/references.py"
         ) from error
     found = content.get("schema", "missing") if isinstance(content, dict) else "missing"
     if found != SCHEMA:
-        raise SuiteError(
+        raise InputError(
             f"{path}: reference schema is {found}, expected {SCHEMA}; bring the file "
             "to this version's schema"
         )
@@ -187,7 +186,7 @@ def _number(value) -> bool:
 
 
 def _lint_cell(metric: str, cell: dict, content: dict, today: datetime.date):
-    unit, better = catalogue.METRICS[metric]
+    unit, better = record.METRICS[metric].unit, record.METRICS[metric].better
     for key in sorted(set(cell) - _CELL_KEYS):
         yield f"unknown key {key!r}; expected {', '.join(sorted(_CELL_KEYS))}"
     if cell.get("unit") != unit:
@@ -260,15 +259,15 @@ def checked(site: str, partitions: dict) -> dict:
         partitions: as for `lint`.
 
     Raises:
-        SuiteError: the first fault, and how many there are.
+        InputError: the first fault, and how many there are.
     """
     path = path_of(site)
     content = load(path)
     faults = lint(content, partitions, site)
     if faults:
-        raise SuiteError(
-            f"{path}: {faults[0]} ({len(faults)} fault(s); `python -m "
-            f"reframe_tests.lint --site {site}` lists all)"
+        raise InputError(
+            f"{path}: {faults[0]} ({len(faults)} fault(s); `bigearth-bench "
+            f"lint --site {site}` lists all)"
         )
     return content
 
@@ -309,7 +308,7 @@ def empty(site: str, partitions: dict) -> dict:
         for check, plan in catalogue.CHECKS.items():
             for point in catalogue.points_on(plan, features, extras):
                 cells = {
-                    m: {"value": None, "unit": catalogue.METRICS[m][0], "origin": "unknown"}
+                    m: {"value": None, "unit": record.METRICS[m].unit, "origin": "unknown"}
                     for m in plan.metrics
                 }
                 tree.setdefault(name, {}).setdefault(check, {})[point] = cells

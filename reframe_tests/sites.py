@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import Optional
 
-from .references import SuiteError
+from bigearth.errors import InputError
 
 FOLDER = Path(__file__).resolve().parent / "settings"
 FALLBACK = "local"  # claims every host; any other site goes first
@@ -28,13 +28,13 @@ def system_of(site: str) -> dict:
     """The site's entry of its ReFrame configuration.
 
     Raises:
-        SuiteError: there is no such site, or its file cannot be used.
+        InputError: there is no such site, or its file cannot be used.
     """
     path = settings_path(site)
     if not path.is_file():
-        raise SuiteError(
+        raise InputError(
             f"{site}: no such site; expected one of {', '.join(names())}; add one "
-            "with `python -m reframe_tests.new_site`"
+            "with `bigearth-bench site add`"
         )
     try:
         if path.parent == FOLDER:
@@ -47,7 +47,7 @@ def system_of(site: str) -> dict:
         if not system["partitions"]:
             raise ValueError("no partitions")
     except Exception as error:  # the file is a program of the user's
-        raise SuiteError(
+        raise InputError(
             f"{path}: not usable as a site's settings: {error!r}; see "
             "reframe_tests/settings/local.py"
         ) from error
@@ -66,10 +66,10 @@ def sinfo(columns: str) -> list:
         columns: of sinfo's --format, separated by |.
 
     Raises:
-        SuiteError: there is no Slurm here, or it does not answer.
+        InputError: there is no Slurm here, or it does not answer.
     """
     if not shutil.which("sinfo"):
-        raise SuiteError(
+        raise InputError(
             "there is no `sinfo` on the PATH; run this on a login node of a machine "
             "with Slurm, or copy settings/local.py"
         )
@@ -80,7 +80,7 @@ def sinfo(columns: str) -> list:
         ).stdout
     except (subprocess.SubprocessError, OSError) as error:
         detail = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[-1]
-        raise SuiteError(
+        raise InputError(
             f"Slurm does not answer ({detail}); see that `sinfo` works here"
         ) from error
     return [line.split("|") for line in text.splitlines()]
@@ -90,7 +90,7 @@ def check_scheduler(system: dict) -> None:
     """Whether a site's jobs can be submitted from here.
 
     Raises:
-        SuiteError: it needs Slurm and there is none, or one that does not answer or does not have a
+        InputError: it needs Slurm and there is none, or one that does not answer or does not have a
             partition.
     """
     for partition in system["partitions"]:
@@ -98,7 +98,7 @@ def check_scheduler(system: dict) -> None:
             continue
         where = f"partition {partition['name']} of {system['name']}"
         if not shutil.which("sbatch"):
-            raise SuiteError(
+            raise InputError(
                 f"{where} needs Slurm and there is no `sbatch` on the PATH; run on a login node, "
                 "or choose another site with --site"
             )
@@ -109,7 +109,7 @@ def check_scheduler(system: dict) -> None:
             if option.startswith("--partition=")
         ]
         if not set(asked) <= set(known):
-            raise SuiteError(
+            raise InputError(
                 f"{where}: its jobs ask for the partition {', '.join(asked)} and Slurm has only "
                 f"{', '.join(known)}; correct the site's settings"
             )
@@ -122,7 +122,7 @@ def detect(hosts: Optional[list] = None) -> str:
         hosts: names of this host; found out if not given.
 
     Raises:
-        SuiteError: two sites claim it.
+        InputError: two sites claim it.
     """
     hosts = hosts or [socket.gethostname(), socket.getfqdn()]
     claims = [
@@ -134,7 +134,7 @@ def detect(hosts: Optional[list] = None) -> str:
         )
     ]
     if len(claims) > 1:
-        raise SuiteError(
+        raise InputError(
             f"{hosts[0]}: claimed by the sites {' and '.join(claims)}; make their "
             "`hostnames` differ, or choose with --site"
         )

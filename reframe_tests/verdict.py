@@ -5,7 +5,9 @@ import statistics
 from dataclasses import dataclass
 from typing import Optional
 
-from . import catalogue, history
+from bigearth import record
+
+from . import history
 
 # a rank this much slower than the median rank, or a phase that grew this much, is named
 STANDS_OUT = 1.05
@@ -107,7 +109,7 @@ def _judge(metric, value, reference, result) -> tuple:
     """The verdict in words, and whether it lets the run pass."""
     if result in ("pass", "xfail"):
         return ("pass" if result == "pass" else "expected failure"), True
-    worse = (value > reference) == (catalogue.METRICS[metric][1] == "lower")
+    worse = (value > reference) == (record.METRICS[metric].better == "lower")
     meaning = (
         "regression"
         if worse

@@ -9,6 +9,8 @@ from reframe.core.builtins import parameter, run_after, run_before, sanity_funct
 from reframe.core.exceptions import SanityError
 from reframe.core.runtime import runtime
 
+from bigearth.errors import InputError
+
 from .. import catalogue, references
 from .base import SLACK, START_UP_S, site_references
 from .training import Learning
@@ -49,7 +51,7 @@ class FullTraining(Learning):
         """How many jobs have to come before the one that ends the training, so that none is longer
         than the queue allows."""
         content = site_references()
-        if isinstance(content, references.SuiteError):
+        if isinstance(content, InputError):
             return 0  # every check will say so before anything runs
         longest = partition.extras.get("max_time_s")
         seconds = self.seconds_needed(content["partitions"][partition.name])

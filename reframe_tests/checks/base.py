@@ -14,6 +14,9 @@ from reframe.core.builtins import deferrable, run_after, run_before, sanity_func
 from reframe.core.exceptions import ReframeError, SanityError
 from reframe.core.runtime import runtime
 
+from bigearth import record
+from bigearth.errors import InputError
+
 from .. import catalogue, evidence, references, sites
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,13 +27,13 @@ SLACK = 1.5
 
 @functools.cache
 def site_references():
-    """The references of the site that ReFrame runs on, or the SuiteError that says why they cannot
+    """The references of the site that ReFrame runs on, or the InputError that says why they cannot
     be used; read once a session."""
     try:
         # all of it: `--system=site:partition` shows one partition only
         system = sites.system_of(runtime().site_config.sources[-1])
         return references.checked(system["name"], sites.partitions(system))
-    except references.SuiteError as error:
+    except InputError as error:
         return error
 
 
@@ -152,7 +155,7 @@ class Workload(Program):
         ]
         for metric in plan.metrics:
             self.perf_variables[metric] = sn.make_performance_function(
-                self.value_of(metric), catalogue.METRICS[metric][0]
+                self.value_of(metric), record.METRICS[metric].unit
             )
 
     @run_after("setup")
@@ -160,7 +163,7 @@ class Workload(Program):
         """Gives ReFrame the references of this point; nothing runs if the site's reference file has
         any fault."""
         content = site_references()
-        if isinstance(content, references.SuiteError):
+        if isinstance(content, InputError):
             raise ReframeError(str(content))
         references_here = content["partitions"][self.current_partition.name]
         cells = references_here[self.check][self.point]

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from reframe_tests import references, sites
+from bigearth.errors import InputError
+from reframe_tests import sites
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -97,7 +98,7 @@ def test_listing_of_a_partition_that_is_not_there_is_not_a_success(tmp_path):
 )
 def test_settings_that_cannot_be_used_are_refused(tmp_path, text):
     (tmp_path / "mine.py").write_text(text)
-    with pytest.raises(references.SuiteError, match="mine.py: not usable as a site's settings"):
+    with pytest.raises(InputError, match="mine.py: not usable as a site's settings"):
         sites.system_of(str(tmp_path / "mine.py"))
 
 

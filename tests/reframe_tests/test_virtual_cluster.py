@@ -218,7 +218,7 @@ def test_new_site_from_what_this_slurm_says(slurm, tmp_path):
         done = subprocess.run(
             [sys.executable, "-m", *arguments],
             cwd=tmp_path,
-            env={**os.environ, **slurm},
+            env={**os.environ, **slurm, "PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
         )
@@ -226,7 +226,7 @@ def test_new_site_from_what_this_slurm_says(slurm, tmp_path):
         return done.stdout
 
     assert "to do" not in python(
-        "reframe_tests.new_site", "--name", "mine", "--hostnames", "nobody"
+        "reframe_tests.site_add", "--name", "mine", "--hostnames", "nobody"
     )
     python("reframe_tests.lint", "--site", "mine")
     assert "0 failure(s)" in python(

@@ -1,4 +1,4 @@
-"""Writes the settings and the empty references of a new site: `python -m reframe_tests.new_site
+"""Writes the settings and the empty references of a new site: `bigearth-bench site add
 --name SITE`, on its login node.
 
 Asks Slurm for the partitions, their nodes and their devices. No test is touched: what a partition
@@ -6,15 +6,16 @@ says of itself decides which checks run on it. Then read both files: what Slurm 
 marked there.
 """
 
-import argparse
 import importlib
 import re
 import socket
-import sys
+from dataclasses import dataclass
 from typing import Optional
 
+from bigearth import cli
+from bigearth.errors import InputError
+
 from . import references, sites
-from .references import SuiteError
 
 # what Slurm calls a device -> compute capability and memory (GB); NVIDIA's product pages
 DEVICES = {
@@ -29,7 +30,7 @@ DEVICES = {
     "gh200": ("sm_90", 96),
     "h200": ("sm_90", 141),
 }
-TEMPLATE = '''"""{name}: written by `python -m reframe_tests.new_site`; see docs/adding-a-site.md for what to look at."""
+TEMPLATE = '''"""{name}: written by `bigearth-bench site add`; see docs/adding-a-site.md for what to look at."""
 
 from .common import LOGIN, configuration, slurm_partition
 
@@ -52,7 +53,7 @@ def ask_slurm() -> list:
     time_limit_s.
 
     Raises:
-        SuiteError: there is no Slurm here, or it does not answer.
+        InputError: there is no Slurm here, or it does not answer.
     """
     found = {}
     for line in sites.sinfo("%R|%D|%X|%Y|%m|%G|%l"):
@@ -62,7 +63,7 @@ def ask_slurm() -> list:
         if known is None or partition["nodes"] > known["nodes"]:
             found[partition["name"]] = partition
     if not found:
-        raise SuiteError("Slurm has no partition here; expected at least one; see `sinfo`")
+        raise InputError("Slurm has no partition here; expected at least one; see `sinfo`")
     return list(found.values())
 
 
@@ -140,28 +141,35 @@ def settings(name: str, hostnames: list, partitions: list) -> str:
     )
 
 
-def main(argv: Optional[list] = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m reframe_tests.new_site", description=__doc__)
-    parser.add_argument(
-        "--name", required=True, help="the site's name: lower-case letters, digits, underscore"
+@dataclass(frozen=True)
+class SiteConfig:
+    name: str = cli.option(cli.REQUIRED, "the site's name: lower-case letters, digits, underscore")
+    hostnames: Optional[str] = cli.option(
+        None, "pattern of the host names it claims (made of this host's name if not given)"
     )
-    here = re.sub(r"\d+", r"\\d+", socket.gethostname())
-    parser.add_argument(
-        "--hostnames",
-        default=here,
-        help="pattern of the host names it claims (default: %(default)s)",
-    )
-    options = parser.parse_args(argv)
+
+
+PROGRAM = cli.Program(
+    module="reframe_tests.site_add",
+    command="bigearth-bench site add",
+    description="Write the settings and the references of a new site from what its Slurm says.",
+    example="--name mysite --hostnames 'login[0-9]+'",
+    exit_codes="exit codes: 0 written; 2 it could not be",
+)
+
+
+def main(options: SiteConfig) -> None:
+    hostnames = options.hostnames or re.sub("[0-9]+", "[0-9]+", re.escape(socket.gethostname()))
     if not re.fullmatch(r"[a-z][a-z0-9_]*", options.name):
-        raise SuiteError(
+        raise InputError(
             f"--name is {options.name!r}; expected lower-case letters, digits and "
             "underscores, a letter first; choose another"
         )
     files = [sites.settings_path(options.name), references.path_of(options.name)]
     for path in files:
         if path.exists():
-            raise SuiteError(f"{path}: is there already; choose another --name, or edit it")
-    files[0].write_text(settings(options.name, [options.hostnames], ask_slurm()))
+            raise InputError(f"{path}: is there already; choose another --name, or edit it")
+    files[0].write_text(settings(options.name, [hostnames], ask_slurm()))
     try:
         importlib.invalidate_caches()
         sites.detect()
@@ -174,7 +182,7 @@ def main(argv: Optional[list] = None) -> int:
             )
         )
         faults = references.lint(references.load(files[1]), partitions, options.name)
-    except SuiteError:
+    except InputError:
         for path in files:
             path.unlink(missing_ok=True)
         raise
@@ -188,15 +196,10 @@ def main(argv: Optional[list] = None) -> int:
     ]:
         print(f"to do: {sentence}")
     print(
-        f"written: {files[0]} and {files[1]}; next: python -m reframe_tests --site "
+        f"written: {files[0]} and {files[1]}; next: bigearth-bench run --site "
         f"{options.name} --dry-run"
     )
-    return 0
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except SuiteError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    cli.main(SiteConfig, main, PROGRAM)

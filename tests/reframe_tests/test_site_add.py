@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from reframe_tests import new_site
+from reframe_tests import site_add
 
 ROOT = Path(__file__).resolve().parents[2]
 SINFO = """\
@@ -22,7 +22,7 @@ develgpus|2|2|20|191000|gpu:v100:4(S:0-1)|2:00:00
 
 @pytest.fixture
 def machine(tmp_path):
-    """new_site(*options, sinfo=text) -> finished process, in a copy of the suite on a machine whose
+    """site_add(*options, sinfo=text) -> finished process, in a copy of the suite on a machine whose
     Slurm says `text`."""
     shutil.copytree(
         ROOT / "reframe_tests",
@@ -31,7 +31,7 @@ def machine(tmp_path):
     )
     (tmp_path / "bin").mkdir()
 
-    def run(*options, sinfo=SINFO, module="new_site"):
+    def run(*options, sinfo=SINFO, module="site_add"):
         if sinfo is not None:
             script = tmp_path / "bin" / "sinfo"
             script.write_text(f"#!/bin/sh\ncat <<'X'\n{sinfo}X\n")
@@ -45,7 +45,7 @@ def machine(tmp_path):
         return subprocess.run(
             command,
             cwd=tmp_path,
-            env={**os.environ, "PATH": path},
+            env={**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
             timeout=60,
@@ -104,9 +104,9 @@ def test_two_sites_that_claim_one_host_are_refused_and_nothing_is_left(machine):
     ],
 )
 def test_time_limits(limit, expected):
-    assert new_site.seconds(limit) == expected
+    assert site_add.seconds(limit) == expected
 
 
 @pytest.mark.parametrize("gres", ["(null)", "mem192:1", "", "craynetwork:4"])
 def test_node_without_devices(gres):
-    assert new_site.device(gres) is None
+    assert site_add.device(gres) is None
