@@ -1,144 +1,50 @@
 """Writes the settings and the empty references of a new site: `bigearth-bench site add
 --name SITE`, on its login node.
 
-Asks Slurm for the partitions, their nodes and their devices. No test is touched: what a partition
-says of itself decides which checks run on it. Then read both files: what Slurm does not know is
-marked there.
+Slurm is asked for its partitions and nodes (slurm.py), what to write is judged (site_plan.py), and
+both files are tried in a copy of the suite, with the lint and a dry run, before they are kept.
 """
 
-import importlib
+import json
+import os
 import re
+import shutil
 import socket
+import subprocess
+import sys
+import tempfile
+import textwrap
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Optional
 
 from bigearth import cli
-from bigearth.errors import InputError
+from bigearth.errors import InputError, one_line
+from bigearth.files import new_file
 
-from . import references, sites
+from . import references, site_plan, sites, slurm
+from .settings.common import LOGIN
 
-# what Slurm calls a device -> compute capability and memory (GB); NVIDIA's product pages
-DEVICES = {
-    "k80": ("sm_37", 12),
-    "p100": ("sm_60", 16),
-    "v100": ("sm_70", 16),
-    "t4": ("sm_75", 16),
-    "a100": ("sm_80", 40),
-    "a40": ("sm_86", 48),
-    "l40": ("sm_89", 48),
-    "h100": ("sm_90", 80),
-    "gh200": ("sm_90", 96),
-    "h200": ("sm_90", 141),
-}
-TEMPLATE = '''"""{name}: written by `bigearth-bench site add`; see docs/adding-a-site.md for what to look at."""
+ROOT = Path(__file__).resolve().parents[1]
+DRY_RUN_SECONDS = 300
+HEAD = '''"""{name}: written by `bigearth-bench site add`, what Slurm {version} says of itself.
 
-from .common import LOGIN, configuration, slurm_partition
+{text}
+"""
+
+from .common import LOGIN, configuration
+
+PARTITIONS = {partitions}
 
 site_configuration = configuration(
     {{
         "name": "{name}",
         "descr": "{name}",
-        "hostnames": [{hostnames}],
-        "partitions": [
-            LOGIN,
-{partitions}
-        ],
+        "hostnames": {hostnames},
+        "partitions": [LOGIN, *PARTITIONS],
     }}
 )
 '''
-
-
-def ask_slurm() -> list:
-    """One dictionary a partition: name, nodes, sockets, cores_per_socket, memory_mb, gres,
-    time_limit_s.
-
-    Raises:
-        InputError: there is no Slurm here, or it does not answer.
-    """
-    found = {}
-    for line in sites.sinfo("%R|%D|%X|%Y|%m|%G|%l"):
-        partition = parse(line)
-        known = found.get(partition["name"])
-        # of several kinds of node, the most frequent
-        if known is None or partition["nodes"] > known["nodes"]:
-            found[partition["name"]] = partition
-    if not found:
-        raise InputError("Slurm has no partition here; expected at least one; see `sinfo`")
-    return list(found.values())
-
-
-def parse(line: list) -> dict:
-    """One line of `sinfo --format=%R|%D|%X|%Y|%m|%G|%l`."""
-    name, nodes, sockets, cores, memory, gres, limit = line
-    number = {"nodes": nodes, "sockets": sockets, "cores_per_socket": cores, "memory_mb": memory}
-    sizes = {key: int(text.rstrip("+")) for key, text in number.items()}
-    return {"name": name, **sizes, "gres": gres, "time_limit_s": seconds(limit)}
-
-
-def seconds(limit: str) -> Optional[int]:
-    """Slurm's [days-][[hours:]minutes:]seconds; None if there is no limit."""
-    days, _, clock = limit.rpartition("-")
-    if not re.fullmatch(r"[\d:]+", clock):
-        return None
-    total = 0
-    for part in clock.split(":"):
-        total = 60 * total + int(part)
-    return total + 86400 * int(days or 0)
-
-
-def device(gres: str) -> Optional[dict]:
-    """The device of a node from its generic resources, e.g. "gpu:v100:4(S:0-1)"; None if it has
-    none."""
-    match = re.search(r"gpu(?::([A-Za-z][\w.-]*))?:(\d+)", gres)
-    if not match:
-        return None
-    model = match.group(1) or "unknown"
-    arch, memory = next(
-        (
-            facts
-            for key, facts in sorted(DEVICES.items(), key=lambda d: -len(d[0]))
-            if key in model.lower()
-        ),
-        ("FILL IN", 0),
-    )
-    return {
-        "type": "gpu",
-        "arch": arch,
-        "model": model,
-        "num_devices": int(match.group(2)),
-        "memory_gb": memory,
-    }
-
-
-def settings(name: str, hostnames: list, partitions: list) -> str:
-    """The text of the settings file."""
-    lines = []
-    for partition in partitions:
-        card = device(partition["gres"])
-        what = (
-            f"{partition['nodes']} nodes, {partition['sockets']} x "
-            f"{partition['cores_per_socket']} cores"
-        )
-        arguments = [
-            repr(partition["name"]).replace("'", '"'),
-            f'"{what}{", " + str(card["num_devices"]) + " x " + card["model"] if card else ""}"',
-            *(f"{key}={partition[key]}" for key in ("nodes", "sockets", "cores_per_socket")),
-        ]
-        if card:
-            arguments.append("device=" + repr(card).replace("'", '"'))
-        arguments.append('network="any"')
-        if partition["time_limit_s"]:
-            arguments.append(f"max_time_s={partition['time_limit_s']}")
-        lines += [
-            " " * 12 + "slurm_partition(",
-            *(" " * 16 + argument + "," for argument in arguments),
-            " " * 12 + "),",
-        ]
-    return TEMPLATE.format(
-        name=name,
-        hostnames=", ".join(f'r"{host}"' for host in hostnames),
-        partitions="\n".join(lines),
-    )
 
 
 @dataclass(frozen=True)
@@ -154,50 +60,181 @@ PROGRAM = cli.Program(
     command="bigearth-bench site add",
     description="Write the settings and the references of a new site from what its Slurm says.",
     example="--name mysite --hostnames 'login[0-9]+'",
-    exit_codes="exit codes: 0 written; 2 it could not be",
+    exit_codes="exit codes: 0 written; 2 it could not be, and nothing was written",
 )
 
 
-def main(options: SiteConfig) -> None:
-    hostnames = options.hostnames or re.sub("[0-9]+", "[0-9]+", re.escape(socket.gethostname()))
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", options.name):
+def literal(value, indent: int = 0) -> str:
+    """Python's text of dictionaries, lists, strings, numbers and truths, as ruff formats it."""
+    inside = " " * (indent + 4)
+    if isinstance(value, dict):
+        rows = [f"{literal(k)}: {literal(v, indent + 4)}" for k, v in value.items()]
+    elif isinstance(value, (list, tuple)):
+        rows = [literal(item, indent + 4) for item in value]
+        line = f"[{', '.join(rows)}]"
+        # a dictionary's own lines are short: 60 letters are left beside indent and key
+        if "\n" not in line and len(line) <= 60:
+            return line
+    else:
+        return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
+    first, last = "{}" if isinstance(value, dict) else "[]"
+    return "\n".join([first, *(f"{inside}{row}," for row in rows), " " * indent + last])
+
+
+def comment(plan) -> str:
+    """To-dos, numbered, and what was left out, for people."""
+    rows = [("", "To do:"), *((f"{i}. ", text) for i, text in enumerate(plan.todos, start=1))]
+    if plan.notes:
+        rows += [("", ""), ("", "Left out:"), *(("- ", text) for text in plan.notes)]
+    lines = []
+    for mark, text in rows:
+        shown = mark + one_line(text, 2000)
+        lines += textwrap.wrap(shown, 96, subsequent_indent=" " * len(mark)) or [""]
+    return "\n".join(lines)
+
+
+def settings(name: str, hostnames: list, plan, version: str) -> str:
+    """The text of the settings file."""
+    text = comment(plan).replace("\\", "/").replace('"""', "'''")
+    return HEAD.format(
+        name=name,
+        version=version,
+        text=text,
+        partitions=literal(plan.partitions),
+        hostnames=literal(hostnames),
+    )
+
+
+def check_name(name: str) -> list:
+    """The two files of a site.
+
+    Raises:
+        InputError: the name cannot be one of a site, or is taken.
+    """
+    if not re.fullmatch("[a-z][a-z0-9_]{0,39}", name):
         raise InputError(
-            f"--name is {options.name!r}; expected lower-case letters, digits and "
-            "underscores, a letter first; choose another"
+            f"--name is {one_line(name, 60)!r}; expected at most 40 lower-case letters, digits "
+            "and underscores, a letter first; choose another"
         )
-    files = [sites.settings_path(options.name), references.path_of(options.name)]
+    files = [references.path_of(name), sites.settings_path(name)]
     for path in files:
         if path.exists():
             raise InputError(f"{path}: is there already; choose another --name, or edit it")
-    files[0].write_text(settings(options.name, [hostnames], ask_slurm()))
+    return files
+
+
+def check_hostnames(pattern: str, hosts: list) -> None:
+    """Whether a pattern claims what it should.
+
+    Raises:
+        InputError: it is no regular expression, claims every host, or a host that is another
+            site's.
+    """
     try:
-        importlib.invalidate_caches()
-        sites.detect()
-        partitions = sites.partitions(sites.system_of(options.name))
-        content = references.empty(options.name, partitions)
-        files[1].write_text(
-            references.dump(
-                content,
-                f"{options.name}: nothing has been measured yet; see docs/adding-a-site.md.",
-            )
+        claims = re.compile(pattern).match
+    except re.error as error:
+        raise InputError(
+            f"--hostnames is {one_line(pattern, 60)!r}: {error}; expected a regular expression of "
+            "the login nodes' names, e.g. 'login[0-9]+'"
+        ) from error
+    if claims("") or not pattern.isprintable():
+        raise InputError(
+            f"--hostnames is {one_line(pattern, 60)!r}, which claims every host; expected a "
+            "pattern of the login nodes' names, e.g. 'login[0-9]+'"
         )
-        faults = references.lint(references.load(files[1]), partitions, options.name)
-    except InputError:
-        for path in files:
-            path.unlink(missing_ok=True)
-        raise
-    for sentence in [
-        *faults,
-        *(
-            f"{files[0]}: FILL IN the architecture of a device"
-            for _ in [0]
-            if "FILL IN" in files[0].read_text()
-        ),
-    ]:
-        print(f"to do: {sentence}")
+    other = sites.detect(hosts)
+    if other != sites.FALLBACK and any(claims(host) for host in hosts):
+        raise InputError(
+            f"{hosts[0]}: claimed by the sites {other} and the new one; give other --hostnames, or "
+            "correct those of the other"
+        )
+
+
+def rehearse(name: str, files: dict) -> None:
+    """Tries both files where they disturb nobody: lint and dry run in a copy of the suite.
+
+    Args:
+        files: path relative to reframe_tests -> text.
+
+    Raises:
+        InputError: one of them fails.
+    """
+    with tempfile.TemporaryDirectory(prefix="site-add-") as temporary:
+        copy = Path(temporary)
+        package = copy / "reframe_tests"
+        shutil.copytree(
+            ROOT / "reframe_tests", package, ignore=shutil.ignore_patterns("__pycache__")
+        )
+        for folder in ("bigearth", "benchmarks", "containers", "plots"):
+            (copy / folder).symlink_to(ROOT / folder)
+        for path, text in files.items():
+            (package / path).write_text(text)
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([temporary, os.environ.get("PYTHONPATH", "")]),
+            "BIGEARTH_RESULTS": str(copy / "results"),
+            "BIGEARTH_REFERENCES": str(package / "references"),
+        }
+        for words in (["reframe_tests.lint"], ["reframe_tests", "--dry-run"]):
+            _try([sys.executable, "-m", *words, "--site", name], copy, environment)
+
+
+def _try(command: list, folder: Path, environment: dict) -> None:
+    try:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=DRY_RUN_SECONDS,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise InputError(f"the new site could not be tried: {one_line(error)}") from error
+    if done.returncode:
+        said = (done.stderr.strip() or done.stdout.strip() or "nothing").splitlines()[-1]
+        raise InputError(
+            f"the new site does not pass `{' '.join(command[2:])}`, nothing was written: "
+            f"{one_line(said.replace('error: ', '', 1), 400)}"
+        )
+
+
+def container_engine() -> Optional[str]:
+    """ "Apptainer", "Singularity", or None if neither is on the PATH."""
+    return next((name for name in ("Apptainer", "Singularity") if shutil.which(name.lower())), None)
+
+
+def main(options: SiteConfig) -> None:
+    paths = check_name(options.name)
+    hosts = [socket.gethostname(), socket.getfqdn()]
+    # digits count the login nodes
+    pattern = options.hostnames or re.sub("[0-9]+", "[0-9]+", re.escape(hosts[0]))
+    check_hostnames(pattern, hosts)
+    plan = site_plan.make(
+        slurm.parse_partitions(slurm.ask(slurm.SINFO)),
+        slurm.parse_nodes(slurm.ask(slurm.SCONTROL)),
+        engine=container_engine(),
+        pmix=slurm.has_pmix(slurm.ask(slurm.MPI_TYPES)),
+    )
+    known = sites.partitions({"partitions": [LOGIN, *plan.partitions]})
+    text = references.dump(
+        references.empty(options.name, known),
+        f"{options.name}: nothing has been measured yet; see docs/adding-a-site.md.",
+    )
+    version = one_line(slurm.ask(slurm.VERSION).strip().rpartition(" ")[2], 20)
+    files = {
+        f"references/{options.name}.yaml": text,
+        f"settings/{options.name}.py": settings(options.name, [pattern], plan, version),
+    }
+    rehearse(options.name, files)
+    for path, content in zip(paths, files.values()):
+        with new_file(path, "write the site") as partial:
+            partial.write_text(content)
+    print(comment(plan))
     print(
-        f"written: {files[0]} and {files[1]}; next: bigearth-bench run --site "
-        f"{options.name} --dry-run"
+        f"\nwritten: {paths[1]} and {paths[0]}\n"
+        f"next: bigearth-bench run --site {options.name} --tag smoke --dry-run"
     )
 
 

@@ -1,5 +1,5 @@
-"""A new site from what Slurm says of itself; Slurm is a script that answers as one real machine's
-`sinfo` would."""
+"""A new site from what Slurm says of itself; Slurm's commands are scripts that print a real
+machine's answers."""
 
 import os
 import shutil
@@ -8,105 +8,136 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from reframe_tests import site_add
+from bigearth.errors import InputError
+from reframe_tests import site_add, site_plan
 
 ROOT = Path(__file__).resolve().parents[2]
-SINFO = """\
-batch|2271|2|24|92000|mem192:1|1-00:00:00
-gpus|46|2|20|191000|gpu:v100:4(S:0-1)|1-00:00:00
-gpus|2|2|20|380000|gpu:v100:4(S:0-1)|1-00:00:00
-develgpus|2|2|20|191000|gpu:v100:4(S:0-1)|2:00:00
-"""
+TEXTS = Path(__file__).parent / "slurm"
+
+pytestmark = pytest.mark.reframe
 
 
 @pytest.fixture
 def machine(tmp_path):
-    """site_add(*options, sinfo=text) -> finished process, in a copy of the suite on a machine whose
-    Slurm says `text`."""
-    shutil.copytree(
-        ROOT / "reframe_tests",
-        tmp_path / "reframe_tests",
-        ignore=shutil.ignore_patterns("__pycache__"),
-    )
+    """machine(*options, sinfo=text, scontrol=text) -> finished process, in a copy of the suite on a
+    machine whose Slurm says that."""
+    ignored = shutil.ignore_patterns("__pycache__", ".git", ".venv", "results", "tests", "*.sif")
+    for folder in ("reframe_tests", "bigearth", "benchmarks", "containers", "plots"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=ignored)
     (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "cat").symlink_to(shutil.which("cat"))
+    recorded = {
+        "sinfo": (TEXTS / "sinfo-22.05.txt").read_text(),
+        "scontrol": (TEXTS / "nodes-22.05.txt").read_text(),
+        "srun": "MPI plugin types are...\n\tnone\n\tpmix\n",
+        "apptainer": "apptainer version 1.4.5\n",
+    }
 
-    def run(*options, sinfo=SINFO, module="site_add"):
-        if sinfo is not None:
-            script = tmp_path / "bin" / "sinfo"
-            script.write_text(f"#!/bin/sh\ncat <<'X'\n{sinfo}X\n")
-            script.chmod(0o755)
-        path = (
-            f"{tmp_path / 'bin'}{os.pathsep}/usr/bin{os.pathsep}/bin"
-            if sinfo is not None
-            else str(tmp_path)
-        )
+    def run(*options, module="site_add", **texts):
+        for name, text in {**recorded, **texts}.items():
+            script = tmp_path / "bin" / name
+            script.unlink(missing_ok=True)
+            if text is not None:
+                script.write_text(f"#!/bin/sh\ncat <<'X'\n{text}X\n")
+                script.chmod(0o755)
+        environment = {
+            **os.environ,
+            "PATH": str(tmp_path / "bin") + ("" if None in texts.values() else ":/bin"),
+            "PYTHONPATH": str(tmp_path),
+        }
         command = [sys.executable, "-m", f"reframe_tests.{module}", *options]
         return subprocess.run(
-            command,
-            cwd=tmp_path,
-            env={**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            timeout=60,
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
         )
 
     run.folder = tmp_path
     return run
 
 
-def test_written_site_passes_the_lint_and_lists_its_checks(machine):
-    done = machine("--name", "mine", "--hostnames", r"login\d+")
+def left(machine):
+    """What there is of a site called "mine"."""
+    folder = machine.folder / "reframe_tests"
+    return sorted(p.name for p in folder.rglob("*mine*") if "__pycache__" not in p.parts)
+
+
+def test_written_site_is_tried_first_passes_the_lint_and_lists_its_checks(machine):
+    done = machine("--name", "mine", "--hostnames", "login[0-9]+")
     assert done.returncode == 0, done.stderr
+    assert left(machine) == ["mine.py", "mine.yaml"]
+    assert "1 node (jr02), in state IDLE+DRAIN" in done.stdout and "SBATCH_ACCOUNT" in done.stdout
     assert machine("--site", "mine", module="lint").stdout == "references of mine: no fault\n"
-    text = (machine.folder / "reframe_tests" / "settings" / "mine.py").read_text()
-    assert '"sm_70"' in text and "nodes=46" in text and "max_time_s=7200" in text
     listed = machine("--site", "mine", "--list", module="__main__").stdout
-    assert "scaling %nodes=24" in listed and "single_node" in listed
-
-
-def test_device_that_nobody_knows_is_left_to_fill_in(machine):
-    done = machine("--name", "mine", sinfo="gpu|4|2|32|500000|gpu:mi250:8|infinite\n")
-    assert done.returncode == 0 and "FILL IN the architecture" in done.stdout
+    assert "scaling %nodes=2" in listed and "scaling %nodes=4" not in listed
+    settings = machine.folder / "reframe_tests" / "settings" / "mine.py"
+    ruff = [sys.executable, "-m", "ruff", "format", "--check", "--line-length=100", settings]
+    assert subprocess.run(ruff, capture_output=True).returncode == 0
 
 
 @pytest.mark.parametrize(
-    "options, sinfo, message",
+    "options, texts, message",
     [
-        (["--name", "mine"], None, "there is no `sinfo` on the PATH"),
-        (["--name", "mine"], "", "Slurm has no partition here"),
-        (["--name", "juwels"], SINFO, "is there already"),
-        (["--name", "My Site"], SINFO, "expected lower-case letters"),
+        (["--name", "mine"], {"sinfo": None}, "there is no `sinfo` on the PATH"),
+        (["--name", "mine"], {"scontrol": None}, "there is no `scontrol` on the PATH"),
+        (["--name", "mine"], {"sinfo": ""}, "no partition here that jobs could go to"),
+        (["--name", "mine"], {"sinfo": "strange words\n"}, "`sinfo` printed 'strange words'"),
+        (["--name", "mine"], {"scontrol": "error: no\n"}, "`scontrol show node` printed"),
+        (["--name", "juwels"], {}, "is there already"),
+        (["--name", "My Site"], {}, "expected at most 40 lower-case letters"),
+        (["--name", "mine", "--hostnames", "("], {}, "expected a regular expression"),
+        (["--name", "mine", "--hostnames", ".*"], {}, "claims every host"),
     ],
 )
-def test_what_cannot_be_done_is_said_in_one_sentence(machine, options, sinfo, message):
-    done = machine(*options, sinfo=sinfo)
+def test_what_cannot_be_done_is_said_in_one_sentence(machine, options, texts, message):
+    done = machine(*options, **texts)
     assert done.returncode == 2 and message in done.stderr and done.stderr.count("\n") == 1
+    assert not left(machine)
 
 
 def test_two_sites_that_claim_one_host_are_refused_and_nothing_is_left(machine):
-    host = os.uname().nodename
-    assert machine("--name", "one", "--hostnames", host).returncode == 0
-    done = machine("--name", "two", "--hostnames", host)
-    assert done.returncode == 2 and "claimed by the sites one and two" in done.stderr
-    assert not (machine.folder / "reframe_tests" / "settings" / "two.py").exists()
+    settings = machine.folder / "reframe_tests" / "settings"
+    text = (settings / "juwels.py").read_text()
+    (settings / "juwels.py").write_text(text.replace("jwlogin", f"{os.uname().nodename}|jwlogin"))
+    done = machine("--name", "mine", "--hostnames", os.uname().nodename)
+    assert done.returncode == 2 and "claimed by the sites juwels and the new one" in done.stderr
+    assert not left(machine)
 
 
-@pytest.mark.parametrize(
-    "limit, expected",
-    [
-        ("1-00:00:00", 86400),
-        ("2:00:00", 7200),
-        ("30:00", 1800),
-        ("infinite", None),
-        ("UNLIMITED", None),
-        ("2-12:30:01", 217801),
-    ],
-)
-def test_time_limits(limit, expected):
-    assert site_add.seconds(limit) == expected
+def test_a_site_that_does_not_pass_the_dry_run_is_not_kept(machine):
+    check = machine.folder / "reframe_tests" / "checks" / "prepare.py"
+    check.write_text(check.read_text() + "\nraise RuntimeError('broken')\n")
+    done = machine("--name", "mine", "--hostnames", "login")
+    assert done.returncode == 2 and "nothing was written" in done.stderr
+    assert not left(machine)
 
 
-@pytest.mark.parametrize("gres", ["(null)", "mem192:1", "", "craynetwork:4"])
-def test_node_without_devices(gres):
-    assert site_add.device(gres) is None
+@given(st.recursive(
+    st.one_of(st.integers(), st.booleans(), st.text(max_size=40)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=9), inner, max_size=4)
+    ),
+    max_leaves=12,
+))  # fmt: skip
+def test_literals_are_python(value):
+    assert eval(site_add.literal(value)) == value
+
+
+@given(st.text(max_size=300))
+def test_no_word_of_slurms_leaves_the_comment(word):
+    plan = site_plan.Plan(partitions=[], notes=[word], todos=[word])
+    text = site_add.settings("mine", ["login"], plan, "22.05")
+    found = {}
+    code = text.replace(
+        "from .common import LOGIN, configuration", "LOGIN, configuration = 0, dict"
+    )
+    exec(compile(code, "mine.py", "exec"), found)
+    assert found["PARTITIONS"] == [] and found["site_configuration"]["name"] == "mine"
+
+
+def test_patterns_of_host_names_are_tried():
+    for pattern in ("", "a|", "login[0-9]+\n", "["):
+        with pytest.raises(InputError, match="--hostnames"):
+            site_add.check_hostnames(pattern, ["login1"])
+    site_add.check_hostnames("login[0-9]+", ["login1"])
