@@ -43,9 +43,7 @@ def _run(config: TrainConfig, start: str, began: float, request: StopRequest) ->
     from bigearth.learn import collective, trainer
     from bigearth.learn.log import Log
 
-    ranks = collective.connect(
-        config.collective, config.groups, config.compression, config.fusion_mb
-    )
+    ranks = collective.connect(config.groups, config.compression)
     device = use_device(tf, ranks, config)
     output = Path(config.out)
     with together(ranks.gather):

@@ -170,7 +170,7 @@ def probe(config: PreflightConfig, communicator, step: Step) -> dict:
         tf.config.set_visible_devices(own, "GPU")
         tf.config.experimental.set_memory_growth(own, True)
     step.begin("all-reduce")
-    right = look.probe_all_reduce(communicator, collective.connect("auto"))
+    right = look.probe_all_reduce(communicator, collective.connect())
     step.begin("data file")
     leader = hosts.index(host)  # one rank looks at what all ranks of a node share
     data = look.probe_data(config.data) if config.data and communicator.rank == leader else None

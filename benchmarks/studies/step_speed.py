@@ -151,7 +151,7 @@ def build_step(options: TrainConfig, store: Store, ranks) -> tuple:
     network = resnet.ResNet(
         dropout=options.dropout, precision=steps.compute_dtype(options), collective=ranks
     )
-    optim = optimizer.create("sgd", network.trainable, 0.0, 0.9, True)
+    optim = optimizer.create("sgd", network.trainable, 0.0, 0.9)
     scale = optimizer.LossScale() if options.precision == "float16" else None
     step = steps.make_train_step(options, preprocess, network, optim, scale, losses.bce, ranks)
     rate, epoch, flags = tf.constant(1e-3), tf.constant(0, tf.int64), tf.constant([0.0, 0.0])

@@ -61,9 +61,7 @@ class Horovod(Single):
         groups: gradients are reduced in this many groups of equal bytes, last layers first: each
             group is one operation that starts as soon as the backward pass has made its last
             gradient, and overlaps with the rest of that pass.
-        compression: "none", or the format in which gradients cross the network: "fp16" (Horovod's
-            own: summed in float16) or "bf16" (reduce-scatter and all-gather of bfloat16, summed in
-                float32).
+        compression: "none", or "fp16": gradients cross the network, and are summed, in float16.
     """
 
     def __init__(self, groups: int = 4, compression: str = "none"):
@@ -84,41 +82,15 @@ class Horovod(Single):
     def average(self, tensors):
         averaged = [None] * len(tensors)
         for number, members in enumerate(split_by_bytes(tensors, self._groups)):
-            group = [tensors[i] for i in members]
-            if self._compression == "bf16":
-                results = self._average_bfloat16(group, f"gradients_{number}")
-            else:
-                compression = (
-                    self._horovod.Compression.fp16
-                    if self._compression == "fp16"
-                    else self._horovod.Compression.none
-                )
-                results = self._horovod.grouped_allreduce(
-                    group,
-                    op=self._horovod.Average,
-                    compression=compression,
-                    name=f"gradients_{number}",
-                )
+            results = self._horovod.grouped_allreduce(
+                [tensors[i] for i in members],
+                op=self._horovod.Average,
+                compression=getattr(self._horovod.Compression, self._compression),
+                name=f"gradients_{number}",
+            )
             for i, result in zip(members, results):
                 averaged[i] = result
         return averaged
-
-    def _average_bfloat16(self, tensors, name):
-        """Reduce-scatter, then all-gather: Horovod 0.28 cannot sum bfloat16, so its bits travel as
-        float16 and are summed here."""
-        flat = tf.concat([tf.reshape(tf.cast(t, tf.float32), [-1]) for t in tensors], 0)
-        padded = tf.pad(flat, [[0, -flat.shape[0] % self.size]])
-        parts = self._horovod.alltoall(
-            tf.bitcast(tf.cast(padded, tf.bfloat16), tf.float16), name=f"{name}_scatter"
-        )
-        parts = tf.cast(tf.bitcast(tf.reshape(parts, [self.size, -1]), tf.bfloat16), tf.float32)
-        mine = tf.bitcast(tf.cast(tf.reduce_mean(parts, 0), tf.bfloat16), tf.float16)
-        whole = tf.cast(
-            tf.bitcast(self._horovod.allgather(mine, name=f"{name}_gather"), tf.bfloat16),
-            tf.float32,
-        )
-        pieces = tf.split(whole[: flat.shape[0]], [int(np.prod(t.shape)) for t in tensors])
-        return [tf.cast(tf.reshape(piece, t.shape), t.dtype) for piece, t in zip(pieces, tensors)]
 
     def mean(self, tensor):
         return self._horovod.allreduce(tensor, op=self._horovod.Average)
@@ -144,46 +116,31 @@ class Horovod(Single):
             self._horovod.stop_timeline()
 
 
-def connect(
-    backend: str = "auto", groups: int = 4, compression: str = "none", fusion_mb: int = 64
-) -> Single:
-    """Joins the other ranks of this launch.
+def connect(groups: int = 4, compression: str = "none") -> Single:
+    """Joins the other ranks of this launch, through Horovod if there are any.
 
     Args:
-        backend: "auto" (Horovod if a launcher started more than one process), "horovod" or
-            "single".
         groups, compression: see `Horovod`.
-        fusion_mb: small tensors are sent together in buffers of this many MB; 0 sends each on its
-            own.
 
     Raises:
-        InputError: Horovod is asked for and not installed, or "single" and several processes were
-            launched.
+        InputError: several processes were launched and Horovod is not installed.
     """
     launched = max(
         (int(os.environ[v]) for v in SIZE_VARIABLES if os.environ.get(v, "").isdigit()), default=1
     )
-    if backend == "single" and launched > 1:
-        raise InputError(
-            f"command line: --collective is single and {launched} processes were launched; "
-            "expected one, as each would train alone and "
-            "write the same files; use auto, or start one process"
-        )
-    if backend == "single" or (backend == "auto" and launched == 1):
+    if launched == 1:
         return Single()
     if not tf.config.list_physical_devices("GPU"):
         # Open MPI's ranks poll while they wait; on CPUs that takes the cores from the ranks that
         # still compute
         os.environ.setdefault("OMPI_MCA_mpi_yield_when_idle", "1")
-    os.environ.setdefault("HOROVOD_FUSION_THRESHOLD", str(fusion_mb * 2**20))
     os.environ.setdefault("HOROVOD_TIMELINE", "DYNAMIC")  # lets `trace` start one
     try:
         return Horovod(groups, compression)
     except ImportError as error:
         raise InputError(
             f"Horovod cannot be loaded ({error}) and {launched} processes were launched; expected "
-            "an installed Horovod; "
-            "run `make setup`, or start one process"
+            "an installed Horovod; run `make setup`, or start one process"
         ) from error
 
 

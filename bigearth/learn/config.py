@@ -153,7 +153,7 @@ class TrainConfig:
     batch_size: int = option(
         64, "samples per rank and step", least=1, group=OPTIMIZER, resumes=True
     )
-    optimizer: Literal["sgd", "lars", "lamb", "adamw"] = option(
+    optimizer: Literal["sgd", "lars", "adamw"] = option(
         "sgd", "sgd has Nesterov momentum", group=OPTIMIZER
     )
     learning_rate: float = option(0.1, "for a global batch of 256", least=0, group=OPTIMIZER)
@@ -161,17 +161,11 @@ class TrainConfig:
         "linear", "how the rate grows with the global batch", group=OPTIMIZER
     )
     momentum: float = option(0.9, "of sgd and lars", least=0, most=0.9999, group=OPTIMIZER)
-    momentum_correction: bool = option(
-        True, "rescale the momentum of sgd and lars when the rate changes", group=OPTIMIZER
-    )
     weight_decay: float = option(
         0.0,
         "decay of kernels in the optimizer; BatchNorm and biases are left out",
         least=0,
         group=OPTIMIZER,
-    )
-    clip_norm: float = option(
-        0.0, "shrink the gradient to this norm if it is longer; 0 is off", least=0, group=OPTIMIZER
     )
     schedule: Literal["step", "polynomial", "cosine"] = option(
         "step", "decay after the warm-up", group=OPTIMIZER
@@ -231,12 +225,6 @@ class TrainConfig:
         group=MACHINE,
         resumes=True,
     )
-    collective: Literal["auto", "horovod", "single"] = option(
-        "auto",
-        "auto takes Horovod if more than one rank was launched",
-        group=MACHINE,
-        resumes=True,
-    )
     groups: int = option(
         4,
         "gradients are reduced in this many groups, last layers first",
@@ -245,16 +233,8 @@ class TrainConfig:
         group=MACHINE,
         resumes=True,
     )
-    compression: Literal["none", "fp16", "bf16"] = option(
+    compression: Literal["none", "fp16"] = option(
         "none", "format in which gradients cross the network", group=MACHINE, resumes=True
-    )
-    fusion_mb: int = option(
-        64,
-        "size of the buffers in which Horovod sends small tensors together",
-        least=0,
-        most=4096,
-        group=MACHINE,
-        resumes=True,
     )
 
     def boundaries(self) -> list:

@@ -42,8 +42,7 @@ def check_loss(
         f"learning rate {rate:.4g} "
         f"({', '.join(bad) or 'every rank alone is within the limit'}); expected a finite loss of "
         f"at most {limit:g}; lower "
-        "--learning-rate, lengthen --warmup-epochs or set --clip-norm, and resume from the last "
-        "checkpoint"
+        "--learning-rate or lengthen --warmup-epochs, and resume from the last checkpoint"
     )
 
 

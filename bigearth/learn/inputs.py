@@ -2,7 +2,7 @@
 normalisation.
 
 uint16 crosses to the device. With `--upsample bilinear` the native 10, 20 and 60 m arrays cross
-(160,000 bytes a patch instead of 345,600: 2.16 times fewer) and are brought to 10 m there.
+(160,000 bytes per patch instead of 345,600: 2.16 times fewer) and are brought to 10 m there.
 """
 
 import tensorflow as tf
@@ -10,9 +10,6 @@ import tensorflow as tf
 from bigearth import bands as table
 from bigearth.errors import InputError
 from bigearth.store import Store
-
-BANDS = ("multispectral", "rgb")
-UPSAMPLE = ("stored", "dsen2", "bilinear")
 
 
 class Preprocess:
@@ -33,11 +30,6 @@ class Preprocess:
                 in the file; "dsen2" does too, and `check` refuses a file whose `data_super` is not
                 from DSen2; "bilinear" does it on the device, whatever the file holds.
         """
-        if bands not in BANDS or upsample not in UPSAMPLE:
-            raise InputError(
-                f"bands {bands!r}, upsample {upsample!r}: expected bands of {BANDS} "
-                f"and upsample of {UPSAMPLE}"
-            )
         self._rgb, self._upsample = bands == "rgb", upsample
         names = [table.NAMES[i] for i in table.RGB] if self._rgb else table.NAMES
         self.channels = len(names)

@@ -8,8 +8,6 @@ precision.
 import numpy as np
 import tensorflow as tf
 
-LOSSES = ("bce", "weighted", "asymmetric")
-
 
 def bce(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     """Binary cross-entropy (paper, section 3.4). labels (n, C) in 0..1 (mix-up and smoothing make
@@ -80,8 +78,12 @@ def _power(base: tf.Tensor, exponent: float):
 
 
 def make(name: str, classes: np.ndarray):
-    """The loss (labels, logits) -> scalar float32 of that name, one of `LOSSES`; classes: (N, C)
-    labels of the training split."""
+    """The loss (labels, logits) -> scalar float32 of that name.
+
+    Args:
+        name: "bce", "weighted" or "asymmetric".
+        classes: (N, C) labels of the training split.
+    """
     if name == "weighted":
         weights = class_weights(classes)
         return lambda labels, logits: weighted_bce(labels, logits, weights)

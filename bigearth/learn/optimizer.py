@@ -1,5 +1,5 @@
-"""Optimizers: SGD with Nesterov momentum (paper, section 3.5), LARS, LAMB and AdamW, on plain
-    tf.Variables.
+"""Optimizers: SGD with Nesterov momentum (paper, section 3.5), LARS and AdamW, on plain
+tf.Variables.
 
 Written here because one code must run on Keras 2 and 3 (whose optimizers differ), because Keras 3
 has no LARS, and so that the whole state is a list of variables that a checkpoint can hold. Weight
@@ -58,34 +58,29 @@ class Optimizer:
 
 
 class SGD(Optimizer):
-    """SGD with momentum, in TensorFlow's fused kernels.
+    """SGD with momentum, in TensorFlow's fused kernel.
 
-    With momentum correction the momentum holds gradients: u = m u + g; w -= r u, or with Nesterov w
-    -= r (m u + g), where g has the decay d w added. A change of the rate r then acts at once on all
-    of it (Goyal et al. 2017, remark 2). Without, the momentum holds steps, as in Keras: v = m v + r
-    g; w -= v, or w -= m v + r g, and a jump of the rate leaves a momentum of the old size.
+    The momentum holds gradients: u = m u + g; w -= r u, or with Nesterov w -= r (m u + g), where g
+    has the decay d w added. A change of the rate r then acts at once on all of it (Goyal et al.
+    2017, remark 2); where the momentum holds steps, as in Keras, a jump of the rate leaves one of
+    the old size.
     """
 
-    def __init__(self, variables, weight_decay=0.0, momentum=0.9, nesterov=True, correction=True):
+    nesterov = True
+
+    def __init__(self, variables, weight_decay=0.0, momentum=0.9):
         super().__init__(variables, weight_decay)
         # one tensor for all variables: less to trace
         self._momentum = tf.constant(momentum, tf.float32)
-        self._nesterov, self._correction = nesterov, correction
 
     def _update(self, i, variable, gradient, decay, rate, step):
-        gradient = self._scaled(variable, gradient, decay)
-        update = (
-            tf.raw_ops.ResourceApplyMomentum
-            if self._correction
-            else tf.raw_ops.ResourceApplyKerasMomentum
-        )
-        update(
+        tf.raw_ops.ResourceApplyMomentum(
             var=variable.handle,
             accum=self._slots["momentum"][i].handle,
             lr=rate,
-            grad=gradient,
+            grad=self._scaled(variable, gradient, decay),
             momentum=self._momentum,
-            use_nesterov=self._nesterov,
+            use_nesterov=self.nesterov,
         )
 
     def _scaled(self, variable, gradient, decay):
@@ -100,18 +95,15 @@ class LARS(SGD):
     rate.
     """
 
-    def __init__(
-        self, variables, weight_decay=0.0, momentum=0.9, nesterov=False, correction=True, eta=0.001
-    ):
-        super().__init__(variables, weight_decay, momentum, nesterov, correction)
-        self._eta = eta
+    nesterov = False
+    eta = 0.001
 
     def _scaled(self, variable, gradient, decay):
         if not is_decayed(variable):
             return gradient
         weight, slope = tf.norm(variable), tf.norm(gradient)
         trust = tf.where(
-            (weight > 0) & (slope > 0), self._eta * weight / (slope + decay * weight + 1e-12), 1.0
+            (weight > 0) & (slope > 0), self.eta * weight / (slope + decay * weight + 1e-12), 1.0
         )
         return trust * super()._scaled(variable, gradient, decay)
 
@@ -137,24 +129,7 @@ class AdamW(Optimizer):
         )
         if decay:
             direction += decay * variable
-        variable.assign_sub(rate * self._trust(variable, direction) * direction)
-
-    def _trust(self, variable, direction):
-        return 1.0
-
-
-class LAMB(AdamW):
-    """AdamW whose step on each kernel is scaled to the kernel's norm (You et al. 2020,
-    arXiv:1904.00962, algorithm 2)."""
-
-    def __init__(self, variables, weight_decay=0.0, beta_1=0.9, beta_2=0.999, epsilon=1e-6):
-        super().__init__(variables, weight_decay, beta_1, beta_2, epsilon)
-
-    def _trust(self, variable, direction):
-        if not is_decayed(variable):
-            return 1.0
-        weight, length = tf.norm(variable), tf.norm(direction)
-        return tf.where((weight > 0) & (length > 0), weight / tf.maximum(length, 1e-12), 1.0)
+        variable.assign_sub(rate * direction)
 
 
 class LossScale:
@@ -195,12 +170,8 @@ class LossScale:
         )
 
 
-def create(
-    kind: str, variables: list, weight_decay: float, momentum: float, momentum_correction: bool
-) -> Optimizer:
-    """The optimizer of that name: "sgd", "lars", "lamb" or "adamw"."""
-    if kind == "sgd":
-        return SGD(variables, weight_decay, momentum, True, momentum_correction)
-    if kind == "lars":
-        return LARS(variables, weight_decay, momentum, False, momentum_correction)
-    return {"lamb": LAMB, "adamw": AdamW}[kind](variables, weight_decay)
+def create(kind: str, variables: list, weight_decay: float, momentum: float) -> Optimizer:
+    """The optimizer of that name: "sgd", "lars" or "adamw", which has no use for `momentum`."""
+    if kind == "adamw":
+        return AdamW(variables, weight_decay)
+    return {"sgd": SGD, "lars": LARS}[kind](variables, weight_decay, momentum)

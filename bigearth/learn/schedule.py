@@ -52,7 +52,7 @@ def peak_rate(base: float, global_batch_size: int, scaling: str = "linear") -> f
     Args:
         base: the rate at a global batch of 256.
         global_batch_size: k ranks x n samples.
-        scaling: "linear", "sqrt" (You et al. 2020 for LAMB) or "none".
+        scaling: "linear", "sqrt" or "none".
     """
     ratio = global_batch_size / 256
     return base * {"linear": ratio, "sqrt": math.sqrt(ratio), "none": 1.0}[scaling]

@@ -60,8 +60,6 @@ def make_train_step(config, preprocess, network, optim, scale, loss_of, collecti
         ]
         averages = collective.mean(tf.concat([loss[None], flags], 0))
         norm = tf.linalg.global_norm(gradients)
-        if config.clip_norm:
-            gradients = [g * tf.minimum(1.0, config.clip_norm / norm) for g in gradients]
         # a gradient that is not finite ends the run, before these weights are kept anywhere
         # (guards.check_loss)
         if not scale:

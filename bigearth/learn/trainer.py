@@ -139,7 +139,6 @@ def train(config, store, collective: Single, log: Log, request: StopRequest) -> 
         network.trainable,
         config.weight_decay,
         config.momentum,
-        config.momentum_correction,
     )
     scale = optimizer.LossScale() if config.precision == "float16" else None
     variables = network.variables + optim.state + (scale.state if scale else [])

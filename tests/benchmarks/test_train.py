@@ -175,15 +175,6 @@ def test_told_to_stop_before_training_begins(data, tmp_path):
     )
 
 
-def test_several_ranks_that_would_train_alone_are_refused(train):
-    done, output = train(2, "--collective", "single")
-    assert (
-        done.returncode == 2
-        and ("--collective is single and 2 processes were launched") in done.stderr
-    )
-    assert not output.exists() or not list(output.iterdir())
-
-
 def test_a_mistake_is_one_sentence_and_exit_code_2(train):
     done, output = train(2, "--batch-size", 100)
     assert done.returncode == 2

@@ -133,10 +133,3 @@ def test_dsen2_wants_a_file_made_with_dsen2(patches, tmp_path):
     Preprocess("rgb", "dsen2").check(patches)
     for upsample in ("stored", "bilinear"):
         Preprocess("multispectral", upsample).check(patches)
-
-
-def test_unknown_choices_are_refused():
-    with pytest.raises(InputError, match="bands 'sar'"):
-        Preprocess("sar")
-    with pytest.raises(InputError, match="upsample 'nearest'"):
-        Preprocess("rgb", "nearest")

@@ -75,7 +75,7 @@ def test_weights_from_frequencies():
     np.testing.assert_allclose(losses.class_weights(classes, limit=1000), [1, 4, 999, 1000, 0.001])
 
 
-@pytest.mark.parametrize("name", losses.LOSSES)
+@pytest.mark.parametrize("name", ("bce", "weighted", "asymmetric"))
 def test_finite_with_finite_gradients_at_extreme_logits(name):
     loss = losses.make(name, np.eye(43, dtype=np.uint8))
     for dtype in (tf.float32, tf.float16, tf.bfloat16):
@@ -90,7 +90,7 @@ def test_finite_with_finite_gradients_at_extreme_logits(name):
         assert np.isfinite(tf.cast(tape.gradient(value, logits), tf.float32)).all()
 
 
-@pytest.mark.parametrize("name", losses.LOSSES)
+@pytest.mark.parametrize("name", ("bce", "weighted", "asymmetric"))
 def test_going_down_the_gradient_fits_the_labels(name):
     labels = (np.random.default_rng(0).random((8, 43)) < 0.2).astype(np.float32)
     logits = tf.Variable(tf.zeros((8, 43)))
