@@ -26,7 +26,7 @@ def training_step(batch: int):
     from bigearth.learn import optimizer, resnet
 
     network = resnet.ResNet(dropout=0.0)
-    update = optimizer.create("sgd", network.trainable, 0.0, 0.9)
+    update = optimizer.create("sgd", network.trainable, weight_decay=0.0, momentum=0.9)
     images = tf.random.normal([batch, 120, 120, 12])
     labels = tf.cast(tf.random.uniform([batch, 43]) < 0.1, tf.float32)
 

@@ -145,15 +145,28 @@ def build_step(options: TrainConfig, store: Store, ranks) -> tuple:
 
     preprocess = Preprocess()
     reader = Reader(
-        store, store.indices("train"), preprocess.keys, options.batch_size, ranks.rank, ranks.size
+        store,
+        store.indices("train"),
+        preprocess.keys,
+        batch_size=options.batch_size,
+        rank=ranks.rank,
+        world_size=ranks.size,
     )
     resident = {key: tf.identity(x) for key, x in next(iter(reader.dataset(0))).items()}
     network = resnet.ResNet(
         dropout=options.dropout, precision=steps.compute_dtype(options), collective=ranks
     )
-    optim = optimizer.create("sgd", network.trainable, 0.0, 0.9)
+    optim = optimizer.create("sgd", network.trainable, weight_decay=0.0, momentum=0.9)
     scale = optimizer.LossScale() if options.precision == "float16" else None
-    step = steps.make_train_step(options, preprocess, network, optim, scale, losses.bce, ranks)
+    step = steps.make_train_step(
+        config=options,
+        preprocess=preprocess,
+        network=network,
+        optim=optim,
+        scale=scale,
+        loss_of=losses.bce,
+        collective=ranks,
+    )
     rate, epoch, flags = tf.constant(1e-3), tf.constant(0, tf.int64), tf.constant([0.0, 0.0])
     return lambda batch: [x.numpy() for x in step(batch, rate, epoch, flags)], resident, reader
 

@@ -1,8 +1,6 @@
 """Scoring of a split over all ranks."""
 
-import itertools
 from dataclasses import dataclass
-from typing import Optional
 
 import numpy as np
 import tensorflow as tf
@@ -12,40 +10,51 @@ from bigearth.learn import metrics, thresholds
 from bigearth.learn.collective import Single
 from bigearth.learn.input.reader import Reader
 from bigearth.learn.labels import labels_of
-from bigearth.learn.signals import StopRequest
+from bigearth.learn.signals import Stopped, StopRequest
 
 
 @dataclass
 class Evaluation:
-    """Scores of a split: `loss` and `counts` of all ranks' samples, and `rows`: this rank's
-    (positions, truth, probabilities)."""
+    """Scores of a split.
+
+    Attributes:
+        loss: mean over all ranks' samples and classes.
+        counts: (3, C) int64 of all ranks' samples at the default threshold, see `metrics.count`.
+        rows: this rank's (positions, truth, probabilities).
+    """
 
     loss: float
-    counts: metrics.Counts
+    counts: np.ndarray
     rows: tuple
 
 
 def evaluate(
     reader: Reader,
     score_step,
+    *,
     batch_size: int,
     classes: int,
     collective: Single,
     request: StopRequest,
-    cut=thresholds.DEFAULT,
-) -> Optional[Evaluation]:
-    """Scores every sample of a split once, over all ranks; a class is predicted where its
-    probability is at least `cut`.
+) -> Evaluation:
+    """Scores every sample of a split once, over all ranks.
 
-    Returns:
-        None if some rank was told to stop meanwhile.
+    Args:
+        reader: of the split, in order.
+        score_step: batch -> (loss of each sample, probabilities), see `steps.make_score_step`.
+        batch_size: of the reader; short batches are padded to it.
+        classes: 43 or 19.
+        collective: this rank's connection to the others.
+        request: whether this rank has been told to stop.
+
+    Raises:
+        InputError: on every rank: a sample cannot be read.
+        Stopped: on every rank: some rank was told to stop meanwhile.
     """
-    counts = metrics.Counts(classes)
     rows = []
     loss_sum = 0.0
     with together(collective.gather):
-        batches = iter(reader.dataset(0))
-        for batch in itertools.islice(_reading(batches, reader), reader.steps):
+        for batch in reader.batches():
             if request.received:
                 break
             n = int(batch["position"].shape[0])
@@ -56,27 +65,20 @@ def evaluate(
                 for key, x in batch.items()
             }
             loss, probability = (x.numpy()[:n] for x in score_step(padded))
-            truth = labels_of(batch["classes"].numpy(), classes)
-            counts.update(truth, probability >= cut)
             loss_sum += float(np.sum(loss, dtype=np.float64))
+            truth = labels_of(batch["classes"].numpy(), classes)
             rows.append((batch["position"].numpy(), truth, probability))
+    scored = sum(len(positions) for positions, *_ in rows)
     loss_sum, samples, stops = collective.sum(
-        np.array([loss_sum, sum(len(r[0]) for r in rows), request.received], np.float64)
+        np.array([loss_sum, scored, request.received], np.float64)
     )
     if stops:
-        return None
-    counts = metrics.Counts.from_array(collective.sum(counts.as_array()), classes)
+        raise Stopped
+    positions, truth, probability = (np.concatenate(parts) for parts in zip(*rows))
+    counts = collective.sum(metrics.count(truth, probability >= thresholds.DEFAULT))
     return Evaluation(
-        float(loss_sum / samples), counts, tuple(np.concatenate(parts) for parts in zip(*rows))
+        loss=float(loss_sum / samples), counts=counts, rows=(positions, truth, probability)
     )
-
-
-def _reading(batches, reader):
-    """The batches, and the reader's own InputError instead of what TensorFlow makes of it."""
-    try:
-        yield from batches
-    except tf.errors.OpError:
-        raise reader.failure or RuntimeError("the input pipeline failed") from None
 
 
 def join(ranks: list):

@@ -6,30 +6,24 @@ import socket
 
 from bigearth.errors import InputError
 from bigearth.learn.collective import Single
+from bigearth.learn.config import TrainConfig
 
 
-def check_loss(
-    loss: float,
-    own_loss: float,
-    gradient_norm: float,
-    step: int,
-    rate: float,
-    limit: float,
-    collective: Single,
-) -> None:
+def check_loss(row: dict, own_loss: float, config: TrainConfig, collective: Single) -> None:
     """Stops every rank when the loss is not finite, or has exploded; call it on every rank with the
-    same averages.
+    same row.
 
     Args:
-        loss: averaged over ranks.
+        row: of the step: {"step", "learning_rate", "loss" (averaged over ranks), "gradient_norm"
+            (of the averaged gradient)}.
         own_loss: this rank's.
-        gradient_norm: of the averaged gradient.
-        limit: a loss above this has exploded.
+        config: a loss above its `loss_limit` has exploded.
 
     Raises:
         InputError: names the ranks whose own loss is bad.
     """
-    if math.isfinite(loss) and math.isfinite(gradient_norm) and loss <= limit:
+    limit, loss, norm = config.loss_limit, row["loss"], row["gradient_norm"]
+    if math.isfinite(loss) and math.isfinite(norm) and loss <= limit:
         return
     ranks = collective.gather((socket.gethostname(), own_loss))
     bad = [
@@ -38,11 +32,11 @@ def check_loss(
         if not own <= limit
     ]
     raise InputError(
-        f"step {step}: the loss is {loss:.4g} and the gradient's norm {gradient_norm:.4g} at "
-        f"learning rate {rate:.4g} "
+        f"step {row['step']}: the loss is {loss:.4g} and the gradient's norm {norm:.4g} at "
+        f"learning rate {row['learning_rate']:.4g} "
         f"({', '.join(bad) or 'every rank alone is within the limit'}); expected a finite loss of "
-        f"at most {limit:g}; lower "
-        "--learning-rate or lengthen --warmup-epochs, and resume from the last checkpoint"
+        f"at most {limit:g}; lower --learning-rate or lengthen --warmup-epochs, and resume from "
+        "the last checkpoint"
     )
 
 

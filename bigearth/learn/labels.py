@@ -24,14 +24,3 @@ def labels_on_device(truth, classes: int):
         return truth
     sources = nomenclature.to_19(np.eye(truth.shape[-1], dtype=np.float32))
     return tf.minimum(tf.matmul(truth, sources), 1.0)
-
-
-def samples_of(store, split: str, classes: int) -> np.ndarray:
-    """Positions of the patches of a split that have a label in the nomenclature of the run: some
-    have none among the 19 classes."""
-    positions = store.indices(split)
-    return (
-        positions
-        if classes == len(nomenclature.LABELS)
-        else positions[labels_of(store.classes[positions], classes).any(1)]
-    )

@@ -96,7 +96,7 @@ class ResNet:
         self._seeds = itertools.count(seed * 1000)
         blocks, width = NETWORKS[name]
         self.features = 4 * width * 2 ** (len(blocks) - 1)
-        self._body = self._build_body(name, blocks, width, bands, zero_gamma)
+        self._body = self._build_body(name, bands, zero_gamma)
         self._head = tf.keras.layers.Dense(
             outputs,
             name="logits",
@@ -140,56 +140,50 @@ class ResNet:
         p = tf.clip_by_value(tf.cast(frequency, tf.float32), 1e-4, 0.99)
         raw([self._head.bias])[0].assign(tf.math.log(p / (1 - p)))
 
-    def _build_body(self, name, stages, width, bands, zero_gamma):
+    def _build_body(self, name, bands, zero_gamma):
+        stages, width = NETWORKS[name]
         inputs = tf.keras.Input((None, None, bands), dtype=self._policy.compute_dtype)
-        x = self._convolution(inputs, width, 7, 2, "stem")
+        x = self._convolution(inputs, width, size=7, stride=2, name="stem")
         x = self._activation(self._normalisation(x, "stem"))
         x = tf.keras.layers.MaxPooling2D(3, 2, "same", dtype=self._policy)(x)
         for stage, blocks in enumerate(stages):
             for block in range(blocks):
-                stride = 2 if stage > 0 and block == 0 else 1
                 x = self._bottleneck(
                     x,
                     width * 2**stage,
-                    stride,
-                    block == 0,
-                    zero_gamma,
-                    f"stage{stage + 1}_block{block + 1}",
+                    stride=2 if stage > 0 and block == 0 else 1,
+                    project=block == 0,
+                    zero_gamma=zero_gamma,
+                    name=f"stage{stage + 1}_block{block + 1}",
                 )
-        return tf.keras.Model(
-            inputs, tf.keras.layers.GlobalAveragePooling2D(dtype=self._policy)(x), name=name
-        )
+        pooled = tf.keras.layers.GlobalAveragePooling2D(dtype=self._policy)(x)
+        return tf.keras.Model(inputs, pooled, name=name)
 
-    def _bottleneck(self, x, width, stride, project, zero_gamma, name):
+    def _bottleneck(self, x, width, *, stride, project, zero_gamma, name):
         # the pixels that 1x1 convolutions of that stride see, picked once for both: in the backward
         # pass they are dense
         if stride > 1:
             x = tf.keras.layers.AveragePooling2D(1, stride, dtype=self._averaging_policy)(x)
         shortcut = x
         if project:
-            shortcut = self._normalisation(
-                self._convolution(x, 4 * width, 1, 1, f"{name}_shortcut"), f"{name}_shortcut"
-            )
-        x = self._activation(
-            self._normalisation(self._convolution(x, width, 1, 1, f"{name}_1"), f"{name}_1")
-        )
-        x = self._activation(
-            self._normalisation(self._convolution(x, width, 3, 1, f"{name}_2"), f"{name}_2")
-        )
-        x = self._normalisation(
-            self._convolution(x, 4 * width, 1, 1, f"{name}_3"), f"{name}_3", zero_gamma
-        )
+            shortcut = self._convolution(x, 4 * width, name=f"{name}_shortcut")
+            shortcut = self._normalisation(shortcut, f"{name}_shortcut")
+        for number, size in ((1, 1), (2, 3)):
+            x = self._convolution(x, width, size=size, name=f"{name}_{number}")
+            x = self._activation(self._normalisation(x, f"{name}_{number}"))
+        x = self._convolution(x, 4 * width, name=f"{name}_3")
+        x = self._normalisation(x, f"{name}_3", zero_gamma)
         return self._activation(tf.keras.layers.Add(dtype=self._policy)([x, shortcut]))
 
-    def _convolution(self, x, filters, size, stride, name):
+    def _convolution(self, x, filters, *, size=1, stride=1, name):
         initializer = tf.keras.initializers.VarianceScaling(
             2.0, "fan_out", "truncated_normal", seed=next(self._seeds)
         )
         return tf.keras.layers.Conv2D(
             filters,
             size,
-            stride,
-            "same",
+            strides=stride,
+            padding="same",
             use_bias=False,
             kernel_initializer=initializer,
             name=f"{name}_conv",

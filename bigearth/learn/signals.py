@@ -10,6 +10,10 @@ REQUEUE = 75
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)  # what batch systems send before they kill
 
 
+class Stopped(Exception):
+    """Some rank was told to stop: raised on all ranks at the same place of a run."""
+
+
 class StopRequest:
     """Whether this process was told to stop."""
 

@@ -1,22 +1,60 @@
 """What runs on the device: the step of training and the step of scoring, each one compiled
 function."""
 
+from typing import Callable, Optional
+
 import tensorflow as tf
 
 from bigearth.learn import augment
+from bigearth.learn.collective import Single
+from bigearth.learn.config import TrainConfig
+from bigearth.learn.inputs import Preprocess
 from bigearth.learn.labels import labels_on_device
+from bigearth.learn.optimizer import LossScale, Optimizer
+from bigearth.learn.resnet import ResNet
 
 
-def make_train_step(config, preprocess, network, optim, scale, loss_of, collective):
+def augmented(config: TrainConfig, positions, images, truth, epoch) -> tuple:
+    """Random window, rotation and flip, mix-up and smoothing of a batch, as far as the run has
+    them.
+
+    Args:
+        positions: (n,) int64 of the samples in the file.
+        images: (n, H, W, bands) float32; truth: (n, C) float32.
+        epoch: int64 scalar.
+
+    Returns:
+        images and truth.
+    """
+    seed = config.seed
+    if config.window < images.shape[1]:
+        places = augment.random_bits(positions, seed, epoch, stream=0)
+        images = augment.random_window(images, config.window, places)
+    if config.augment:
+        turns = augment.random_bits(positions, seed, epoch, stream=1)
+        images = augment.rotate_and_flip(images, turns)
+    if config.mixup:
+        weights = augment.beta(positions, seed, epoch, alpha=config.mixup)
+        images, truth = augment.mix_up(images, truth, weights)
+    return images, truth * (1 - config.label_smoothing) + config.label_smoothing / 2
+
+
+def make_train_step(
+    *,
+    config: TrainConfig,
+    preprocess: Preprocess,
+    network: ResNet,
+    optim: Optimizer,
+    scale: Optional[LossScale],
+    loss_of: Callable,
+    collective: Single,
+) -> Callable:
     """The training step (batch, rate, epoch, flags), compiled unless the run is eager; see the
     function inside.
 
     Args:
-        scale: an `optimizer.LossScale`, or None.
         loss_of: labels and logits to a scalar.
     """
-    classes = int(config.classes)
-    seed = config.seed
     penalised = {v.ref() for v in network.kernels}
     strengths = [config.l2 if v.ref() in penalised else 0.0 for v in network.trainable]
 
@@ -27,34 +65,22 @@ def make_train_step(config, preprocess, network, optim, scale, loss_of, collecti
             (3,) the loss and the two flags averaged over ranks; this rank's own loss; the norm of
             the averaged gradient.
         """
-        positions = batch["position"]
-        images = preprocess(batch)
-        truth = labels_on_device(batch["classes"], classes)
-        if config.window < images.shape[1]:
-            images = augment.random_window(
-                images, config.window, augment.random_bits(positions, seed, epoch, 0)
-            )
-        if config.augment:
-            images = augment.rotate_and_flip(images, augment.random_bits(positions, seed, epoch, 1))
-        if config.mixup:
-            images, truth = augment.mix_up(
-                images, truth, augment.beta(positions, seed, epoch, config.mixup)
-            )
-        truth = truth * (1 - config.label_smoothing) + config.label_smoothing / 2
-        keep = (
-            augment.random_mask(positions, seed, epoch, network.features, 1 - config.dropout)
-            if config.dropout
-            else None
+        positions, truth = (
+            batch["position"],
+            labels_on_device(batch["classes"], int(config.classes)),
         )
-
+        images, truth = augmented(config, positions, preprocess(batch), truth, epoch)
+        keep = None
+        if config.dropout:
+            shape = {"width": network.features, "rate": 1 - config.dropout}
+            keep = augment.random_mask(positions, config.seed, epoch, **shape)
         with tf.GradientTape() as tape:
             loss = loss_of(truth, network(images, training=True, keep=keep))
             scaled = scale.up(loss) if scale else loss
         gradients = collective.average(tape.gradient(scaled, network.trainable))
         if scale:
             gradients = scale.down(gradients)
-        # The gradient of the L2 term, l2 times the sum of squared kernels: the same on all ranks,
-        # so it need not be averaged.
+        # the gradient of the L2 term: the same on all ranks, so it need not be averaged
         gradients = [
             g + 2 * l2 * v if l2 else g for g, v, l2 in zip(gradients, network.trainable, strengths)
         ]
@@ -75,15 +101,14 @@ def make_train_step(config, preprocess, network, optim, scale, loss_of, collecti
     return train_step if config.eager else tf.function(train_step, autograph=False)
 
 
-def make_score_step(config, preprocess, network):
+def make_score_step(config: TrainConfig, preprocess: Preprocess, network: ResNet) -> Callable:
     """The scoring step of a batch, compiled unless the run is eager; see the function inside."""
-    classes = int(config.classes)
 
     def score_step(batch):
         """The mean loss of each sample, (n,), and probabilities (n, classes), with the weights as
         they stand."""
         logits = network(preprocess(batch), training=False)
-        truth = labels_on_device(batch["classes"], classes)
+        truth = labels_on_device(batch["classes"], int(config.classes))
         return tf.reduce_mean(
             tf.nn.sigmoid_cross_entropy_with_logits(truth, logits), 1
         ), tf.sigmoid(logits)
@@ -91,6 +116,6 @@ def make_score_step(config, preprocess, network):
     return score_step if config.eager else tf.function(score_step, autograph=False)
 
 
-def compute_dtype(config) -> str:
+def compute_dtype(config: TrainConfig) -> str:
     """The dtype that convolutions compute in; tf32 is a way to compute float32."""
     return "float32" if config.precision == "tf32" else config.precision

@@ -7,7 +7,7 @@ import tensorflow as tf
 from bigearth.learn.collective import Single
 from bigearth.learn.evaluation import evaluate, join
 from bigearth.learn.input.reader import Reader
-from bigearth.learn.signals import StopRequest
+from bigearth.learn.signals import Stopped, StopRequest
 
 BATCH = 8
 
@@ -43,30 +43,35 @@ def reader(patches, rank=0, size=1):
     return Reader(patches, patches.indices("test"), ("data_60m",), BATCH, rank, size, shuffle=False)
 
 
+def score_all(reader, collective, request):
+    return evaluate(
+        reader, score, batch_size=BATCH, classes=43, collective=collective, request=request
+    )
+
+
 def test_loss_counts_and_rows_are_those_of_every_sample_once(patches):
     positions = patches.indices("test")
     level = (
         np.array([patches.array("data_60m")[p].mean(dtype=np.float64) for p in positions]) / 10_000
     )
-    found = evaluate(reader(patches), score, BATCH, 43, Single(), StopRequest(), cut=0.5)
+    found = score_all(reader(patches), Single(), StopRequest())
     assert found.loss == pytest.approx(level.mean(), rel=1e-5)
     at, truth, probability = join([found.rows])
     np.testing.assert_array_equal(at, positions)
     np.testing.assert_array_equal(truth, patches.classes[positions])
     predicted = probability >= 0.5
     assert 0 < predicted.sum() < predicted.size
-    np.testing.assert_array_equal(found.counts.tp, (predicted & (truth == 1)).sum(0))
-    np.testing.assert_array_equal(found.counts.fp, (predicted & (truth == 0)).sum(0))
-    np.testing.assert_array_equal(found.counts.fn, (~predicted & (truth == 1)).sum(0))
+    expected = [predicted & (truth == 1), predicted & (truth == 0), ~predicted & (truth == 1)]
+    np.testing.assert_array_equal(found.counts, [part.sum(0) for part in expected])
 
 
 def test_two_ranks_give_the_scores_of_one(patches):
-    one = evaluate(reader(patches), score, BATCH, 43, Single(), StopRequest())
+    one = score_all(reader(patches), Single(), StopRequest())
     other = Recorded()
-    second = evaluate(reader(patches, 1, 2), score, BATCH, 43, other, StopRequest())
-    first = evaluate(reader(patches, 0, 2), score, BATCH, 43, Beside(other), StopRequest())
+    second = score_all(reader(patches, 1, 2), other, StopRequest())
+    first = score_all(reader(patches, 0, 2), Beside(other), StopRequest())
     assert first.loss == pytest.approx(one.loss, rel=1e-12)
-    np.testing.assert_array_equal(first.counts.as_array(), one.counts.as_array())
+    np.testing.assert_array_equal(first.counts, one.counts)
     for joined, whole in zip(join([first.rows, second.rows]), join([one.rows])):
         np.testing.assert_array_equal(joined, whole)
 
@@ -74,10 +79,11 @@ def test_two_ranks_give_the_scores_of_one(patches):
 def test_a_rank_that_is_told_to_stop_ends_it(patches):
     request = StopRequest()
     request.received = True
-    assert evaluate(reader(patches), score, BATCH, 43, Single(), request) is None
+    with pytest.raises(Stopped):
+        score_all(reader(patches), Single(), request)
 
 
 def test_a_sample_that_comes_twice_is_an_error(patches):
-    rows = evaluate(reader(patches), score, BATCH, 43, Single(), StopRequest()).rows
+    rows = score_all(reader(patches), Single(), StopRequest()).rows
     with pytest.raises(RuntimeError, match="scored twice"):
         join([rows, rows])

@@ -6,6 +6,13 @@ import tensorflow as tf
 from bigearth.errors import InputError
 from bigearth.learn import guards
 from bigearth.learn.collective import Single
+from bigearth.learn.config import TrainConfig
+
+CONFIG = TrainConfig(data="x.h5", loss_limit=10.0)
+
+
+def row(loss, norm):
+    return {"step": 7, "learning_rate": 0.4, "loss": loss, "gradient_norm": norm}
 
 
 class Ranks(Single):
@@ -24,7 +31,7 @@ class Ranks(Single):
 def test_bad_loss_stops_and_names_the_rank(loss, norm):
     ranks = Ranks([("n1", 0.5), ("n2", loss)])
     with pytest.raises(InputError) as error:
-        guards.check_loss(loss, 0.5, norm, 7, 0.4, 10.0, ranks)
+        guards.check_loss(row(loss, norm), 0.5, CONFIG, ranks)
     message = str(error.value)
     assert (
         "step 7" in message
@@ -36,7 +43,7 @@ def test_bad_loss_stops_and_names_the_rank(loss, norm):
 
 
 def test_good_loss_goes_on():
-    guards.check_loss(0.69, 0.7, 3.0, 0, 0.1, 10.0, Ranks([]))
+    guards.check_loss(row(0.69, 3.0), 0.7, CONFIG, Ranks([]))
 
 
 def test_rank_with_other_weights_is_named():

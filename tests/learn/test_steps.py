@@ -19,7 +19,15 @@ def one_step(patches, loss_of=losses.bce, scale=None, **options):
     preprocess = Preprocess()
     network = resnet.ResNet(config.network, dropout=config.dropout)
     optim = optimizer.create("sgd", network.trainable, 0.0, 0.9)
-    step = steps.make_train_step(config, preprocess, network, optim, scale, loss_of, Single())
+    step = steps.make_train_step(
+        config=config,
+        preprocess=preprocess,
+        network=network,
+        optim=optim,
+        scale=scale,
+        loss_of=loss_of,
+        collective=Single(),
+    )
     batch = next(
         iter(
             Reader(patches, patches.indices("train"), preprocess.keys, config.batch_size).dataset(0)

@@ -4,21 +4,22 @@ resumed."""
 import copy
 import csv
 import dataclasses
+import functools
 import os
 import shutil
 import signal
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from sklearn.metrics import average_precision_score, precision_recall_fscore_support
 
 from bigearth import cli, nomenclature
 from bigearth.errors import InputError
-from bigearth.learn import checkpoint, trainer
+from bigearth.learn import checkpoint, splits, trainer
 from bigearth.learn.collective import Single
 from bigearth.learn.config import TrainConfig
 from bigearth.learn.log import Log
+from bigearth.learn.loop import StepLoop
 from bigearth.learn.signals import StopRequest
 
 OPTIONS = dict(
@@ -70,8 +71,9 @@ def test_scores_are_those_of_scikit_learn(whole, patches):
     expected = average_precision_score(
         result.truth[:, present], result.probability[:, present], average=None
     )
-    got = [row["average_precision"] for row in result.scores["per_class"]]
-    np.testing.assert_allclose(np.array(got)[present], expected, atol=1e-12)
+    got = np.array([row["average_precision"] for row in result.scores["per_class"]], float)
+    np.testing.assert_allclose(got[present], expected, atol=1e-12)
+    assert np.isnan(got[~present]).all()
 
 
 def test_tables_say_what_happened(whole):
@@ -118,6 +120,21 @@ def test_stopped_by_a_signal_and_resumed_is_the_undisturbed_run(whole, patches, 
     ]
 
 
+def test_steps_that_run_ahead_of_their_numbers_are_the_same(whole, patches, tmp_path, monkeypatch):
+    """As on a GPU: the device is two steps ahead of what Python has read, also where it stops."""
+    monkeypatch.setattr(trainer, "StepLoop", functools.partial(StepLoop, ahead=2))
+
+    class Warned(Log):
+        def epoch_start(self, epoch):
+            request.received = True
+
+    config, request = config_for(patches, tmp_path, resume=True), StopRequest()
+    first = trainer.train(config, patches, Single(), Warned(), request)
+    assert first.stopped and len(first.tables["steps"]) == 3
+    second = trainer.train(config, patches, Single(), Log(), StopRequest())
+    assert losses(second) == losses(whole[1])
+
+
 def test_checkpoint_of_another_recipe_is_refused(whole, patches, tmp_path):
     shutil.copytree(whole[0] / "checkpoints", tmp_path / "checkpoints")
     with pytest.raises(InputError, match=r"another recipe \(momentum 0.9, now 0.8\)"):
@@ -158,10 +175,10 @@ def test_told_to_stop_while_scores_are_taken_and_resumed_is_the_undisturbed_run(
     )
     request, calls, evaluate = StopRequest(), [], trainer.evaluate
 
-    def told(*arguments):
+    def told(*arguments, **options):
         calls.append(1)
         request.received = len(calls) == told_in
-        return evaluate(*arguments)
+        return evaluate(*arguments, **options)
 
     monkeypatch.setattr(trainer, "evaluate", told)
     config = config_for(patches, tmp_path, network="resnet5", tune_thresholds=True, resume=True)
@@ -209,49 +226,30 @@ def test_patches_without_one_of_the_19_classes_are_left_out(patches, tmp_path):
     }
 
 
-class Many(Single):
-    size = 31
-
-
 @pytest.mark.parametrize(
     "options, ranks, expected",
     [
         (
             dict(batch_size=98),
-            Single(),
+            1,
             "97 patches, fewer than one global batch of 1 ranks x 98; "
             "lower --batch-size to at most 97",
         ),
-        (dict(batch_size=1), Many(), "the val split has 30 patches for 31 ranks"),
+        (dict(batch_size=1), 31, "the val split has 30 patches for 31 ranks"),
     ],
 )
 def test_too_little_data_is_refused(patches, tmp_path, options, ranks, expected):
     with pytest.raises(InputError, match=expected):
-        samples = {split: patches.indices(split) for split in trainer.SPLITS}
-        trainer.check_splits(config_for(patches, tmp_path, **options), patches.path, samples, ranks)
+        samples = {split: patches.indices(split) for split in splits.SPLITS}
+        splits.check_splits(config_for(patches, tmp_path, **options), patches.path, samples, ranks)
 
 
 def test_empty_split_is_refused(patches, tmp_path):
-    samples = {split: np.arange(9 if split != "val" else 0) for split in trainer.SPLITS}
+    samples = {split: np.arange(9 if split != "val" else 0) for split in splits.SPLITS}
     with pytest.raises(
         InputError, match="f.h5: no patch with a label of the 43 classes is in the val split"
     ):
-        trainer.check_splits(config_for(patches, tmp_path), "f.h5", samples, Single())
-
-
-def test_a_sample_that_cannot_be_read_becomes_a_blank_batch_and_a_reason():
-    class Broken:
-        failure = InputError("f.h5: ends at byte 7")
-
-    class Data:
-        element_spec = {"position": tf.TensorSpec((4,), tf.int64)}
-
-    def batches():
-        raise tf.errors.UnknownError(None, None, "wrapped")
-        yield
-
-    batch, reason = trainer._fetch(batches(), Data, Broken)
-    assert reason == "f.h5: ends at byte 7" and batch["position"].shape == (4,)
+        splits.check_splits(config_for(patches, tmp_path), "f.h5", samples, 1)
 
 
 @pytest.mark.parametrize("value", ["60,30", "a"])

@@ -56,12 +56,8 @@ class Staged:
         local_size: int,
     ):
         """Plans the copy; `stage` makes it."""
-        self.node, self.nodes, self.local_rank, self.local_size = (
-            node,
-            nodes,
-            local_rank,
-            local_size,
-        )
+        self.node, self.nodes = node, nodes
+        self.local_rank, self.local_size = local_rank, local_size
         self.positions = np.sort(
             np.concatenate([part(positions, node, nodes) for positions in splits])
         )
@@ -126,10 +122,10 @@ def stage(store: Store, directory, keys: tuple, splits: list, collective) -> Sta
         directory,
         keys,
         splits,
-        nodes.index(hosts[collective.rank]),
-        len(nodes),
-        team.index(collective.rank),
-        len(team),
+        node=nodes.index(hosts[collective.rank]),
+        nodes=len(nodes),
+        local_rank=team.index(collective.rank),
+        local_size=len(team),
     )
     show = collective.rank == 0
 

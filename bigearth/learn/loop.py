@@ -1,0 +1,124 @@
+"""The steps of one epoch."""
+
+import collections
+import math
+import time
+from dataclasses import dataclass
+from typing import Optional
+
+import tensorflow as tf
+
+from bigearth.errors import InputError
+from bigearth.learn.guards import check_loss
+from bigearth.learn.state import RunState
+from bigearth.progress import Progress
+
+
+@dataclass
+class Started:
+    """A step that the device works on.
+
+    Attributes:
+        number: over the whole run, from 0.
+        rate: its learning rate.
+        outcome: what the training step returned: tensors that may not be there yet.
+        failure: why this rank had no batch for it, or None.
+    """
+
+    number: int
+    rate: float
+    outcome: tuple
+    failure: Optional[str]
+
+
+class StepLoop:
+    """Runs the steps of an epoch from `run.step` on.
+
+    A step is told what its rank knows: whether it was told to stop, and whether it has no batch. It
+    returns both averaged over ranks, so that all ranks stop or fail at the same step. A rank that
+    cannot read goes on with blank batches until then, as the others wait for its gradients.
+
+    Attributes:
+        ahead: how many steps the device is given beyond the one whose numbers are read. With 1 a
+            GPU never waits for Python.
+        told: whether some rank was told to stop.
+    """
+
+    def __init__(self, run: RunState, progress: Progress, ahead: Optional[int] = None):
+        if ahead is None:
+            ahead = 1 if tf.config.list_logical_devices("GPU") else 0
+        self.ahead = ahead
+        self.told = False
+        self._run = run
+        self._progress = progress
+        self._batches = run.readers["train"].batches(run.epoch, run.step)
+        self._failure = None
+        self._started = collections.deque()
+        self._clock = 0.0
+
+    def run(self) -> None:
+        """Runs them to the end of the epoch, or to the step at which some rank was told to stop;
+        `run.step` is then the step to go on with.
+
+        Raises:
+            InputError: on every rank: a rank cannot read, or the loss is bad.
+        """
+        self._clock = time.perf_counter()
+        while self._run.step < self._run.steps_per_epoch and not self.told:
+            self._start()
+            if len(self._started) > self.ahead:
+                self._finish()
+        while self._started:
+            self._finish()
+
+    def _start(self) -> None:
+        """Gives the device the next step."""
+        run = self._run
+        number = run.epoch * run.steps_per_epoch + run.step
+        with run.result.timed("wait for data"):
+            batch = self._next_batch()
+        rate = run.rate_at(number)
+        flags = tf.constant([float(run.request.received), float(self._failure is not None)])
+        outcome = run.train_step(batch, tf.constant(rate), tf.constant(run.epoch, tf.int64), flags)
+        self._started.append(
+            Started(number=number, rate=rate, outcome=outcome, failure=self._failure)
+        )
+        run.step += 1
+
+    def _next_batch(self) -> dict:
+        """The next batch; a blank one from the first that cannot be read on."""
+        if self._failure is None:
+            try:
+                return next(self._batches)
+            except InputError as error:
+                self._failure = str(error)
+        return self._run.readers["train"].blank()
+
+    def _finish(self) -> None:
+        """Reads the numbers of the oldest started step."""
+        run = self._run
+        step = self._started.popleft()
+        (loss, told, failed), own_loss, norm = (x.numpy() for x in step.outcome)
+        if failed:
+            reasons = run.collective.gather(step.failure)
+            raise InputError(next(reason for reason in reasons if reason))
+        row = {
+            "step": step.number,
+            "epoch": run.epoch + 1,
+            "learning_rate": step.rate,
+            "loss": float(loss),
+            "gradient_norm": float(norm),
+        }
+        run.result.tables["steps"].append(row)
+        check_loss(row, own_loss=float(own_loss), config=run.config, collective=run.collective)
+        self._take_time()
+        self._progress.update(run.global_batch, f"loss {loss:.4f}")
+        self.told = self.told or bool(told > 0)
+
+    def _take_time(self) -> None:
+        now = time.perf_counter()
+        if math.isnan(self._run.result.first_step):
+            self._run.result.first_step = now - self._clock
+        else:
+            self._run.result.step_times.append(now - self._clock)
+        self._clock = now
