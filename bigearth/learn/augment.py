@@ -44,7 +44,9 @@ def random_mask(positions, seed, epoch, width: int, rate: float):
         (n, width) bool.
     """
     with tf.device("/CPU:0"):
-        start = random_bits(positions, seed, epoch, 2)[:, None] * tf.constant(_MIX_1, tf.int64)
+        start = random_bits(positions, seed, epoch, stream=2)[:, None] * tf.constant(
+            _MIX_1, tf.int64
+        )
         bits = _shift(_mix(start + _GOLDEN * tf.range(1, width + 1, dtype=tf.int64)), 33)
         return bits < int(rate * 2**31)
 
@@ -106,33 +108,27 @@ def beta(positions, seed: int, epoch, alpha: float):
     """A random weight for each sample from Beta(alpha, alpha), (n,) float32; arguments as in
     `random_bits`."""
     with tf.device("/CPU:0"):
-        quantile = tf.cast(random_bits(positions, seed, epoch, 3), tf.float32) / 2.0**31
-        table = tf.constant(_beta_quantiles(alpha), tf.float32)
-        place = quantile * (len(_PROBABILITIES) - 1)
-        low = tf.cast(tf.floor(place), tf.int32)
-        share = place - tf.floor(place)
-        return (
-            tf.gather(table, low) * (1 - share)
-            + tf.gather(table, tf.minimum(low + 1, len(_PROBABILITIES) - 1)) * share
-        )
+        table = tf.constant(beta_quantiles(alpha), tf.float32)
+        last = table.shape[0] - 1
+        probability = tf.cast(random_bits(positions, seed, epoch, stream=3), tf.float32) / 2.0**31
+        place = tf.clip_by_value(probability * (last + 1) - 0.5, 0.0, float(last))
+        low = tf.floor(place)
+        below = tf.gather(table, tf.cast(low, tf.int32))
+        above = tf.gather(table, tf.cast(tf.minimum(low + 1, float(last)), tf.int32))
+        return below + (above - below) * (place - low)
 
 
-_PROBABILITIES = np.linspace(0, 1, 4097)
+def beta_quantiles(alpha: float, count: int = 8192) -> np.ndarray:
+    """Quantiles of Beta(alpha, alpha) at the middles of `count` equal parts of 0..1, float64: its
+    ends, where the quantile of a large alpha is infinitely steep, are left out."""
+    from scipy import stats  # takes a second: only a run with mix-up waits for it
 
-
-def _beta_quantiles(alpha: float) -> np.ndarray:
-    """Quantiles of Beta(alpha, alpha) at `_PROBABILITIES`, float64."""
-    t = np.linspace(-40 / alpha, 40 / alpha, 200_001)
-    # in t, where x is the logistic function, the density has no poles: (x (1 - x))^alpha
-    x = 1 / (1 + np.exp(-np.clip(t, -700, 700)))
-    density = (x * (1 - x)) ** alpha
-    cumulative = np.concatenate([[0], np.cumsum((density[1:] + density[:-1]) / 2)])
-    return np.interp(_PROBABILITIES, cumulative / cumulative[-1], x)
+    return stats.beta.ppf((np.arange(count) + 0.5) / count, alpha, alpha)
 
 
 def mix_up(images, truth, weights):
-    """Mixes each patch with another of the batch (Zhang et al. 2018, arXiv:1710.09412), a weight a
-    patch.
+    """Mixes each patch with another of the batch (Zhang et al. 2018, arXiv:1710.09412), one weight
+    per patch.
 
     Args:
         images: (n, H, W, bands); truth: (n, C) float32; weights: (n,) float32, share of the patch
