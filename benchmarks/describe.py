@@ -1,5 +1,6 @@
-"""What an HDF5 file of patches holds, counted from the file itself: `python -m benchmarks.describe
---data FILE --out FILE.json`.
+"""What an HDF5 file of patches holds, counted from the file itself.
+
+    python -m benchmarks.describe --data FILE.h5 --out FILE.json
 
 The numbers are independent of the programs that write and train on the file, so their claims can be
 checked against them.
@@ -50,4 +51,12 @@ def run(config: DescribeConfig) -> None:
 
 
 if __name__ == "__main__":
-    cli.main(DescribeConfig, run, cli.Program(module="benchmarks.describe", description=__doc__))
+    cli.main(
+        DescribeConfig,
+        run,
+        cli.Program(
+            module="benchmarks.describe",
+            description=__doc__.splitlines()[0],
+            example="--data patches.h5 --out contents.json",
+        ),
+    )

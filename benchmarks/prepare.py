@@ -2,8 +2,8 @@
 section 3.3).
 
     mpirun -np 4 python -m benchmarks.prepare --archive BigEarthNet-v1.0 --out bigearth.h5
-    mpirun -np 4 python -m benchmarks.prepare --tiles TILES --patches patches.csv --upsample dsen2
-    --out bigearth.h5 python -m benchmarks.prepare --plan --ranks 72
+    mpirun -np 4 python -m benchmarks.prepare --tiles TILES --list patches.csv --out bigearth.h5
+    python -m benchmarks.prepare --plan --ranks 72
     mpirun -np 4 python -m benchmarks.prepare --verify bigearth.h5
 
 Killed at any moment, the same command goes on where it stopped. The file's bytes do not depend on
@@ -24,7 +24,7 @@ import socket
 import sys
 import time
 from pathlib import Path
-from typing import Literal, Optional
+from typing import List, Literal, Optional
 
 import h5py
 import numpy as np
@@ -46,63 +46,97 @@ from bigearth.prepare import (
 )
 from bigearth.prepare.team import Team
 
-DESCRIPTION = (
-    "Sentinel-2 patches -> one HDF5 file, written by all MPI ranks; or a plan for it, "
-    "or "
-    "a check of such a file."
-)
 COMM = MPI.COMM_WORLD
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
+    """Options of the program."""
+
     archive: Optional[str] = option(
-        None, "take patches from this BigEarthNet v1.0 archive: a folder a patch"
+        None,
+        "take patches from this BigEarthNet v1.0 archive: one folder per patch",
+        group="source: --archive, or --tiles and --list",
     )
     tiles: Optional[str] = option(
-        None, "cut patches from the Sentinel-2 Level-2A products (SAFE folders) in this folder"
+        None,
+        "cut patches from the Sentinel-2 Level-2A products (SAFE folders) in this folder",
+        group="source: --archive, or --tiles and --list",
     )
-    patches: Optional[str] = option(
+    list: Optional[str] = option(
         None,
         "which patches to cut from the tiles, or to plan for: a CSV list (docs/preparation.md)",
+        group="source: --archive, or --tiles and --list",
     )
-    out: Optional[str] = option(None, "HDF5 file to write")
     splits: Optional[str] = option(
         None,
         "folder with train.csv, val.csv and test.csv; else the archive's or the list's own splits",
+        group="which patches",
     )
-    exclude: Optional[str] = option(
-        None, "files of patch names to leave out (snow, cloud), joined by commas"
+    exclude: List[str] = option(
+        [],
+        "file of patch names to leave out (snow, cloud); may be given several times",
+        group="which patches",
+    )
+    on_bad_patch: Literal["stop", "skip"] = option(
+        "stop",
+        "at a patch of the archive that cannot be read; `skip` reads all patches twice",
+        group="which patches",
     )
     upsample: Literal["bilinear", "dsen2"] = option(
-        "bilinear", "how 20 m and 60 m bands get to 10 m; dsen2 needs tiles"
+        "bilinear",
+        "how 20 m and 60 m bands get to 10 m; dsen2 needs tiles",
+        group="upsampling",
     )
     weights_20m: Optional[str] = option(
-        None, "DSen2's weight file for the 20 m bands; else the published one, fetched by pip"
+        None,
+        "DSen2's weight file for the 20 m bands; else the published one, fetched by pip",
+        group="upsampling",
     )
-    weights_60m: Optional[str] = option(None, "the same for the 60 m bands")
-    on_bad_patch: Literal["stop", "skip"] = option(
-        "stop", "at a patch of the archive that cannot be read; `skip` reads all patches twice"
+    weights_60m: Optional[str] = option(None, "the same for the 60 m bands", group="upsampling")
+    out: Optional[str] = option(None, "HDF5 file to write", group="output", repeats=True)
+    record: Optional[str] = option(
+        None,
+        "result record to write; else beside the file, as <name>.result.json",
+        group="output",
+        repeats=True,
     )
     partition: Literal["blocks", "snake", "longest"] = option(
-        "blocks", "how work is shared out; snake is the paper's Algorithm 1"
+        "blocks", "how work is shared out; snake is the paper's Algorithm 1", group="output"
     )
     io: Literal["auto", "mpio", "rank0"] = option(
-        "auto", "write through MPI-IO, or through rank 0; auto: MPI-IO if this HDF5 has it"
-    )
-    record: Optional[str] = option(
-        None, "result record to write; else beside the file, as <name>.result.json"
+        "auto",
+        "write through MPI-IO, or through rank 0; auto: MPI-IO if this HDF5 has it",
+        group="output",
     )
     plan: bool = option(
         False,
-        "print how each partition would share out the patches of --patches "
+        "print how each partition would share out the patches of --list "
         "(else the real 125 tiles); write nothing",
+        group="other things to do",
     )
-    ranks: int = option(72, "number of ranks to plan for")
-    rate: Optional[float] = option(None, "patches/s of one rank, to plan in seconds")
+    ranks: int = option(
+        72, "number of ranks to plan for", least=1, most=100_000, group="other things to do"
+    )
+    rate: Optional[float] = option(
+        None,
+        "patches/s of one rank, to plan in seconds",
+        least=1e-3,
+        group="other things to do",
+    )
     verify: Optional[str] = option(
-        None, "check all checksums of this HDF5 file and its content digest; write nothing"
+        None,
+        "check all checksums of this HDF5 file and its content digest; write nothing",
+        group="other things to do",
     )
+
+
+PROGRAM = cli.Program(
+    module="benchmarks.prepare",
+    description="Sentinel-2 patches -> one HDF5 file, written by all MPI ranks; or a plan for it, "
+    "or a check of such a file.",
+    example="--archive BigEarthNet-v1.0 --out patches.h5",
+)
 
 
 def run(config: Config) -> None:
@@ -121,16 +155,10 @@ def _say(sentence: str) -> None:
 
 def _plan(config: Config) -> None:
     with together(COMM.allgather):
-        if config.ranks < 1 or (config.rate is not None and config.rate <= 0):
-            raise InputError(
-                f"command line: --ranks {config.ranks}, --rate {config.rate}; "
-                "expected numbers above 0; give others"
-            )
-        blocks = (
-            plan.blocks_of_list(config.patches)
-            if config.patches
-            else plan.blocks_of_table(plan.REAL_TILES)
-        )
+        if config.list:
+            blocks = plan.blocks_of_list(config.list)
+        else:
+            blocks = plan.blocks_of_table(plan.REAL_TILES)
     if COMM.rank == 0:
         print(plan.table(blocks, config.ranks, config.rate))
 
@@ -144,12 +172,12 @@ def _verify(path: str) -> None:
         raise InputError(
             f"{path}: {len(wrong)} of {len(patches)} patches differ from their checksums, first "
             f"{patches.names[wrong.min()]}; "
-            "expected an unchanged file; copy it again or make it again"
+            "expected an unchanged file; copy it or prepare it again"
         )
     if store.content_digest(patches.array("checksum"), patches.interpolation) != patches.digest:
         raise InputError(
             f"{path}: the content digest differs from the checksums; expected an unchanged file; "
-            "copy it again or make it again"
+            "copy it or prepare it again"
         )
     if COMM.rank == 0:
         print(f"{path}: {len(patches)} patches as they were written, {patches.digest}")
@@ -160,16 +188,16 @@ def _prepare(config: Config) -> None:
     if (
         not config.out
         or (config.archive is None) == (config.tiles is None)
-        or (config.tiles is None) != (config.patches is None)
+        or (config.tiles is None) != (config.list is None)
     ):
         raise InputError(
-            "command line: expected --archive DIR, or --tiles DIR and --patches LIST, "
+            "command line: expected --archive DIR, or --tiles DIR and --list FILE, "
             "and --out FILE; give these"
         )
     if config.archive and config.upsample == "dsen2":
         raise InputError(
             "command line: --upsample dsen2 with --archive; super-resolution needs the pixels "
-            "around a patch: give --tiles and --patches"
+            "around a patch: give --tiles and --list"
         )
     mpio = _mpio(config.io)
     _say(
@@ -177,12 +205,26 @@ def _prepare(config: Config) -> None:
         + ("each writes through MPI-IO" if mpio else "rank 0 writes for all")
     )
     job = _from_archive(config) if config.archive else _from_tiles(config)
-    todo = extract.begin(COMM, job.partial, job.names, job.splits, config.upsample, job.description)
+    todo = extract.begin(
+        comm=COMM,
+        partial=job.partial,
+        names=job.names,
+        splits=job.splits,
+        interpolation=config.upsample,
+        description=job.description,
+    )
     if len(todo) < len(job.names):
         _say(f"going on: {len(job.names) - len(todo)} of {len(job.names)} patches are done")
     try:
         clock = extract.run(
-            COMM, job.source, job.partial, job.names, job.splits, todo, config.partition, mpio
+            comm=COMM,
+            source=job.source,
+            partial=job.partial,
+            names=job.names,
+            splits=job.splits,
+            todo=todo,
+            method=config.partition,
+            mpio=mpio,
         )
     except InputError:
         extract.abandon(COMM, job.partial)
@@ -234,17 +276,13 @@ class Job:
     skipped: dict  # name -> what is wrong with it
 
 
-def _excluded(config: Config) -> list:
-    return config.exclude.split(",") if config.exclude else []
-
-
 def _from_archive(config: Config) -> Job:
     chosen = None
     with together(COMM.allgather):
         if COMM.rank == 0:
             splits = selection.find_splits(config.splits, config.archive)
             chosen = selection.select(
-                archive.list_patches(config.archive), splits, _excluded(config), config.archive
+                archive.list_patches(config.archive), splits, config.exclude, config.archive
             )
             if not splits:
                 _say(
@@ -264,12 +302,12 @@ def _from_archive(config: Config) -> Job:
         )
     names, codes = [names[i] for i in kept], codes[kept]
     return Job(
-        archive.ArchiveSource(config.archive, names),
-        "BigEarthNet v1.0 archive",
-        names,
-        codes,
-        partial,
-        skipped,
+        source=archive.ArchiveSource(config.archive, names),
+        description="BigEarthNet v1.0 archive",
+        names=names,
+        splits=codes,
+        partial=partial,
+        skipped=skipped,
     )
 
 
@@ -308,17 +346,19 @@ def _from_tiles(config: Config) -> Job:
     chosen = None
     with together(COMM.allgather):
         if COMM.rank == 0:
-            entries = {entry.name: entry for entry in patchlist.read(config.patches)}
+            entries = {entry.name: entry for entry in patchlist.read(config.list)}
             splits = {name: store.SPLITS.index(entry.split) for name, entry in entries.items()}
             if config.splits:
                 splits = selection.read_splits(config.splits)
-            names, codes = selection.select(entries, splits, _excluded(config), config.patches)
+            names, codes = selection.select(entries, splits, config.exclude, config.list)
             chosen = (
                 [entries[name] for name in names],
                 names,
                 codes,
                 tile.find_products(config.tiles),
-                _weights(config),
+                weights.find(config.weights_20m, config.weights_60m)
+                if config.upsample == "dsen2"
+                else {},
             )
     entries, names, codes, products, files = COMM.bcast(chosen)
     with together(COMM.allgather):
@@ -329,19 +369,13 @@ def _from_tiles(config: Config) -> Job:
     partial = extract.partial_path(
         config.out, source.products, upsampler and upsampler.digest, text, codes.tolist()
     )
-    return Job(source, "Sentinel-2 Level-2A tiles", names, codes, partial, {})
-
-
-def _weights(config: Config) -> dict:
-    """Resolution -> weight file of DSen2: the given ones, else the published ones (fetched if need
-    be); {} without DSen2."""
-    given = {20: config.weights_20m, 60: config.weights_60m}
-    if config.upsample == "bilinear":
-        return {}
-    return (
-        given
-        if all(given.values())
-        else {r: given[r] or path for r, path in weights.published().items()}
+    return Job(
+        source=source,
+        description="Sentinel-2 Level-2A tiles",
+        names=names,
+        splits=codes,
+        partial=partial,
+        skipped={},
     )
 
 
@@ -404,4 +438,4 @@ def _write_record(
 
 
 if __name__ == "__main__":
-    cli.main(Config, run, cli.Program(module="benchmarks.prepare", description=DESCRIPTION))
+    cli.main(Config, run, PROGRAM)

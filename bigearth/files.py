@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import shutil
 import stat
 from pathlib import Path
 
@@ -65,6 +66,39 @@ def new_file(path, action: str):
     finally:
         with contextlib.suppress(OSError):
             partial.unlink()
+
+
+@contextlib.contextmanager
+def new_folder(out):
+    """A folder to fill, which gets its final name when the block ends without an error and is
+    removed otherwise.
+
+    Args:
+        out: the final name; must not exist yet, or be an empty folder.
+
+    Yields:
+        Path of the folder under its temporary name.
+
+    Raises:
+        InputError: `out` is taken, its parent is not writable, or the disk is full.
+    """
+    out = Path(out)
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise InputError(
+            f"{out}: already there; expected a new folder; choose another name or remove it first"
+        )
+    partial = out.with_name(out.name + ".partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)  # what a killed run left
+        partial.mkdir(parents=True)
+        yield partial
+        if out.exists():
+            out.rmdir()
+        partial.rename(out)
+    except OSError as error:
+        raise disk_error(out, "write it", error) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def save_arrays(path, action: str, arrays: dict, compress: bool = False) -> None:

@@ -202,8 +202,8 @@ class Store:
         self.path = os.fspath(path)
         if not os.path.isfile(self.path):
             raise InputError(
-                f"{path}: no such file; expected an HDF5 file of patches; make one "
-                "with `python -m benchmarks.prepare`"
+                f"{path}: no such file; expected an HDF5 file of patches; check the path, "
+                "or prepare one"
             )
         try:
             with h5py.File(self.path, "r") as file:
@@ -219,15 +219,15 @@ class Store:
         except OSError as error:
             raise InputError(
                 f"{path}: not a readable HDF5 file, or one cut short ({error}); expected a "
-                "complete file of patches; make it again "
-                "with `python -m benchmarks.prepare`"
+                "complete file of patches; "
+                "prepare it again"
             ) from error
 
     def _check(self, file, complete: bool) -> None:
         def refuse(key, found, expected):
             raise InputError(
-                f"{self.path}: {key} is {found}, expected {expected}; make the file again with "
-                "this version's `python -m benchmarks.prepare`"
+                f"{self.path}: {key} is {found}, expected {expected}; "
+                "prepare the file again with this version"
             )
 
         if "format" not in file.attrs or _text(file.attrs["format"]) != FORMAT:

@@ -153,7 +153,7 @@ def test_another_file_is_refused(file, case):
     change(path)
     with pytest.raises(InputError, match=sentence) as caught:
         store.Store(path)
-    assert str(path) in str(caught.value) and "make the file again" in str(caught.value)
+    assert str(path) in str(caught.value) and "prepare the file again" in str(caught.value)
 
 
 @pytest.mark.parametrize("share", [0, 0.0001, 0.5, 0.999])

@@ -2,7 +2,7 @@
 the way torchgeo does?
 
     python -m benchmarks.studies.extraction_speed --archive BigEarthNet-v1.0
-    python -m benchmarks.studies.extraction_speed --tiles TILES --patches patches.csv
+    python -m benchmarks.studies.extraction_speed --tiles TILES --list patches.csv
 
 Both read the same patches from the same files on one core in the same run. The loop opens, reads
 and stacks twelve bands a patch, each resampled bilinearly to 120 x 120 pixels while it is read, and
@@ -40,7 +40,7 @@ SIDE = bands.patch_size(10)
 class Config:
     archive: Optional[str] = option(None, "measure on this BigEarthNet v1.0 archive")
     tiles: Optional[str] = option(None, "measure on the Level-2A products in this folder")
-    patches: Optional[str] = option(None, "the list of patches of these products")
+    list: Optional[str] = option(None, "the list of patches of these products")
     loop_patches: int = option(
         200, "patches that the rasterio loop reads; it is slow on tiles", least=1
     )
@@ -116,21 +116,21 @@ def timed(work, *arguments) -> tuple:
 
 def run(config: Config) -> None:
     if (config.archive is None) == (config.tiles is None) or (config.tiles is None) != (
-        config.patches is None
+        config.list is None
     ):
         raise InputError(
-            "command line: expected --archive DIR, or --tiles DIR and --patches LIST; give these"
+            "command line: expected --archive DIR, or --tiles DIR and --list FILE; give these"
         )
     if config.archive:
         windows = archive_windows(config.archive, config.loop_patches)
     else:
-        windows = tile_windows(config.tiles, config.patches, config.loop_patches)
+        windows = tile_windows(config.tiles, config.list, config.loop_patches)
     found = {"rasterio loop": [], "extraction": []}
     with tempfile.TemporaryDirectory(dir=config.scratch) as folder:
         job = prepare.Config(
             archive=config.archive,
             tiles=config.tiles,
-            patches=config.patches,
+            list=config.list,
             out=f"{folder}/patches.h5",
         )
         for _ in range(config.repeats):
@@ -151,8 +151,6 @@ if __name__ == "__main__":
         Config,
         run,
         cli.Program(
-            module="benchmarks.studies.extraction_speed",
-            description="Time extraction against a plain loop that reads with rasterio.",
-            example="--archive BigEarthNet-v1.0",
+            module="benchmarks.studies.extraction_speed", description=__doc__.splitlines()[0]
         ),
     )

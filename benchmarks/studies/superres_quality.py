@@ -242,9 +242,7 @@ def run(config: Config) -> None:
             "some order; correct it"
         )
     native = load(config.scene, config.size)
-    files = {20: config.weights_20m, 60: config.weights_60m}
-    if not all(files.values()):
-        files = {r: files[r] or path for r, path in weights.published().items()}
+    files = weights.find(config.weights_20m, config.weights_60m)
     if config.tilings:
         one, other = (superres.DSen2(files[20], files[60], order, core) for core in CORES)
         height, width = native[10].shape[:2]

@@ -12,7 +12,7 @@ from bigearth import bands, nomenclature, store
 from bigearth.errors import InputError, disk_error
 from bigearth.prepare import raster
 from bigearth.prepare.selection import PATCH_NAME
-from bigearth.prepare.work import Block, Clock
+from bigearth.prepare.sharing import Block, Clock
 
 BLOCK = 64  # patches that are read together: 32 MB in the file
 REMEDY = "unpack the patch again, or leave bad patches out with --on-bad-patch skip"

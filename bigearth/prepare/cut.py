@@ -10,7 +10,7 @@ import numpy as np
 from bigearth import bands
 from bigearth.errors import InputError
 from bigearth.prepare import tile as tiles
-from bigearth.prepare.work import Block, Clock
+from bigearth.prepare.sharing import Block, Clock
 
 GRID = 60  # metres: patch corners lie on the coarsest band's pixels
 SIDE = bands.patch_size(10)

@@ -21,8 +21,8 @@ from mpi4py import MPI
 from bigearth import store
 from bigearth.errors import InputError, disk_error, together
 from bigearth.prepare import bilinear
+from bigearth.prepare.sharing import Clock, Source, share_out
 from bigearth.prepare.team import Team
-from bigearth.prepare.work import Clock, Source, share_out
 
 
 def partial_path(path, *plan) -> Path:
@@ -104,7 +104,7 @@ def run(
         source: where the patches come from.
         partial: the file that `begin` created, with these names and splits.
         todo: positions still to be done, from `begin`.
-        method: how blocks are shared out, a key of `partition.METHODS`.
+        method: how blocks are shared out, a key of `sharing.METHODS`.
         mpio: write from all ranks through MPI-IO; otherwise rank 0 writes what the others send it.
 
     Returns:
@@ -113,14 +113,7 @@ def run(
     Raises:
         InputError: a patch is bad, or the file cannot be written; on all ranks.
     """
-    pending = np.zeros(len(names), bool)
-    pending[todo] = True
-    left = (
-        block._replace(positions=block.positions[pending[block.positions]])
-        for block in source.blocks()
-    )
-    blocks = [block for block in left if len(block.positions)]
-    share = share_out(blocks, comm.size, method)[comm.rank]
+    share = share_out(_left(source.blocks(), todo, len(names)), comm.size, method)[comm.rank]
     names = np.array(names, store.ARRAYS["patch"].dtype)
     clock = Clock()
     with contextlib.ExitStack() as stack:
@@ -149,6 +142,14 @@ def run(
     with clock("write"), open(partial, "rb") as written:
         os.fsync(written.fileno())
     return clock
+
+
+def _left(blocks: list, todo: np.ndarray, size: int) -> list:
+    """The blocks that hold some of the positions `todo` (of `size`), with only these."""
+    pending = np.zeros(size, bool)
+    pending[todo] = True
+    cut = [b._replace(positions=b.positions[pending[b.positions]]) for b in blocks]
+    return [block for block in cut if len(block.positions)]
 
 
 def _complete(arrays: dict, names: np.ndarray, splits: np.ndarray, clock: Clock) -> None:

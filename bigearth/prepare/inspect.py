@@ -1,16 +1,18 @@
 """Shows what a file of patches holds: keys, splits, labels, band statistics, and a picture of some
 patches.
 
-python -m bigearth.prepare.inspect FILE [--picture FILE.png] [--patches 6] [--seed 0]
+    python -m bigearth.prepare.inspect --data FILE.h5 [--picture FILE.png]
 """
 
+import dataclasses
 import textwrap
+from typing import Optional
 
 import numpy as np
 
-from bigearth import bands, nomenclature
+from bigearth import bands, cli, nomenclature
+from bigearth.cli import REQUIRED, option
 from bigearth.errors import InputError, disk_error
-from bigearth.prepare import command
 from bigearth.store import ARRAYS, SPLITS, Store
 
 SAMPLE = 2000  # patches whose pixels are read for the band statistics
@@ -19,6 +21,16 @@ FALSE_COLOUR = ("B08", "B04", "B03")
 RED_EDGE_SWIR = ("B11", "B8A", "B05")  # three of the 20 m bands
 # digital numbers from black to full colour: open water must not become coloured noise
 LEAST_RANGE = 400
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Options of the program."""
+
+    data: str = option(REQUIRED, "HDF5 file of patches")
+    picture: Optional[str] = option(None, "picture to write; else beside the file, as <name>.png")
+    patches: int = option(6, "number of patches in the picture", least=1, most=40)
+    seed: int = option(0, "of the choice of patches", least=0)
 
 
 def describe(patches: Store, seed: int) -> str:
@@ -81,6 +93,36 @@ def _composite(pixels: np.ndarray, available: tuple, wanted: tuple) -> np.ndarra
     return np.clip((image - low) / np.maximum(high - low, LEAST_RANGE), 0, 1)
 
 
+def _columns(interpolation: str) -> tuple:
+    """(title, key, bands of the key, bands to show) of each column of the picture."""
+    native = ARRAYS["data_20m"].bands
+    true, false, swir = TRUE_COLOUR, FALSE_COLOUR, RED_EDGE_SWIR
+    upsampled = f"upsampled to 10 m ({interpolation})"
+    return (
+        (f"true colour\n{' '.join(true)}", "data_super", bands.NAMES, true),
+        (f"false colour\n{' '.join(false)}", "data_super", bands.NAMES, false),
+        (f"native 20 m\n{' '.join(swir)}", "data_20m", native, swir),
+        (f"{upsampled}\n{' '.join(swir)}", "data_super", bands.NAMES, swir),
+    )
+
+
+def _caption(axes, patches: Store, position: int) -> None:
+    """Writes a patch's name, split and labels beside its row."""
+    labels = [nomenclature.LABELS[i] for i in np.flatnonzero(patches.classes[position])]
+    text = [patches.names[position], SPLITS[patches.splits[position]], ""]
+    for label in labels:
+        text += textwrap.wrap(label, 38, initial_indent="• ", subsequent_indent="   ")
+    axes.set_ylabel(
+        "\n".join(text),
+        rotation=0,
+        ha="right",
+        va="center",
+        fontsize=7,
+        linespacing=1.3,
+        multialignment="left",
+    )
+
+
 def picture(patches: Store, count: int, seed: int, path) -> None:
     """Draws some patches, one a row: true colour, false colour, 20 m bands native and upsampled.
 
@@ -93,18 +135,7 @@ def picture(patches: Store, count: int, seed: int, path) -> None:
     import matplotlib.pyplot as plt
 
     some = _choose(len(patches), count, seed)
-    native = ARRAYS["data_20m"].bands
-    columns = (
-        (f"true colour\n{' '.join(TRUE_COLOUR)}", "data_super", bands.NAMES, TRUE_COLOUR),
-        (f"false colour\n{' '.join(FALSE_COLOUR)}", "data_super", bands.NAMES, FALSE_COLOUR),
-        (f"native 20 m\n{' '.join(RED_EDGE_SWIR)}", "data_20m", native, RED_EDGE_SWIR),
-        (
-            f"upsampled to 10 m ({patches.interpolation})\n{' '.join(RED_EDGE_SWIR)}",
-            "data_super",
-            bands.NAMES,
-            RED_EDGE_SWIR,
-        ),
-    )
+    columns = _columns(patches.interpolation)
     figure, grid = plt.subplots(
         len(some),
         len(columns),
@@ -112,8 +143,8 @@ def picture(patches: Store, count: int, seed: int, path) -> None:
         squeeze=False,
         layout="constrained",
     )
-    for number, (row, position) in enumerate(zip(grid, some)):
-        for axes, (title, key, available, wanted) in zip(row, columns):
+    for row, position in zip(grid, some):
+        for axes, (_, key, available, wanted) in zip(row, columns):
             axes.imshow(
                 _composite(patches.array(key)[position], available, wanted),
                 extent=(0, 1.2, 0, 1.2),
@@ -121,24 +152,9 @@ def picture(patches: Store, count: int, seed: int, path) -> None:
             )
             axes.set_xticks([])
             axes.set_yticks([])
-            if number == 0:
-                axes.set_title(title, fontsize=9)
-        labels = [nomenclature.LABELS[i] for i in np.flatnonzero(patches.classes[position])]
-        text = [patches.names[position], SPLITS[patches.splits[position]], ""]
-        text += [
-            line
-            for label in labels
-            for line in textwrap.wrap(label, 38, initial_indent="• ", subsequent_indent="   ")
-        ]
-        row[0].set_ylabel(
-            "\n".join(text),
-            rotation=0,
-            ha="right",
-            va="center",
-            fontsize=7,
-            linespacing=1.3,
-            multialignment="left",
-        )
+        _caption(row[0], patches, position)
+    for axes, (title, *_) in zip(grid[0], columns):
+        axes.set_title(title, fontsize=9)
     stretch = (
         f"each band stretched between its 2nd and 98th percentile, over {LEAST_RANGE} "
         "digital numbers at least"
@@ -157,33 +173,21 @@ def picture(patches: Store, count: int, seed: int, path) -> None:
         plt.close(figure)
 
 
-def run() -> None:
-    """The command line."""
-    parser = command.Parser(
-        prog="python -m bigearth.prepare.inspect", description="Show what a file of patches holds."
-    )
-    parser.add_argument("file", help="HDF5 file of patches")
-    parser.add_argument(
-        "--picture", help="picture to write (default: beside the file, with the ending .png)"
-    )
-    parser.add_argument(
-        "--patches", type=int, default=6, help="patches in the picture (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--seed", type=int, default=0, help="of the choice of patches (default: %(default)s)"
-    )
-    options = parser.parse_args()
-    if not 1 <= options.patches <= 40 or options.seed < 0:
-        raise InputError(
-            f"command line: --patches {options.patches}, --seed {options.seed}; "
-            "expected 1 to 40, and 0 or more; give others"
-        )
-    patches = Store(options.file)
-    print(describe(patches, options.seed))
-    path = options.picture or f"{options.file.removesuffix('.h5')}.png"
-    picture(patches, options.patches, options.seed, path)
-    print(f"\n{path}: {min(options.patches, len(patches))} patches")
+def run(config: Config) -> None:
+    patches = Store(config.data)
+    print(describe(patches, config.seed))
+    path = config.picture or f"{config.data.removesuffix('.h5')}.png"
+    picture(patches, config.patches, config.seed, path)
+    print(f"\n{path}: {min(config.patches, len(patches))} patches")
 
 
 if __name__ == "__main__":
-    command.main(run)
+    cli.main(
+        Config,
+        run,
+        cli.Program(
+            module="bigearth.prepare.inspect",
+            description="Show what a file of patches holds.",
+            example="--data patches.h5 --picture patches.png",
+        ),
+    )

@@ -12,15 +12,17 @@ CORINE labels joined by "|", split is train, val, test or nothing. Columns may b
 """
 
 import csv
+import dataclasses
 from pathlib import Path
 from typing import Iterable, NamedTuple
 
 import numpy as np
 
-from bigearth import nomenclature
+from bigearth import cli, nomenclature
+from bigearth.cli import REQUIRED, option
 from bigearth.errors import InputError, disk_error
 from bigearth.files import new_file
-from bigearth.prepare import archive, command
+from bigearth.prepare import archive
 from bigearth.prepare.selection import NO_SPLIT, PATCH_NAME, find_splits
 from bigearth.prepare.tile import scene_of
 from bigearth.store import SPLITS
@@ -170,19 +172,27 @@ def from_archive(root) -> list:
     return entries
 
 
-def run() -> None:
-    """The command line."""
-    parser = command.Parser(
-        prog="python -m bigearth.prepare.patchlist",
-        description="Write the list of patches of an archive.",
-    )
-    parser.add_argument("--archive", required=True, help="folder of a BigEarthNet v1.0 archive")
-    parser.add_argument("--out", required=True, help="CSV file to write")
-    options = parser.parse_args()
-    entries = from_archive(options.archive)
-    write(options.out, entries)
-    print(f"{options.out}: {len(entries)} patches")
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Options of the program."""
+
+    archive: str = option(REQUIRED, "folder of a BigEarthNet v1.0 archive")
+    out: str = option(REQUIRED, "CSV file to write")
+
+
+def run(config: Config) -> None:
+    entries = from_archive(config.archive)
+    write(config.out, entries)
+    print(f"{config.out}: {len(entries)} patches")
 
 
 if __name__ == "__main__":
-    command.main(run)
+    cli.main(
+        Config,
+        run,
+        cli.Program(
+            module="bigearth.prepare.patchlist",
+            description="Write the list of patches of an archive.",
+            example="--archive BigEarthNet-v1.0 --out patches.csv",
+        ),
+    )

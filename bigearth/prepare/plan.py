@@ -8,8 +8,8 @@ from typing import Optional
 import numpy as np
 
 from bigearth.errors import InputError, disk_error
-from bigearth.prepare import cut, partition, patchlist, tile
-from bigearth.prepare.work import Block, share_out
+from bigearth.prepare import cut, patchlist, sharing, tile
+from bigearth.prepare.sharing import Block, share_out
 
 # patches a tile of BigEarthNet v1.0, from its public metadata
 REAL_TILES = Path(__file__).resolve().parents[1] / "tiles_125.csv"
@@ -56,7 +56,7 @@ def loads(blocks: list, ranks: int) -> dict:
         method: np.array(
             [sum(len(b.positions) for b in share) for share in share_out(blocks, ranks, method)]
         )
-        for method in partition.METHODS
+        for method in sharing.METHODS
     }
 
 
@@ -83,7 +83,7 @@ def table(blocks: list, ranks: int, rate: Optional[float]) -> str:
     lines.append(f"{'':34}" + "".join(f"{method:>12}" for method in found))
     row("largest load", lambda load: f"{load.max()}")
     row("smallest load", lambda load: f"{load.min()}")
-    row("imbalance (largest / mean)", lambda load: f"{partition.imbalance(load.tolist()):.4f}")
+    row("imbalance (largest / mean)", lambda load: f"{sharing.imbalance(load.tolist()):.4f}")
     row("idle share of the rank time", lambda load: f"{1 - load.mean() / load.max():.2%}")
     if rate:
         row("time (s)", lambda load: f"{load.max() / rate:.1f}")

@@ -7,18 +7,22 @@ cache; nothing of it is executed.
 
     python -m bigearth.prepare.real_patches --out DIR
         DIR/archive/<patch>/...    the six patches
-        DIR/splits/                train.csv, val.csv, test.csv (one patch name a line, as
-        published: CRLF ends) DIR/exclude/               patches_with_seasonal_snow.csv,
-            _cloud_and_shadow.csv, _no_19_class_targets.csv
+        DIR/splits/                train.csv, val.csv, test.csv (as published: CRLF ends)
+        DIR/exclude/               patches_with_seasonal_snow.csv, _cloud_and_shadow.csv,
+                                   _no_19_class_targets.csv
 """
 
 import bz2
+import dataclasses
 import io
 import tarfile
 import zipfile
 from pathlib import Path
 
-from bigearth.prepare import command, wheels
+from bigearth import cli
+from bigearth.cli import REQUIRED, option
+from bigearth.files import new_folder
+from bigearth.prepare import wheels
 
 PACKAGE = "bigearthnet-common==2.8.0"
 WHEEL = "bigearthnet_common-2.8.0-py3-none-any.whl"
@@ -60,18 +64,26 @@ def unpack(source: Path, out: Path) -> None:
                 (out / "archive" / patch / file).write_bytes(archive.extractfile(member).read())
 
 
-def run() -> None:
-    """The command line."""
-    parser = command.Parser(
-        prog="python -m bigearth.prepare.real_patches",
-        description="Fetch six real patches and the official lists.",
-    )
-    parser.add_argument("--out", required=True, help="new folder to write")
-    out = parser.parse_args().out
-    with command.new_folder(out) as folder:
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Options of the program."""
+
+    out: str = option(REQUIRED, "new folder to write")
+
+
+def run(config: Config) -> None:
+    with new_folder(config.out) as folder:
         unpack(wheel(), folder)
-    print(f"{out}: six real patches in archive/, official lists in splits/ and exclude/")
+    print(f"{config.out}: six real patches in archive/, official lists in splits/ and exclude/")
 
 
 if __name__ == "__main__":
-    command.main(run)
+    cli.main(
+        Config,
+        run,
+        cli.Program(
+            module="bigearth.prepare.real_patches",
+            description="Fetch six real patches and the official lists.",
+            example="--out samples",
+        ),
+    )

@@ -6,6 +6,7 @@ it, none of its code.
 """
 
 import zipfile
+from typing import Optional
 
 from bigearth.files import new_file
 from bigearth.prepare import wheels
@@ -14,6 +15,18 @@ PACKAGE = "remote-sensing-processor==0.1"
 WHEEL = "remote_sensing_processor-0.1-py3-none-any.whl"
 SHA256 = "fdb006079405000ffde5640957ef3627f72be262387d2ab3f5ce0144eeb1686e"
 MEMBER = "remote_sensing_processor/sentinel2/superres/weights/l2a_dsen2_{}m_s2_038_lr_1e-04.hdf5"
+
+
+def find(weights_20m: Optional[str], weights_60m: Optional[str]) -> dict:
+    """Resolution (20, 60) -> weight file: the given ones, else the published ones.
+
+    Raises:
+        InputError: a published one is needed and cannot be fetched or kept.
+    """
+    given = {20: weights_20m, 60: weights_60m}
+    if all(given.values()):
+        return given
+    return {r: given[r] or path for r, path in published().items()}
 
 
 def published() -> dict:

@@ -11,6 +11,7 @@ Same seed, same bytes, whatever the number of processes: every patch has a rando
 own, from seed and position.
 """
 
+import dataclasses
 import datetime
 import functools
 import json
@@ -18,17 +19,19 @@ import multiprocessing
 import os
 import struct
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 import numpy as np
 from osgeo import gdal, osr
 
-from bigearth import bands, nomenclature
+from bigearth import bands, cli, nomenclature
+from bigearth.cli import REQUIRED, option
 from bigearth.errors import InputError, disk_error
-from bigearth.prepare import command
+from bigearth.files import new_folder
 from bigearth.progress import Progress
 from bigearth.synthetic import geography, landscape, products
 from bigearth.synthetic.covers import LINEAR
+from bigearth.synthetic.products import FULL_SIZE, MOST
 
 gdal.UseExceptions()
 
@@ -70,16 +73,8 @@ class Patch(NamedTuple):
 
 
 def plan(count: int, seed: int) -> list:
-    """Draws names, places, labels and splits of `count` patches; ascending by name.
-
-    Raises:
-        InputError: the count is not between 1 and the size of the real archive.
-    """
-    if not 1 <= count <= nomenclature.ARCHIVE_PATCHES:
-        raise InputError(
-            f"command line: --patches is {count}; expected 1 to "
-            f"{nomenclature.ARCHIVE_PATCHES} (the size of BigEarthNet v1.0)"
-        )
+    """Draws names, places, labels and splits of `count` patches, at most as many as the real archive
+    has; ascending by name."""
     rng = np.random.default_rng((seed, 0))
     places = {}
     while len(places) < count:
@@ -248,10 +243,10 @@ def write_archive(out, count: int, seed: int, processes: int) -> list:
     """Writes the whole archive as folder `out` and returns its plan.
 
     Raises:
-        InputError: a bad count or seed, `out` exists, or it cannot be written.
+        InputError: `out` exists, or it cannot be written.
     """
     patches = plan(count, seed)
-    with command.new_folder(out) as folder:
+    with new_folder(out) as folder:
         tasks = ((folder, patch, seed, index) for index, patch in enumerate(patches))
         landscape.prepare()
         with (
@@ -277,52 +272,70 @@ def write_list(path: Path, patches: list, group: str) -> None:
     path.write_bytes("".join(f"{p.name}\r\n" for p in patches if p.group == group).encode())
 
 
-def run() -> None:
-    """The command line."""
-    parser = command.Parser(
-        prog="python -m bigearth.synthetic.synthesis",
-        description="Write synthetic BigEarthNet patches, or Sentinel-2 products to cut them from.",
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Options of the program."""
+
+    out: str = option(REQUIRED, "new folder to write")
+    patches: Optional[int] = option(
+        None,
+        "write an archive of so many patches",
+        least=1,
+        most=nomenclature.ARCHIVE_PATCHES,
+        group="what to write: --patches or --products",
     )
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--patches", type=int, help="write an archive of so many patches")
-    what.add_argument(
-        "--products", type=int, help="write so many Level-2A products and the list of their patches"
+    products: Optional[int] = option(
+        None,
+        "write so many Level-2A products, and the list of their patches",
+        least=1,
+        most=MOST,
+        group="what to write: --patches or --products",
     )
-    parser.add_argument(
-        "--tile-size",
-        type=int,
-        default=products.FULL_SIZE,
-        help="of a product, in pixels of 10 m (default: %(default)s)",
+    tile_size: int = option(
+        FULL_SIZE,
+        "side of a product in pixels of 10 m, a multiple of 60",
+        least=120,
+        most=FULL_SIZE,
+        group="what to write: --patches or --products",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of every random number (default: 0)")
-    parser.add_argument("--out", required=True, help="new folder to write")
-    parser.add_argument(
-        "--processes",
-        type=int,
-        default=len(os.sched_getaffinity(0)),
-        help="at work at once (default: one a core)",
-    )
-    options = parser.parse_args()
-    for name, least in (("seed", 0), ("processes", 1)):
-        if getattr(options, name) < least:
-            parser.error(f"--{name} is {getattr(options, name)}; expected {least} or more")
-    if options.products is not None:
-        with command.new_folder(options.out) as folder:
+    seed: int = option(0, "of every random number", least=0)
+    processes: Optional[int] = option(None, "at work at once; else one per core", least=1)
+
+
+def run(config: Config) -> None:
+    processes = config.processes or len(os.sched_getaffinity(0))
+    if (config.patches is None) == (config.products is None):
+        raise InputError("command line: expected either --patches or --products; give one of them")
+    if config.products is not None:
+        with new_folder(config.out) as folder:
             count = products.write_all(
-                folder, options.products, options.tile_size, options.seed, options.processes
+                folder=folder,
+                count=config.products,
+                size=config.tile_size,
+                seed=config.seed,
+                processes=processes,
             )
-        print(f"{options.out}: {options.products} products, {count} patches in patches.csv")
+        print(f"{config.out}: {config.products} products, {count} patches in patches.csv")
         return
-    patches = write_archive(options.out, options.patches, options.seed, options.processes)
-    counts = {
-        group: sum(p.group == group for p in patches)
-        for group in (*geography.SPLIT_SHARES, *EXCLUDE)
-    }
+    patches = write_archive(
+        out=config.out, count=config.patches, seed=config.seed, processes=processes
+    )
+    groups = (*geography.SPLIT_SHARES, *EXCLUDE)
+    counts = {group: sum(p.group == group for p in patches) for group in groups}
     print(
-        f"{options.out}: {len(patches)} patches, "
+        f"{config.out}: {len(patches)} patches, "
         + ", ".join(f"{n} {group}" for group, n in counts.items())
     )
 
 
 if __name__ == "__main__":
-    command.main(run)
+    cli.main(
+        Config,
+        run,
+        cli.Program(
+            module="bigearth.synthetic.synthesis",
+            description="Write synthetic BigEarthNet patches, or Sentinel-2 products to cut them "
+            "from.",
+            example="--patches 1000 --seed 1 --out archive",
+        ),
+    )

@@ -44,7 +44,7 @@ def data(tmp_path_factory):
 def routes(data):
     return {
         "archive": ("--archive", data / "archive"),
-        "tiles": ("--tiles", data / "tiles", "--patches", data / "tiles/patches.csv"),
+        "tiles": ("--tiles", data / "tiles", "--list", data / "tiles/patches.csv"),
     }
 
 
@@ -191,14 +191,13 @@ def test_exclusion_lists_and_other_splits(data, alone_files, tmp_path):
     (tmp_path / "splits").mkdir()
     for split, some in (("train", names[20:30]), ("val", []), ("test", names[10:20])):
         (tmp_path / "splits" / f"{split}.csv").write_text("\n".join(some))
-    exclude = f"{tmp_path}/snow.csv,{tmp_path}/cloud.csv"
+    exclude = ("--exclude", tmp_path / "snow.csv", "--exclude", tmp_path / "cloud.csv")
     done = alone(
         "--archive",
         data / "archive",
         "--splits",
         tmp_path / "splits",
-        "--exclude",
-        exclude,
+        *exclude,
         "--out",
         tmp_path / "o.h5",
     )
@@ -223,7 +222,7 @@ def test_verify(alone_files, tmp_path):
 
 
 def test_plan(data):
-    done = alone("--plan", "--ranks", 3, "--patches", data / "tiles/patches.csv", "--rate", 2)
+    done = alone("--plan", "--ranks", 3, "--list", data / "tiles/patches.csv", "--rate", 2)
     assert done.returncode == 0
     assert "16 patches in 1 tiles on 3 ranks" in done.stdout
     assert next(
@@ -235,7 +234,7 @@ def test_plan(data):
     "arguments, sentence",
     [
         (("--frobnicate",), "unrecognized arguments: --frobnicate"),
-        ((), "expected --archive DIR, or --tiles DIR and --patches LIST"),
+        ((), "expected --archive DIR, or --tiles DIR and --list FILE"),
         (
             ("--archive", "{data}/archive", "--upsample", "dsen2"),
             "super-resolution needs the pixels around a patch",
@@ -243,12 +242,12 @@ def test_plan(data):
         (("--archive", "{data}/tiles"), "no patch in this archive"),
         (("--archive", "{data}/archive", "--out", "{tmp}"), "is a folder"),
         (("--archive", "{data}/archive", "--out", "/proc/no/x.h5"), "cannot create the folder"),
-        (("--tiles", "{data}/tiles", "--patches", "{data}/none.csv"), "none.csv: cannot read"),
+        (("--tiles", "{data}/tiles", "--list", "{data}/none.csv"), "none.csv: cannot read"),
         (
             (
                 "--tiles",
                 "{data}/tiles",
-                "--patches",
+                "--list",
                 "{data}/tiles/patches.csv",
                 "--upsample",
                 "dsen2",

@@ -10,7 +10,7 @@ import pytest
 from bigearth import bands, nomenclature, store
 from bigearth.errors import InputError
 from bigearth.prepare import archive as archives
-from bigearth.prepare import raster, work
+from bigearth.prepare import raster, sharing
 
 NAME = "S2A_MSIL2A_20170613T101031_87_48"
 
@@ -55,7 +55,7 @@ def test_source_yields_every_position_once(archive):
     root, pixels = archive
     names = sorted(pixels)
     source = archives.ArchiveSource(root, names)
-    clock = work.Clock()
+    clock = sharing.Clock()
     pieces = list(source.pieces(source.blocks(), clock))
     assert np.concatenate([positions for positions, _ in pieces]).tolist() == [0, 1, 2]
     assert np.array_equal(pieces[0][1]["data_10m"][1, ..., 3], pixels[names[1]]["B08"])

@@ -1,7 +1,5 @@
 """What inspect says of a small file, and its picture."""
 
-import sys
-
 import numpy as np
 import pytest
 from osgeo import gdal
@@ -44,9 +42,8 @@ def test_says_what_the_file_holds(file):
     ]
 
 
-def test_draws_a_picture(file, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["inspect", str(file), "--patches", "2"])
-    inspect.run()
+def test_draws_a_picture(file, capsys):
+    inspect.run(inspect.Config(data=str(file), patches=2))
     assert "two.png: 2 patches" in capsys.readouterr().out
     picture = gdal.Open(str(file.with_suffix(".png")))
     assert picture.RasterXSize > 1000 and picture.RasterYSize > 500

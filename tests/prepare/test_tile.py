@@ -8,7 +8,7 @@ from osgeo import gdal
 
 from bigearth import bands, nomenclature
 from bigearth.errors import InputError
-from bigearth.prepare import cut, patchlist, tile, work
+from bigearth.prepare import cut, patchlist, sharing, tile
 
 L1C = "S2A_MSIL1C_20170613T101031_N0205_R022_T33UUP_20170613T101608.SAFE"
 PASTURES = nomenclature.binarise(["Pastures"], "here")
@@ -31,7 +31,7 @@ def extract(folder, entries):
     source = cut.TileSource(tile.find_products(folder), entries)
     source.check(0, 1)
     found = {}
-    for positions, arrays in source.pieces(source.blocks(), work.Clock()):
+    for positions, arrays in source.pieces(source.blocks(), sharing.Clock()):
         found.update(
             {
                 int(p): {key: values[i] for key, values in arrays.items()}

@@ -187,3 +187,8 @@ def test_same_seed_same_bytes_whatever_the_number_of_processes(folder, tmp_path)
         for root in (folder, other)
     )
     assert one == two
+
+
+def test_as_many_products_as_there_are_acquisitions():
+    plan = products.plan(products.MOST, 120, 0)
+    assert len({product.tile.prefixes[0] for product in plan}) == products.MOST

@@ -236,7 +236,7 @@ def test_mixed_forest_has_the_mean_but_not_the_pixels_of_the_other_two():
         (["--patches", 4, "--seed", -1], "--seed is -1"),
         (["--patches", 4, "--processes", 0], "--processes is 0"),
         (["--patches", 4, "--colour", 1], "unrecognized arguments"),
-        (["--patches", 4, "--products", 1], "not allowed with argument"),
+        (["--patches", 4, "--products", 1], "expected either --patches or --products"),
         (["--products", 1, "--tile-size", 130], "--tile-size is 130; expected a multiple of 60"),
         (["--products", 500, "--tile-size", 120], "--products is 500; expected 1 to"),
     ],
