@@ -8,10 +8,8 @@ checked against them.
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 
-from bigearth import cli, store
-from bigearth.errors import disk_error
+from bigearth import cli, files, store
 
 
 @dataclass
@@ -44,10 +42,7 @@ def describe(path) -> dict:
 
 def run(config: DescribeConfig) -> None:
     content = json.dumps(describe(config.data), indent=1) + "\n"
-    try:
-        Path(config.out).write_text(content)
-    except OSError as error:
-        raise disk_error(config.out, "write the description", error) from error
+    files.write_text(config.out, "write the description", content, inputs=[config.data])
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a rank is a core
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 
+import contextlib
 import dataclasses
 import resource
 import socket
@@ -30,7 +31,7 @@ import h5py
 import numpy as np
 from mpi4py import MPI
 
-from bigearth import cli, provenance, record, store
+from bigearth import cli, files, provenance, record, store
 from bigearth.cli import option
 from bigearth.errors import InputError, together
 from bigearth.prepare import (
@@ -183,8 +184,12 @@ def _verify(path: str) -> None:
         print(f"{path}: {len(patches)} patches as they were written, {patches.digest}")
 
 
-def _prepare(config: Config) -> None:
-    start, begun = provenance.now(), time.perf_counter()
+def _check(config: Config) -> Path:
+    """Checks what the options ask for; returns the file to write, with links followed.
+
+    Raises:
+        InputError: options that do not go together, or an output that would replace an input.
+    """
     if (
         not config.out
         or (config.archive is None) == (config.tiles is None)
@@ -199,12 +204,48 @@ def _prepare(config: Config) -> None:
             "command line: --upsample dsen2 with --archive; super-resolution needs the pixels "
             "around a patch: give --tiles and --list"
         )
+    if config.tiles and config.on_bad_patch == "skip":
+        raise InputError(
+            "command line: --on-bad-patch skip with --tiles; a damaged tile spoils "
+            "all its patches: take them out of the list"
+        )
+    given = [config.archive, config.tiles, config.list, config.splits, *config.exclude]
+    given = [path for path in [*given, config.weights_20m, config.weights_60m] if path]
+    target = files.check_output(config.out, given)
+    if files.check_output(_record_path(config), given) == target:
+        raise InputError(
+            f"{config.out}: is both --out and --record; expected two names; give another --record"
+        )
+    if target.is_dir():
+        raise InputError(
+            f"{config.out}: is a folder; expected the name of the HDF5 file to write; give "
+            "another name"
+        )
+    return target
+
+
+def _record_path(config: Config) -> str:
+    return config.record or f"{config.out.removesuffix('.h5')}.result.json"
+
+
+def _prepare(config: Config) -> None:
+    with together(COMM.allgather):
+        target = _check(config)
+    with contextlib.ExitStack() as stack:
+        with together(COMM.allgather):
+            if COMM.rank == 0:
+                stack.enter_context(files.lock(target, "preparation"))
+        _extract(config, target)
+
+
+def _extract(config: Config, target: Path) -> None:
+    start, begun = provenance.now(), time.perf_counter()
     mpio = _mpio(config.io)
     _say(
         f"{COMM.size} rank(s), "
         + ("each writes through MPI-IO" if mpio else "rank 0 writes for all")
     )
-    job = _from_archive(config) if config.archive else _from_tiles(config)
+    job = _from_archive(config, target) if config.archive else _from_tiles(config, target)
     todo = extract.begin(
         comm=COMM,
         partial=job.partial,
@@ -239,7 +280,7 @@ def _prepare(config: Config) -> None:
                 patches=len(job.names), done_before=len(job.names) - len(todo), skipped=job.skipped
             )
             _write_record(config, clocks, elapsed, counts, digest, start)
-            extract.publish(job.partial, config.out)
+            extract.publish(job.partial, target)
             _say(
                 f"{config.out}: {len(job.names)} patches in {elapsed:.1f} s, {len(job.skipped)} "
                 f"skipped, {digest}"
@@ -276,7 +317,7 @@ class Job:
     skipped: dict  # name -> what is wrong with it
 
 
-def _from_archive(config: Config) -> Job:
+def _from_archive(config: Config, target: Path) -> Job:
     chosen = None
     with together(COMM.allgather):
         if COMM.rank == 0:
@@ -291,7 +332,7 @@ def _from_archive(config: Config) -> Job:
                 )
     names, codes = COMM.bcast(chosen)
     partial = extract.partial_path(
-        config.out, os.path.realpath(config.archive), config.on_bad_patch, names, codes.tolist()
+        target, os.path.realpath(config.archive), config.on_bad_patch, names, codes.tolist()
     )
     skipped = _find_bad(config.archive, names, partial) if config.on_bad_patch == "skip" else {}
     kept = [i for i, name in enumerate(names) if name not in skipped]
@@ -337,12 +378,7 @@ def _find_bad(root: str, names: list, partial: Path) -> dict:
     return bad
 
 
-def _from_tiles(config: Config) -> Job:
-    if config.on_bad_patch == "skip":
-        raise InputError(
-            "command line: --on-bad-patch skip with --tiles; a damaged tile spoils "
-            "all its patches: take them out of the list"
-        )
+def _from_tiles(config: Config, target: Path) -> Job:
     chosen = None
     with together(COMM.allgather):
         if COMM.rank == 0:
@@ -360,14 +396,16 @@ def _from_tiles(config: Config) -> Job:
                 if config.upsample == "dsen2"
                 else {},
             )
-    entries, names, codes, products, files = COMM.bcast(chosen)
+    entries, names, codes, products, networks = COMM.bcast(chosen)
     with together(COMM.allgather):
-        upsampler = superres.DSen2(files[20], files[60]) if config.upsample == "dsen2" else None
+        upsampler = (
+            superres.DSen2(networks[20], networks[60]) if config.upsample == "dsen2" else None
+        )
         source = cut.TileSource(products, entries, upsampler)
         source.check(COMM.rank, COMM.size)
     text = [entry._replace(classes=entry.classes.tolist()) for entry in entries]
     partial = extract.partial_path(
-        config.out, source.products, upsampler and upsampler.digest, text, codes.tolist()
+        target, source.products, upsampler and upsampler.digest, text, codes.tolist()
     )
     return Job(
         source=source,
@@ -421,9 +459,8 @@ def _write_record(
     origin = provenance.gather(
         start, [r["hostname"] for r in ranks], digest, elapsed=elapsed, **counts
     )
-    path = config.record or Path(config.out).with_suffix(".result.json")
     record.write(
-        path,
+        _record_path(config),
         record.Record(
             workload="prepare",
             config=dataclasses.asdict(config),

@@ -4,19 +4,34 @@ traceback."""
 from contextlib import contextmanager
 from typing import Callable
 
+MOST_LETTERS = 380  # of a sentence, with "error: " before it below 400
+
+
+def _printable(text) -> str:
+    words = " ".join(str(text).split())
+    return "".join(c if c.isprintable() else "\ufffd" for c in words)
+
+
+def one_line(text, most: int = 200) -> str:
+    """Foreign text for a sentence: one line, no control characters, at most `most` letters."""
+    shown = _printable(text)
+    return shown if len(shown) <= most else shown[: most - 1] + "…"
+
 
 class InputError(Exception):
     """What was wrong, where, what was expected and what to do, in one sentence.
 
     Programs catch it at the top, print `error: <sentence>` once (rank 0) and end with exit code 2.
+    Whatever foreign text the sentence was made with, it is one line without control characters; of
+    a sentence that is too long the middle goes, so that the remedy at its end stays.
     """
 
-
-def one_line(text, most: int = 200) -> str:
-    """Foreign text for a sentence: one line, no control characters, at most `most` letters."""
-    words = " ".join(str(text).split())
-    shown = "".join(c if c.isprintable() else "\ufffd" for c in words)
-    return shown if len(shown) <= most else shown[: most - 1] + "…"
+    def __init__(self, sentence):
+        shown = _printable(sentence)
+        if len(shown) > MOST_LETTERS:
+            half = MOST_LETTERS // 2
+            shown = f"{shown[:half]}…{shown[1 - half :]}"
+        super().__init__(shown)
 
 
 def disk_error(path, action: str, error: OSError) -> InputError:

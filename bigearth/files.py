@@ -1,13 +1,22 @@
 """One door for what is read, one writer: files have their name only when they are complete."""
 
 import contextlib
+import errno
+import fcntl
+import glob
 import io
 import os
+import re
+import secrets
 import shutil
+import socket
 import stat
 from pathlib import Path
+from typing import Iterable
 
 from bigearth.errors import InputError, disk_error
+
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 def read_bytes(path, what: str, most: int) -> bytes:
@@ -39,28 +48,108 @@ def read_bytes(path, what: str, most: int) -> bytes:
     return data
 
 
+def check_output(path, inputs: Iterable = (), action: str = "write it") -> Path:
+    """Refuses a name that must not be written to; programs that work for long ask at their start.
+
+    Args:
+        path: the name of a file or folder to write; it need not exist.
+        inputs: files and folders that the program reads.
+        action: what cannot be done, for the sentence.
+
+    Returns:
+        the path with links followed: a link stays, what it points at is written.
+
+    Raises:
+        InputError: it is a device, pipe or socket, or is (or lies inside) one of the inputs.
+    """
+    try:
+        target = Path(os.path.realpath(path))
+        about = os.stat(target)
+    except FileNotFoundError:
+        return target
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
+        raise _unwritable(path, action, error) from error
+    if not (stat.S_ISREG(about.st_mode) or stat.S_ISDIR(about.st_mode)):
+        raise InputError(
+            f"{path}: is a device, pipe or socket; expected the name of a file; give another name"
+        )
+    places = [target, *target.parents]
+    for given in inputs:
+        if any(_same(place, given) for place in places):
+            raise InputError(
+                f"{path}: is one of the inputs or lies among them ({given}); expected a name of "
+                "its own; give another name"
+            )
+    return target
+
+
+def _same(one, other) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except (OSError, ValueError):
+        return False
+
+
+def _unwritable(path, action: str, error: Exception) -> InputError:
+    if isinstance(error, OSError):
+        return disk_error(path, action, error)
+    return InputError(f"{path}: cannot {action}: {error}; give another name")
+
+
+def _partial(target: Path) -> Path:
+    """A name beside `target` that nobody can guess, and which says whose it is."""
+    host = re.sub("[^A-Za-z0-9-]", "-", socket.gethostname())[:40]
+    token = secrets.token_hex(8)
+    return target.with_name(f".{target.name[:30]}.{host}.{os.getpid()}.{token}.partial")
+
+
+def _clear_stale(target: Path) -> None:
+    """Removes what killed processes of this host left half-written under names for `target`."""
+    mine = _partial(target).name.split(".")
+    for other in target.parent.glob(f".{glob.escape(target.name[:30])}.*.*.*.partial"):
+        host, pid = other.name.split(".")[-4:-2]
+        if host != mine[-4] or not pid.isdecimal() or Path("/proc", pid).exists():
+            continue
+        if other.is_dir() and not other.is_symlink():
+            shutil.rmtree(other, ignore_errors=True)
+        else:
+            with contextlib.suppress(OSError):
+                other.unlink()
+
+
 @contextlib.contextmanager
-def new_file(path, action: str):
+def new_file(path, action: str, inputs: Iterable = ()):
     """A temporary name to write to, which becomes `path` when the block ends without an error and
     is removed otherwise.
+
+    The temporary file lies in the folder of the final one, is made exclusively and has a random
+    name; when it gets its final name it is on the disk. A link stays: what it points at is written.
 
     Args:
         path: the final name; missing folders on the way to it are made, and a file that has it is
             replaced.
         action: what cannot be done if the disk fails, e.g. "write the result record".
+        inputs: files and folders that the program reads: none of these is ever replaced.
 
     Yields:
         Path of the file under its temporary name.
 
     Raises:
-        InputError: the folder is not writable or the disk is full.
+        InputError: the folder is not writable, the disk is full, or `path` is a folder, a device, a
+            pipe or one of the inputs.
     """
-    path = Path(path)
-    partial = path.with_name(path.name + ".partial")
+    target = check_output(path, inputs, action)
+    if target.is_dir():
+        raise InputError(f"{path}: is a folder; expected the name of a file; give another name")
+    partial = _partial(target)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _clear_stale(target)
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        os.close(os.open(partial, flags, 0o666))
         yield partial
-        partial.replace(path)
+        _to_disk(partial)
+        partial.replace(target)
     except OSError as error:
         raise disk_error(path, action, error) from error
     finally:
@@ -68,37 +157,120 @@ def new_file(path, action: str):
             partial.unlink()
 
 
+def _to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_text(path, action: str, text: str, inputs: Iterable = ()) -> None:
+    """Writes a text file in UTF-8; arguments and errors as of `new_file`."""
+    with new_file(path, action, inputs) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
 @contextlib.contextmanager
-def new_folder(out):
+def new_folder(path, inputs: Iterable = ()):
     """A folder to fill, which gets its final name when the block ends without an error and is
-    removed otherwise.
+    removed otherwise; its temporary name is made as in `new_file`.
 
     Args:
-        out: the final name; must not exist yet, or be an empty folder.
+        path: the final name; must not exist yet, or be an empty folder.
+        inputs: files and folders that the program reads.
 
     Yields:
         Path of the folder under its temporary name.
 
     Raises:
-        InputError: `out` is taken, its parent is not writable, or the disk is full.
+        InputError: `path` is taken, its parent is not writable, or the disk is full.
     """
-    out = Path(out)
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise InputError(
-            f"{out}: already there; expected a new folder; choose another name or remove it first"
-        )
-    partial = out.with_name(out.name + ".partial")
+    target = check_output(path, inputs)
+    partial = _partial(target)
     try:
-        shutil.rmtree(partial, ignore_errors=True)  # what a killed run left
-        partial.mkdir(parents=True)
+        if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+            raise InputError(
+                f"{path}: already there; expected a new folder; choose another name or remove it "
+                "first"
+            )
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _clear_stale(target)
+        partial.mkdir()
         yield partial
-        if out.exists():
-            out.rmdir()
-        partial.rename(out)
+        partial.rename(target)
     except OSError as error:
-        raise disk_error(out, "write it", error) from error
+        raise disk_error(path, "write it", error) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def lock(path, purpose: str):
+    """Keeps others out while `path` is written: one holder at a time, on all nodes that share the
+    file system. A holder that was killed holds nothing: the system lets go of its lock.
+
+    Args:
+        path: what is written; the lock is the file `<path>.lock` beside it, which goes at the end.
+        purpose: who holds it, for the other's message, e.g. "preparation".
+
+    Raises:
+        InputError: another process holds it; names its host and process.
+    """
+    try:
+        place = Path(f"{os.path.realpath(path)}.lock")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = _locked(place)
+    except BlockingIOError as error:
+        raise InputError(
+            f"{path}: another {purpose} writes it ({_holder(place)}); wait for its end, or give "
+            "another name"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise _unwritable(path, "lock it", error) from error
+    try:
+        about = f"process {os.getpid()} on {socket.gethostname()}\n"
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, about.encode(), 0)
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            place.unlink()  # first this, then the lock goes: nobody can hold a file without a name
+        os.close(descriptor)
+
+
+def _locked(place: Path) -> int:
+    """The descriptor of the lock file, locked; on a file system without locks only opened.
+
+    Raises:
+        BlockingIOError: another process holds the lock.
+    """
+    while True:
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        descriptor = os.open(place, flags, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                os.close(descriptor)
+                raise
+        try:
+            if os.path.samestat(os.fstat(descriptor), os.stat(place)):
+                return descriptor
+        except FileNotFoundError:
+            pass
+        os.close(descriptor)  # its holder has just removed it
+
+
+def _holder(place: Path) -> str:
+    try:
+        text = read_bytes(place, what="lock", most=1000).decode(errors="replace").strip()
+    except InputError:
+        text = ""
+    return text or "just started"
 
 
 def save_arrays(path, action: str, arrays: dict, compress: bool = False) -> None:
@@ -114,7 +286,5 @@ def save_arrays(path, action: str, arrays: dict, compress: bool = False) -> None
     # not straight to the disk: a ZipFile that found it full complains again when it is collected
     memory = io.BytesIO()
     (np.savez_compressed if compress else np.savez)(memory, **arrays)
-    with new_file(path, action) as partial, open(partial, "wb") as file:
-        file.write(memory.getbuffer())
-        file.flush()
-        os.fsync(file.fileno())
+    with new_file(path, action) as partial:
+        partial.write_bytes(memory.getbuffer())

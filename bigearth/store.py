@@ -17,7 +17,6 @@ that it can be memory-mapped and written by many MPI ranks at once. Nothing in t
 when, where or by how many ranks it was written.
 """
 
-import contextlib
 import errno
 import hashlib
 import math
@@ -30,6 +29,7 @@ import numpy as np
 
 from bigearth import bands, nomenclature
 from bigearth.errors import InputError, disk_error
+from bigearth.files import new_file
 
 FORMAT = "bigearth-patches"
 VERSION = 1
@@ -111,9 +111,8 @@ def create(path, names, splits, interpolation: str, source: str) -> None:
     Raises:
         InputError: the file cannot be created, or the disk is too full for all of it.
     """
-    path = os.fspath(path)
-    fresh = path + ".new"  # a run killed in here leaves no file that looks usable
-    try:
+    # a run killed in here leaves no file that looks usable
+    with new_file(path, f"create it ({len(names) * patch_bytes() / 1e9:.3g} GB)") as fresh:
         _claim(fresh, len(names) * patch_bytes())
         with h5py.File(fresh, "w", libver="earliest") as file:
             file.attrs["format"] = FORMAT
@@ -130,16 +129,9 @@ def create(path, names, splits, interpolation: str, source: str) -> None:
             file["patch"][...] = np.array([name.encode() for name in names], ARRAYS["patch"].dtype)
             file["split"][...] = splits
         _claim(fresh, os.path.getsize(fresh))
-        os.replace(fresh, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            os.unlink(fresh)
-        raise disk_error(
-            path, f"create it ({len(names) * patch_bytes() / 1e9:.3g} GB)", error
-        ) from error
 
 
-def _claim(path: str, size: int) -> None:
+def _claim(path, size: int) -> None:
     """Takes the space on the disk now, not after hours of work (HDF5 leaves a sparse file)."""
     with open(path, "ab") as file:
         free = shutil.disk_usage(path).free + os.fstat(file.fileno()).st_blocks * 512

@@ -28,3 +28,9 @@ def test_disk_error_says_what_to_do():
         "/x: cannot write it: No space left on device; check that the folder exists, is writable "
         "and has free space"
     )
+
+
+def test_a_sentence_is_one_line_without_control_characters_and_keeps_its_remedy():
+    shown = str(InputError(f"\x1b[31mevil\n{'x' * 5000}\u202e; give another file"))
+    assert len(shown) <= 400 and shown.isprintable()
+    assert shown.startswith("\ufffd[31mevil xxx") and shown.endswith("; give another file")

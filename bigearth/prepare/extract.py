@@ -25,19 +25,11 @@ from bigearth.prepare.sharing import Clock, Source, share_out
 from bigearth.prepare.team import Team
 
 
-def partial_path(path, *plan) -> Path:
+def partial_path(path: Path, *plan) -> Path:
     """The temporary name of a file that is to be made by `plan` (anything with a fixed text form).
 
     Another plan has another name, so that unfinished work is neither mixed up nor lost.
-
-    Raises:
-        InputError: `path` is a folder.
     """
-    path = Path(path)
-    if path.is_dir():
-        raise InputError(
-            f"{path}: is a folder; expected the name of the HDF5 file to write; give another name"
-        )
     return path.with_name(
         f"{path.name}.{hashlib.sha256(repr(plan).encode()).hexdigest()[:8]}.partial"
     )
@@ -66,7 +58,6 @@ def begin(
     """
     with together(comm.allgather):
         if comm.rank == 0 and not partial.exists():
-            _make_folder(partial)
             store.create(partial, names, splits, interpolation, description)
     with together(comm.allgather):
         unfinished = store.Store(partial, complete=False)
@@ -78,13 +69,6 @@ def begin(
         mine = np.arange(comm.rank, len(names), comm.size)
         missing = mine[~unfinished.intact(mine)]
     return np.sort(np.concatenate(comm.allgather(missing)))
-
-
-def _make_folder(path: Path) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise disk_error(path.parent, "create the folder", error) from error
 
 
 def run(
@@ -192,7 +176,7 @@ def abandon(comm: MPI.Comm, partial: Path) -> None:
         partial.unlink()
 
 
-def publish(partial: Path, path) -> None:
+def publish(partial: Path, path: Path) -> None:
     """Gives the finished file its name, and removes what other, unfinished attempts at it left.
 
     Raises:

@@ -12,7 +12,7 @@ import numpy as np
 
 from bigearth import bands, cli, nomenclature
 from bigearth.cli import REQUIRED, option
-from bigearth.errors import InputError, disk_error
+from bigearth.files import new_file
 from bigearth.store import ARRAYS, SPLITS, Store
 
 SAMPLE = 2000  # patches whose pixels are read for the band statistics
@@ -124,7 +124,7 @@ def _caption(axes, patches: Store, position: int) -> None:
 
 
 def picture(patches: Store, count: int, seed: int, path) -> None:
-    """Draws some patches, one a row: true colour, false colour, 20 m bands native and upsampled.
+    """Draws some patches as PNG, one per row: true colour, false colour, 20 m bands native and upsampled.
 
     Raises:
         InputError: the picture cannot be written.
@@ -161,14 +161,8 @@ def picture(patches: Store, count: int, seed: int, path) -> None:
     )
     figure.supxlabel(f"each picture 1.2 km x 1.2 km, north up, {stretch}", fontsize=8)
     try:
-        figure.savefig(path, dpi=130)
-    except (OSError, ValueError) as error:
-        reason = (
-            disk_error(path, "write the picture", error)
-            if isinstance(error, OSError)
-            else InputError(f"{path}: {error}; give a .png name")
-        )
-        raise reason from error
+        with new_file(path, "write the picture", inputs=[patches.path]) as partial:
+            figure.savefig(partial, dpi=130, format="png")
     finally:
         plt.close(figure)
 

@@ -21,7 +21,7 @@ import numpy as np
 from bigearth import cli, nomenclature
 from bigearth.cli import REQUIRED, option
 from bigearth.errors import InputError, disk_error
-from bigearth.files import new_file
+from bigearth.files import check_output, new_file
 from bigearth.prepare import archive
 from bigearth.prepare.selection import NO_SPLIT, PATCH_NAME, find_splits
 from bigearth.prepare.tile import scene_of
@@ -129,14 +129,14 @@ def _entry(row: dict, where: str) -> Entry:
     return Entry(name, tile, epsg, ulx, uly, nomenclature.binarise(labels, where), split)
 
 
-def write(path, entries: Iterable[Entry]) -> None:
-    """Writes a list that `read` reads, in the given order.
+def write(path, entries: Iterable[Entry], inputs: Iterable = ()) -> None:
+    """Writes a list that `read` reads, in the given order; `inputs` as of `files.new_file`.
 
     Raises:
         InputError: it cannot be written.
     """
     with (
-        new_file(path, "write the list of patches") as partial,
+        new_file(path, "write the list of patches", inputs) as partial,
         open(partial, "w", newline="", encoding="utf-8") as file,
     ):
         writer = csv.writer(file, lineterminator="\n")
@@ -181,8 +181,9 @@ class Config:
 
 
 def run(config: Config) -> None:
+    check_output(config.out, inputs=[config.archive])
     entries = from_archive(config.archive)
-    write(config.out, entries)
+    write(config.out, entries, inputs=[config.archive])
     print(f"{config.out}: {len(entries)} patches")
 
 

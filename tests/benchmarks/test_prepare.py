@@ -241,7 +241,7 @@ def test_plan(data):
         ),
         (("--archive", "{data}/tiles"), "no patch in this archive"),
         (("--archive", "{data}/archive", "--out", "{tmp}"), "is a folder"),
-        (("--archive", "{data}/archive", "--out", "/proc/no/x.h5"), "cannot create the folder"),
+        (("--archive", "{data}/archive", "--out", "/proc/no/x.h5"), "cannot lock it: No such file"),
         (("--tiles", "{data}/tiles", "--list", "{data}/none.csv"), "none.csv: cannot read"),
         (
             (

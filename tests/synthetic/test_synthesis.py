@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from osgeo import gdal, osr
 
-from bigearth import bands, nomenclature
+from bigearth import bands, files, nomenclature
 from bigearth.synthetic import geography, landscape, synthesis
 
 COUNT = 160
@@ -277,7 +277,10 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path):
 
 
 def test_what_a_killed_run_left_is_cleared_away(tmp_path):
-    (tmp_path / "a.partial" / "S2A_old").mkdir(parents=True)
+    child = subprocess.Popen(["true"])
+    child.wait()
+    host = files._partial(tmp_path / "a").name.split(".")[-4]
+    (tmp_path / f".a.{host}.{child.pid}.0123456789abcdef.partial" / "S2A_old").mkdir(parents=True)
     assert synthesise("--patches", 3, "--out", tmp_path / "a").returncode == 0
     assert [p.name for p in tmp_path.iterdir()] == ["a"] and not (
         tmp_path / "a" / "S2A_old"
