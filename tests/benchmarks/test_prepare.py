@@ -149,7 +149,7 @@ def test_killed_and_started_again(data, alone_files, mpirun, tmp_path, everyone)
 
 def _done(folder):
     """Patches that are whole in the unfinished file."""
-    partial = list(folder.glob("*.partial"))
+    partial = list(folder.glob("out.h5.*.partial"))
     return (
         int(store.Store(partial[0], complete=False).intact(np.arange(150)).sum()) if partial else 0
     )
