@@ -2,26 +2,24 @@
 ci.playback --history results.db`.
 
 Every night draws its values from the measured ones (or, where a metric was measured fewer than five
-times, from normal noise of 1 % around their mean), goes through the same merge and the same
-judgement as `ci/track.sh`, and its exit code and sentence are printed. The playback ends with exit
-code 0 if every night before the step was green and the pipeline went red within three, with a
+times, from normal noise of 1 % around their mean), is added to the same kind of store and judged as
+by `ci/track.sh`, and its exit code and sentence are printed. The last night is the template's: no
+night lies in the future. The playback ends with exit code 0 if every night before the step was green and the pipeline went red within three, with a
 sentence that names the metric, that it is worse, and what changed with it.
 """
 
 import argparse
 import copy
 import json
-import sqlite3
 import sys
 import tempfile
 import uuid
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 
 from bigearth.errors import InputError
-from plots import database, history, merge, results
+from reframe_tests.results import history, runs, sessions
 
 DAY = 86400.0
 WITHIN = 3  # nights
@@ -31,7 +29,7 @@ FEWEST = 5
 def measured(path: Path) -> tuple:
     """(the newest session that measured something, metric key -> its values over all sessions)."""
     newest, values = None, {}
-    for text in database.read_database(path).values():
+    for text in sessions.read_database(path).values():
         report = json.loads(text)
         perf = {
             key: entry
@@ -80,22 +78,6 @@ def night(template: dict, values: dict, number: int, step: float, metric: str, r
     return report
 
 
-def store(path: Path, like: Path, report: dict) -> None:
-    """Writes one session as a results database of its own, with the tables of the database
-    `like`."""
-    info = report["session_info"]
-    with (
-        closing(database.connect(like)) as source,
-        closing(sqlite3.connect(path)) as target,
-        target,
-    ):
-        for (statement,) in source.execute("SELECT sql FROM sqlite_master WHERE type = 'table'"):
-            target.execute(statement)
-        target.execute("INSERT INTO metadata VALUES (?)", (database.SCHEMA_VERSION,))
-        row = (info["uuid"], info["time_start_unix"], info["time_end_unix"], json.dumps(report), "")
-        target.execute("INSERT INTO sessions VALUES (?, ?, ?, ?, ?)", row)
-
-
 def play(
     path: Path, nights: int, at: int, step: float, metric: str, seed: int, folder: Path
 ) -> list:
@@ -104,14 +86,10 @@ def play(
     template, values = measured(path)
     told = []
     for number in range(nights):
-        tonight = folder / f"night{number}.db"
-        store(
-            tonight,
-            path,
-            night(template, values, number, step if number >= at else 0.0, metric, rng),
-        )
-        merge.merge(folder / "store/results.db", tonight, backups=1)
-        cases = results.load(folder / "store/results.db").cases
+        slower = step if number >= at else 0.0
+        report = night(template, values, number - nights, slower, metric, rng)
+        (folder / f"run-{number:04d}.json").write_text(json.dumps(report))
+        cases = runs.load(folder).cases
         findings = history.judge(cases, history.histories(cases), 10, 0.02)
         told.append(
             (

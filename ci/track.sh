@@ -3,7 +3,8 @@
 #
 #   ci/track.sh --site SITE --tag smoke|nightly|acceptance --store DIR --out DIR [-n REGEX]
 #
-#   --store  folder that CI keeps from run to run; holds results.db and its backups
+#   --store  folder that CI keeps from run to run; holds ReFrame's report of every run, under a name made of its content,
+#            so that two jobs never write one file and copies of the store can be put together with cp
 #   -n       only the checks whose names match (ReFrame's option)
 #   --out    folder for this run's artefacts: ReFrame's results, figures, report.html, history, summary.md
 #
@@ -33,17 +34,17 @@ mkdir -p "$store" "$out" || exit 2
 
 "$python" -m reframe_tests --site "$site" --tag "$tag" --results "$results" "${chosen[@]}"
 measured=$?
-if [ ! -f "$results/results.db" ]; then
-    echo "error: the run left no results database in $results; its messages are above" >&2
-    exit 2
-fi
+for report in "$results"/reports/run-*.json; do
+    [ -f "$report" ] || { echo "error: the run left no report in $results/reports; its messages are above" >&2; exit 2; }
+    name=run-$(sha256sum <"$report" | cut -c1-16).json
+    { cp "$report" "$store/.$name.$$" && mv "$store/.$name.$$" "$store/$name"; } || exit 2
+done
 
-"$python" -m plots merge --database "$store/results.db" --add "$results/results.db" || exit 2
-"$python" -m plots history --results "$store/results.db" --out "$out/history"
+"$python" -m plots history --results "$store" --out "$out/history"
 judged=$?
 [ "$judged" -le 2 ] || judged=2
 cp "$out/history/summary.md" "$out/summary.md" 2>/dev/null || judged=2
-cp "$store/results.db" "$out/history/results.db" || exit 2   # the report shows the whole history beside this run's records
+cp -r "$store" "$out/history/store" || exit 2   # the report shows the whole history beside this run's records
 "$python" -m plots figures --results "$results" --out "$out/figures" || echo "no figures were drawn" >&2
 "$python" -m plots report --results "$out" --out "$out/report.html" || echo "no report was written" >&2
 

@@ -7,18 +7,17 @@ import traceback
 from bigearth import cli
 from bigearth.errors import InputError
 
-# the module of that name in this package has its `Config` and `run`; only the one asked for is
-# imported
+# command -> (the module of this package that has its `Config` and `run`, what it does); only the
+# one asked for is imported
 COMMANDS = {
-    "figures": "Draws the figures from the results.",
-    "report": "Writes the acceptance report: one HTML file, readable offline and printable.",
-    "merge": "Adds the sessions of one results database to another, with lock and backup.",
-    "history": "Finds what changed over time; exit code 1 is a regression, 2 could not measure.",
+    "figures": ("figures", "Draws the figures from the results."),
+    "report": ("report", "Writes the acceptance report: one HTML file, readable offline."),
+    "history": ("tracking", "Finds what changed; exit code 1 is a regression, 2 not measured."),
 }
 
 
 def _usage() -> str:
-    lines = [f"  {name:10} {description}" for name, description in COMMANDS.items()]
+    lines = [f"  {name:10} {description}" for name, (_, description) in COMMANDS.items()]
     return "\n".join(
         [
             "usage: python -m plots COMMAND [options]; `python -m plots COMMAND --help` "
@@ -41,11 +40,12 @@ def main(argv: list) -> int:
                 f"command line: expected a command ({', '.join(COMMANDS)}), found "
                 f"{found}; see `python -m plots --help`"
             )
-        command = importlib.import_module(f"plots.{argv[0]}")
+        module, description = COMMANDS[argv[0]]
+        command = importlib.import_module(f"plots.{module}")
         config = cli.parse(
             command.Config,
             argv[1:],
-            cli.Program("plots", COMMANDS[argv[0]], command=f"python -m plots {argv[0]}"),
+            cli.Program("plots", description, command=f"python -m plots {argv[0]}"),
         )
         return command.run(config) or 0
     except InputError as error:

@@ -21,7 +21,6 @@ from xml.etree import ElementTree
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
-from fontTools.subset import Options
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from bigearth.errors import InputError, disk_error
@@ -41,8 +40,6 @@ HOLLOW = {
     "color": "0.25",
 }
 MISSING = {"color": "0.35"}
-# of a font: a PDF places every glyph itself, and they are most of the work of embedding one
-LAYOUT_TABLES = ("GDEF", "GPOS", "GSUB")
 MOST_LETTERS = 400  # of one note under a picture; it is whole in the data table
 
 
@@ -68,8 +65,6 @@ def use_style() -> None:
     """Draws without a screen, in the style of style.mplstyle; letters that its font lacks become
     boxes (not in an SVG), without a word."""
     matplotlib.use("Agg")
-    # a private name, but matplotlib passes no option on
-    Options._drop_tables_default = sorted({*Options._drop_tables_default, *LAYOUT_TABLES})
     warnings.filterwarnings("ignore", r"Glyph .* missing from")
     plt.style.use(str(STYLE))
 

@@ -13,12 +13,22 @@ import markupsafe
 import matplotlib.pyplot as plt
 
 from bigearth.cli import REQUIRED, option
-from plots import export, figure, figures, history, nodes, results, tables, timeline
-from plots.parallel import on_all_cores
+from plots import figure, figures, tables
+from plots.panels import ranks, timeline
+from reframe_tests.results import export, history, verdict
+from reframe_tests.results.runs import Results, describe, load
+from reframe_tests.results.sessions import newest
+from reframe_tests.results.values import day, iso, percent, quantity
 
 PAGE = Path(__file__).with_name("page")
 MOST_ROWS = 200  # of a picture's data table in the page; the whole table is among the figures
 MOST_FINDINGS = 50  # that the verdict lists
+MARKS = {
+    verdict.PASSED: "good",
+    verdict.FAILED: "bad",
+    verdict.NOT_MEASURED: "bad",
+    verdict.NOT_JUDGED: "open",
+}
 PHOTOGRAPHIC = ("samples",)  # not to be inverted on a dark screen
 
 
@@ -82,16 +92,16 @@ def cell(value, unit: str = "") -> Cell:
     if value is None or value == "" or value != value:
         return Cell("–")
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        text = f"{value:,}" if isinstance(value, int) else history.quantity(value, unit)
+        text = f"{value:,}" if isinstance(value, int) else quantity(value, unit)
         return Cell(text, float(value) if math.isfinite(value) else None)
     return Cell(str(value))
 
 
 def judge(cases: list, findings: list) -> Verdict:
     """The verdict on the newest session of every system."""
-    now = history.newest(cases)
+    now = newest(cases)
     values = [value for case in now for value in case.values.values() if math.isfinite(value.value)]
-    judged = [value for value in values if value.verdict and not math.isnan(value.reference)]
+    judged = [value for value in values if value.judged]
     counts = (
         f"{len(judged)} of {len(values)} metrics of the newest sessions were compared with a "
         "reference"
@@ -133,10 +143,10 @@ def _where(runs: list, cases: list) -> list:
     """What was run where: the newest sessions, and the newest record of every system and
     workload."""
     rows = []
-    for case in history.newest(cases):
+    for case in newest(cases):
         e = case.evidence
         when, place = (
-            export.iso(case.time) if math.isfinite(case.time) else None,
+            iso(case.time) if math.isfinite(case.time) else None,
             " ".join((case.check, case.point)),
         )
         cells = (
@@ -150,12 +160,12 @@ def _where(runs: list, cases: list) -> list:
         )
         rows.append([cell(v) for v in (*cells, e.get("dataset"))])
     columns = ("system", "check", "ended (UTC)", "result", "image", "commit", "nodes", "data")
-    newest: dict = {}
+    latest: dict = {}
     for run in runs:
         if run.path:
-            newest[run.system, run.workload] = run
+            latest[run.system, run.workload] = run
     users: dict = {}  # of a version of a package: the workloads
-    for run in newest.values():
+    for run in latest.values():
         for name, version in {
             **(run.provenance.get("packages") or {}),
             **(run.provenance.get("libraries") or {}),
@@ -177,7 +187,7 @@ def _where(runs: list, cases: list) -> list:
             )
         ]
         + [cell(p.get("dataset_digest"))]
-        for run in newest.values()
+        for run in latest.values()
         for p in [run.provenance]
     ]
     machines = [
@@ -196,7 +206,7 @@ def _where(runs: list, cases: list) -> list:
             cell(run.nodes),
             cell(run.devices),
         ]
-        for run in newest.values()
+        for run in latest.values()
     ]
     origin_columns = ("system", "workload", "began (UTC)", "image", "commit", "nodes", "data")
     machine_columns = ("system", "workload", "processor", "kernel", "devices", "nodes", "ranks")
@@ -235,14 +245,9 @@ def _metrics(cases: list) -> Table:
         "verdict",
     )
     rows = []
-    for case in history.newest(cases):
+    for case in newest(cases):
         for metric, v in sorted(case.values.items()):
-            judged = v.verdict and not math.isnan(v.reference)
-            verdict = (
-                Cell(v.verdict, None, "good" if v.verdict in ("pass", "xfail") else "bad")
-                if judged
-                else Cell("not judged", None, "open")
-            )
+            state = verdict.judge(metric, v)[0]
             numbers = [cell(x, v.unit) for x in (v.value, v.reference, v.low, v.high)]
             rows.append(
                 [
@@ -252,7 +257,7 @@ def _metrics(cases: list) -> Table:
                     *numbers,
                     cell(v.origin),
                     cell(v.source),
-                    verdict,
+                    Cell(state, None, MARKS[state]),
                 ]
             )
     return Table(
@@ -265,7 +270,7 @@ def _metrics(cases: list) -> Table:
 
 def _preflight(cases: list) -> Table:
     rows = []
-    for case in history.newest(cases):
+    for case in newest(cases):
         if "preflight" in case.check:
             mark = "good" if case.result in ("pass", "xfail") else "bad"
             rows.append(
@@ -291,12 +296,12 @@ def _changes(series: list) -> Table:
             c = event.change
             mark = {"worse": "bad", "better": "good"}.get(event.direction, "open")
             effect = Cell(
-                history.percent(c.effect), 100 * c.effect if math.isfinite(c.effect) else None, mark
+                percent(c.effect), 100 * c.effect if math.isfinite(c.effect) else None, mark
             )
             cells = (
                 cell(" ".join(one.key[:3])),
                 cell(one.key[3]),
-                cell(history.day(event.since)),
+                cell(day(event.since)),
                 effect,
                 cell(c.strength),
                 cell(c.runs),
@@ -363,24 +368,6 @@ def _picture(panel: figure.Panel, data) -> Picture:
     )
 
 
-_data: tuple = ()
-
-
-def _inherit(*data) -> None:
-    global _data
-    _data = data
-    figure.use_style()
-
-
-def _draw(name: str) -> tuple:
-    panel = (
-        timeline.PANEL
-        if name == timeline.PANEL.name
-        else next(p for p in figures.PANELS if p.name == name)
-    )
-    return name, _picture(panel, _data[1] if panel is timeline.PANEL else _data[0])
-
-
 SECTIONS = (  # id, title, panels
     (
         "scaling",
@@ -412,9 +399,10 @@ SECTIONS = (  # id, title, panels
 
 
 def sections(runs: list, cases: list, series: list) -> list:
-    """All sections of the page, in order; pictures are drawn on all cores."""
-    names = [name for _, _, panels in SECTIONS for name in panels]
-    pictures = dict(on_all_cores(_draw, names, 1, _inherit, (runs, series)))
+    """All sections of the page, in order."""
+    figure.use_style()
+    pictures = {panel.name: _picture(panel, runs) for panel in figures.PANELS}
+    pictures[timeline.PANEL.name] = _picture(timeline.PANEL, series)
     drawn = {
         key: Section(key, title, [], [], [pictures[name] for name in panels])
         for key, title, panels in SECTIONS
@@ -426,12 +414,12 @@ def sections(runs: list, cases: list, series: list) -> list:
     drawn["accuracy"].tables.extend(
         _scores(table) for table in (tables.table2(runs), tables.table3(runs))
     )
-    slow = nodes.slow_nodes(nodes.rank_rows(runs)[0])
+    slow = ranks.slow_nodes(ranks.rank_rows(runs)[0])
     told = ", ".join(f"{node} (+{excess:.0f} %)" for node, excess in slow.items())
     drawn["nodes"].text.append(
         f"Slow: {told}."
         if slow
-        else f"No node's median step is {100 * (nodes.SLOW - 1):.0f} % above the median node's."
+        else f"No node's median step is {100 * (ranks.SLOW - 1):.0f} % above the median node's."
     )
     drawn["history"].tables.append(_changes(series))
     return [
@@ -445,7 +433,7 @@ def sections(runs: list, cases: list, series: list) -> list:
     ]
 
 
-def page(found: results.Results, config: Config) -> str:
+def page(found: Results, config: Config) -> str:
     """The whole report as HTML."""
     series = history.histories(found.cases)
     findings = history.judge(found.cases, series, config.recent, config.min_effect)
@@ -458,7 +446,7 @@ def page(found: results.Results, config: Config) -> str:
     return environment.get_template("template.html").render(
         verdict=judge(found.cases, findings),
         made=datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-        source=f"{results.describe(found.runs)}, {len({case.session for case in found.cases})} "
+        source=f"{describe(found.runs)}, {len({case.session for case in found.cases})} "
         "ReFrame sessions",
         sections=sections(found.runs, found.cases, series),
         style=markupsafe.Markup((PAGE / "style.css").read_text(encoding="utf-8")),
@@ -468,7 +456,7 @@ def page(found: results.Results, config: Config) -> str:
 
 def run(config: Config) -> None:
     """Writes the report and prints its path."""
-    found = results.load(config.results)
+    found = load(config.results)
     out = Path(config.out)
     figure.output_folder(out.parent)
     export.write_text(out, page(found, config))

@@ -1,8 +1,6 @@
 """Groups runs into series (one system, one experiment) and repetitions into mean and deviation."""
 
-import numpy as np
-
-from plots.values import canonical, number, numbers
+from reframe_tests.results.values import canonical, number
 
 MOST_SERIES = 8  # what the palette can tell apart
 
@@ -68,35 +66,25 @@ def _whole(value):
     )
 
 
+def trainings(runs: list) -> list:
+    """The runs that trained a model."""
+    return [run for run in runs if run.workload == "train"]
+
+
 def grouped(runs: list, table: str, by: str, wanted) -> dict:
     """The rows of one table of all runs, put together where column `by` agrees.
 
     Returns:
         value of `by` (what is neither a whole number nor text: as text) -> column of `wanted` ->
-        its values over the runs, (n,) floats.
+        its values over the runs, floats.
     """
-    alike: dict = {}  # most runs have the same values in the same rows
-    for run in runs:
-        values = tuple(run.column(table, by))
-        if not set(map(type, values)) <= {int, str}:
-            values = tuple(map(_whole, values))
-        alike.setdefault(values, []).append(run)
     parts: dict = {}
-    for values, members in alike.items():
-        for name in wanted:
-            columns = (run.column(table, name) for run in members)
-            rows = np.concatenate(
-                [
-                    column if isinstance(column, np.ndarray) else numbers(column)
-                    for column in columns
-                ]
-            )
-            for value, column in zip(values, numbers(rows).reshape(len(members), len(values)).T):
-                parts.setdefault(value, {}).setdefault(name, []).append(column)
-    return {
-        value: {name: np.concatenate(found) for name, found in columns.items()}
-        for value, columns in parts.items()
-    }
+    for run in runs:
+        for row in run.table(table):
+            columns = parts.setdefault(_whole(row.get(by)), {name: [] for name in wanted})
+            for name in wanted:
+                columns[name].append(number(row.get(name)))
+    return parts
 
 
 def shown(labels) -> tuple:

@@ -8,9 +8,9 @@ from typing import NamedTuple
 from bigearth.files import new_file
 from plots import published
 from plots.figure import write_table
-from plots.series import grouped, series
-from plots.training import trainings
-from plots.values import statistic
+from plots.series import grouped, series, trainings
+from reframe_tests.results.export import pipes
+from reframe_tests.results.values import statistic
 
 SCORES = (("precision_micro", "P"), ("recall_micro", "R"), ("f1_micro", "F1"))
 NONE = "–"
@@ -66,9 +66,7 @@ def table3(runs: list) -> Table:
     """F1 of every class: a column of means for every series, the test support of the first, and the
     paper's columns."""
     columns, by_class, supports = [], {}, {}
-    for label, group in series(
-        [run for run in trainings(runs) if run.tables.get("per_class")]
-    ).items():
+    for label, group in series([run for run in trainings(runs) if run.table("per_class")]).items():
         columns.append(f"F1 {label}")
         for name, values in grouped(group, "per_class", "label", ("f1", "support")).items():
             by_class.setdefault(str(name), {})[label] = statistic(values["f1"])[0]
@@ -130,11 +128,6 @@ def markdown(table: Table) -> str:
     ]
     lines += [pipes(map(text, row)) for row in table.rows]
     return "\n".join([*lines, "", *(f"{note}" for note in table.notes), ""])
-
-
-def pipes(cells) -> str:
-    """A row of a Markdown table."""
-    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
 
 
 _TEX = {c: f"\\{c}" for c in "&%$#_{}"} | {

@@ -5,7 +5,6 @@ from ReFrame's report. Options it does not know go to ReFrame as they are (`-n`,
 `--distribute`, `--max-retries`, ...).
 """
 
-import json
 import os
 import shutil
 import subprocess
@@ -140,22 +139,12 @@ def image_fits(image: str, system: dict) -> None:
             raise InputError(done.stderr.strip().replace("error: ", "", 1))
 
 
-def earlier_cases(database: Path, session: dict) -> list:
-    """What earlier sessions measured; nothing if this is the first."""
-    from . import history
-
-    try:
-        cases = history.cases(database)
-    except InputError:
-        return []
-    return [case for case in cases if case["session_uuid"] != session["session_info"]["uuid"]]
-
-
 def main(options: RunConfig, passed_on: list) -> int:
     """Runs the suite; returns the exit code."""
     if options.results:
         os.environ["BIGEARTH_RESULTS"] = str(Path(options.results).absolute())
-    from . import lint, sites, verdict  # the settings read BIGEARTH_RESULTS as they are imported
+    from . import lint, sites  # the settings read BIGEARTH_RESULTS as they are imported
+    from .results import sessions, verdict
     from .settings.common import RESULTS
 
     site = options.site or sites.detect()
@@ -184,12 +173,8 @@ def main(options: RunConfig, passed_on: list) -> int:
         if code:
             raise InputError("ReFrame could not do it; its messages are above")
         return 0
-    session = (
-        json.loads(report.read_text())
-        if report.is_file()
-        else {"runs": [], "session_info": {"uuid": None}}
-    )
-    rows = verdict.rows(session, earlier_cases(RESULTS / "results.db", session))
+    cases = sessions.of_report(report)
+    rows = verdict.rows(cases, sessions.before(RESULTS / "results.db", cases))
     if not rows:
         raise InputError(
             "no check was run; see the names and tags that `bigearth-bench list` prints"

@@ -20,8 +20,9 @@ from bigearth import cli, record
 from bigearth.errors import InputError
 from bigearth.files import new_file
 
-from . import history, references, sites
+from . import references, sites
 from .references import MIN_RUNS
+from .results import sessions
 from .settings.common import RESULTS, ROOT
 
 SIGMAS = 4.0  # the band holds this many robust standard deviations
@@ -91,18 +92,39 @@ def loosens(old: dict, new: dict, better: str) -> bool:
 
 def collect(cases: list, system: str) -> dict:
     """(partition, check, point, metric) -> (value, Unix time, evidence) of the runs that are like
-    the latest one."""
-    latest = {history.key(case)[:4]: history.key(case) for case in cases}
+    the latest one, on the machine of that one.
+
+    Args:
+        system: the site's name.
+    """
+    usable = [case for case in cases if case.sound and case.system.split(":")[0] == system]
+    latest = {case.key: case.like for case in usable}
     runs = {}
-    for case in cases:
-        where = history.key(case)
-        if where[0] != system or latest[where[:4]] != where:
+    for case in usable:
+        if latest[case.key] != case.like:
             continue
-        for metric, value in history.metrics(case).items():
-            runs.setdefault((*where[1:4], metric), []).append(
-                (value, case["job_completion_time_unix"], case["evidence"])
-            )
+        partition = case.system.split(":")[1]
+        for metric, value in case.values.items():
+            if math.isfinite(value.value) and math.isfinite(case.time):
+                found = runs.setdefault((partition, case.check, case.point, metric), [])
+                found.append((value.value, case.time, case.evidence))
     return runs
+
+
+def machine(cases: list, site: str) -> str:
+    """The system of that name that was measured last; a site of many machines, as `local`, has a
+    name for each.
+
+    Raises:
+        InputError: none was measured.
+    """
+    names = [case.system.split(":")[0] for case in cases if case.sound]
+    found = [name for name in names if name.split("@")[0] == site]
+    if not found:
+        raise InputError(
+            f"no finished measurement of {site} in the results database; run the suite first"
+        )
+    return found[-1]
 
 
 def propose(content: dict, runs: dict, accept_slower: bool) -> tuple:
@@ -161,9 +183,9 @@ def main(options: CalibrateConfig) -> None:
     path = references.path_of(system["name"])
     content = references.load(path)
     before = path.read_text()
-    new, left = propose(
-        content, collect(history.cases(options.database), system["name"]), options.accept_slower
-    )
+    cases = sessions.load([options.database], [])
+    runs = collect(cases, machine(cases, system["name"]))
+    new, left = propose(content, runs, options.accept_slower)
     for sentence in left:
         print(f"left: {sentence}", file=sys.stderr)
     after = references.dump(new, references.comment_of(before))

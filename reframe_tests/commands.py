@@ -18,7 +18,6 @@ COMMANDS = {
     "report": ("plots", ("report",), "write the acceptance report, one HTML file"),
     "figures": ("plots", ("figures",), "draw the figures from the results"),
     "history": ("plots", ("history",), "find what changed over time"),
-    "publish": ("plots", ("publish",), "make a web site of the results"),
     "predict": ("benchmarks.predict", (), "predict a result from a machine's microbenchmarks"),
     "calibrate": ("reframe_tests.calibrate", (), "propose references from what was measured"),
     "lint": ("reframe_tests.lint", (), "check settings and references of the sites"),
@@ -30,13 +29,12 @@ COMMANDS = {
 
 def known() -> dict:
     """The subcommands whose programs are installed."""
-    return {name: row for name, row in COMMANDS.items() if _is_there(row[0], row[1])}
+    return {name: row for name, row in COMMANDS.items() if _is_there(row[0])}
 
 
-def _is_there(module: str, words: tuple) -> bool:
-    part = f"{module}.{words[0]}" if module == "plots" else module
+def _is_there(module: str) -> bool:
     try:
-        return importlib.util.find_spec(part) is not None
+        return importlib.util.find_spec(module) is not None
     except ModuleNotFoundError:
         return False
 

@@ -7,7 +7,6 @@ ones.
 """
 
 import datetime
-import json
 import os
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from reframe_tests import verdict
+from reframe_tests.results import sessions
 from tests.reframe_tests.run_suite import ROOT, SITE, reference_file, suite
 
 pytestmark = pytest.mark.reframe
@@ -203,10 +202,8 @@ def scaling(slurm, tmp_path):
             )
             disturber.kill()
         (report,) = (tmp_path / "results" / "reports").glob("run-*.json")
-        cases = verdict.last_cases(json.loads(report.read_text()))
-        job = [case["jobid"] for case in cases if case.get("check") == "scaling" and case["jobid"]][
-            -1
-        ]
+        cases = sessions.of_report(report)
+        job = [case.jobid for case in cases if case.check == "scaling" and case.jobid][-1]
         command = ["sacct", "-nPX", "-j", str(job), "--format=State,ExitCode"]
         return (
             code,

@@ -17,7 +17,8 @@ from reframe.core.runtime import runtime
 from bigearth import record
 from bigearth.errors import InputError
 
-from .. import catalogue, evidence, references, sites
+from .. import catalogue, references, sites
+from ..results import evidence
 
 ROOT = Path(__file__).resolve().parents[2]
 # a job's time for loading, tracing and scoring, on top of what its references allow
@@ -214,7 +215,10 @@ class Workload(Program):
     @functools.cached_property
     def record(self) -> dict:
         """The result record that the program left in the stage directory."""
-        return evidence.read(Path(self.stagedir, "result.json"))
+        try:
+            return vars(record.read(Path(self.stagedir, "result.json")))
+        except InputError as error:
+            raise SanityError(str(error)) from None
 
     @sanity_function
     def assert_evidence(self):
@@ -227,7 +231,7 @@ class Workload(Program):
         if fault:
             raise SanityError(fault)
         for metric in catalogue.CHECKS[self.check].metrics:
-            if not evidence.is_number(self.value_of(metric).evaluate()):
+            if not record.is_number(self.value_of(metric).evaluate()):
                 raise SanityError(
                     f"metric {metric} was not measured: "
                     f"{self.record['metrics'][metric].get('reason')}"

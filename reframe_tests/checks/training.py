@@ -4,7 +4,8 @@ import reframe as rfm
 import reframe.utility.udeps as udeps
 from reframe.core.builtins import parameter, run_after, run_before, variable
 
-from .. import catalogue, evidence, references
+from .. import catalogue, references
+from ..results import evidence
 from .base import ROOT
 from .data import NeedsData
 from .preflight import AfterPreflight

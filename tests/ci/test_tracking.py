@@ -1,10 +1,13 @@
 """Performance tracking in CI: exit codes of the script, the pipelines, and nights played on a
 history."""
 
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +15,15 @@ import pytest
 import yaml
 
 from ci import child_pipeline, playback
-from plots import database
 from reframe_tests.catalogue import CHECKS
+from reframe_tests.results import runs
 from tests.plots import example_sessions as sessions
 
 ROOT = Path(__file__).resolve().parents[2]
 STUB = """#!/bin/bash
 # Stands in for Python: the benchmarks themselves and the pictures are left out, the rest is real.
 case "$2 $3" in
-    "reframe_tests --site") mkdir -p {out}/reframe; [ -f {tonight} ] && cp {tonight} {out}/reframe/results.db; exit {code} ;;
+    "reframe_tests --site") mkdir -p "{out}"/reframe/reports; [ -f "{tonight}" ] && cp "{tonight}" "{out}"/reframe/reports/run-1.json; exit {code} ;;
     "plots figures"|"plots report") exit 0 ;;
     *) exec {python} "$@" ;;
 esac
@@ -31,11 +34,10 @@ def track(folder, report, code, out="out"):
     """Runs ci/track.sh with a run that left this session (or none) and ended with this exit
     code."""
     out = folder / out
-    tonight = folder / "tonight.db"
-    tonight.unlink(missing_ok=True)
+    tonight = folder / f"{out.name}.tonight.json"
     if report:
-        sessions.database(tonight, [report])
-    stub = folder / "python"
+        tonight.write_text(json.dumps(report))
+    stub = folder / f"{out.name}.python"
     stub.write_text(STUB.format(out=out, tonight=tonight, code=code, python=sys.executable))
     stub.chmod(0o755)
     command = [
@@ -61,7 +63,7 @@ def test_exit_codes_and_the_store_is_carried_on(tmp_path):
     ]
     assert track(tmp_path, good[0], 0).returncode == 0
     assert track(tmp_path, good[1], 1, "second").returncode == 1
-    assert len(database.read_database(tmp_path / "store/results.db")) == 2
+    assert len(runs.load(tmp_path / "store").cases) == 2
     assert "steady" in (tmp_path / "out/summary.md").read_text()
     failed = sessions.session(
         sessions.case({}, result="fail", fail_phase="sanity", fail_reason="x"),
@@ -73,9 +75,29 @@ def test_exit_codes_and_the_store_is_carried_on(tmp_path):
     assert "could not measure" in (tmp_path / "third/summary.md").read_text()
 
 
+def test_two_jobs_at_once_and_an_old_copy_of_the_store_lose_nothing(tmp_path):
+    """Every run is a file of its own name, so many readers and writers need no lock and no merge."""
+    reports = [
+        sessions.session(sessions.case({"time_per_epoch": 10.0 + i}), time=sessions.START + i)
+        for i in range(4)
+    ]
+    assert track(tmp_path, reports[0], 0, "first").returncode == 0
+    old = shutil.copytree(tmp_path / "store", tmp_path / "old copy of the cache")
+    with ThreadPoolExecutor(2) as pool:
+        jobs = [pool.submit(track, tmp_path, reports[i], 0, f"job {i}") for i in (1, 2)]
+        assert [job.result().returncode for job in jobs] == [0, 0]
+    assert len(runs.load(tmp_path / "store").cases) == 3
+    shutil.move(tmp_path / "store", tmp_path / "new")
+    shutil.move(old, tmp_path / "store")
+    assert track(tmp_path, reports[3], 0, "late").returncode == 0
+    shutil.copytree(tmp_path / "new", tmp_path / "store", dirs_exist_ok=True)
+    values = [case.values["time_per_epoch"].value for case in runs.load(tmp_path / "store").cases]
+    assert values == [10.0, 11.0, 12.0, 13.0]
+
+
 def test_a_run_that_left_nothing_could_not_measure(tmp_path):
     done = track(tmp_path, None, 1)
-    assert done.returncode == 2 and "left no results database" in done.stderr
+    assert done.returncode == 2 and "left no report" in done.stderr
 
 
 @pytest.mark.parametrize(

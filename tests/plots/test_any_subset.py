@@ -8,8 +8,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from plots import figures
-from plots.results import Run
-from plots.values import columns
+from reframe_tests.results.runs import Run
 from tests.plots.example_results import epochs, per_class
 
 VALUES = st.one_of(
@@ -59,7 +58,7 @@ def runs(draw):
         time=draw(st.sampled_from(["", "2026-11-01T00:00:00+00:00"])),
         experiment={"bands": draw(st.sampled_from(["rgb", "multispectral"]))},
         metrics=metrics,
-        tables={name: columns(rows) for name, rows in tables.items()},
+        tables=tables,
         files={"samples": "samples.npz"} if draw(st.booleans()) else {},
     )
 

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from bigearth.errors import InputError
-from plots import figure, figures, results
+from plots import figure, figures
 from plots.__main__ import main
+from reframe_tests.results import runs
 from tests.plots.example_results import batch_study, train
 
 
@@ -66,7 +67,7 @@ def test_a_picture_shows_no_number_that_is_not_in_its_table(panel, tmp_path):
         train(tmp_path / f"a{seed}", seed=seed)
         train(tmp_path / f"b{seed}", seed=seed, nodes=2)
     batch_study(tmp_path / "study")
-    rows, _ = panel.rows(results.load(tmp_path).runs)
+    rows, _ = panel.rows(runs.load(tmp_path).runs)
     picture = panel.draw(rows)
     allowed = [float(v) for row in rows for v in row.values() if isinstance(v, (int, float))]
     for row in rows:  # the ends of error bars are mean -/+ deviation of one row
@@ -97,7 +98,7 @@ def test_a_copied_record_counts_once(tmp_path):
     train(tmp_path / "a")
     shutil.copytree(tmp_path / "a", tmp_path / "copy")
     train(tmp_path / "b", seed=1)
-    assert len(results.load(tmp_path).runs) == 2
+    assert len(runs.load(tmp_path).runs) == 2
 
 
 def test_what_is_missing_is_said(tmp_path):
@@ -140,7 +141,7 @@ def test_a_foreign_record_is_refused(tmp_path, damage, said):
     damage(content)
     path.write_text(json.dumps(content))
     with pytest.raises(InputError, match=said):
-        results.load(tmp_path)
+        runs.load(tmp_path)
 
 
 def test_two_records_with_one_id_are_refused(tmp_path):
@@ -150,7 +151,7 @@ def test_two_records_with_one_id_are_refused(tmp_path):
     (tmp_path / "b").mkdir()
     (tmp_path / "b/result.json").write_text(json.dumps(content))
     with pytest.raises(InputError, match="same id"):
-        results.load(tmp_path)
+        runs.load(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +192,7 @@ def test_a_picture_that_cannot_be_finished_leaves_nothing_under_its_name(tmp_pat
     with pytest.raises(InputError, match="No space left"):
         figure.save(
             figures.PANELS[0]._replace(draw=lambda rows: plt.figure()),
-            results.load(tmp_path / "r").runs,
+            runs.load(tmp_path / "r").runs,
             tmp_path,
         )
     assert {path.suffix for path in tmp_path.iterdir() if path.is_file()} == {".csv", ".svg"}
@@ -224,7 +225,7 @@ def test_ticks_of_sizes_do_not_crowd(sizes):
 def test_the_gallery_is_what_its_example_results_say(name, tmp_path):
     gallery = Path(figures.__file__).with_name("gallery")
     panel = next(panel for panel in figures.PANELS if panel.name == name)
-    figure.save(panel, results.load(gallery / "results").runs, tmp_path)
+    figure.save(panel, runs.load(gallery / "results").runs, tmp_path)
     assert (tmp_path / f"{name}.csv").read_text() == (gallery / f"{name}.csv").read_text()
 
 

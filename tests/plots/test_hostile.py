@@ -11,8 +11,11 @@ import pytest
 
 from bigearth import record
 from bigearth.errors import InputError
-from plots import database, export, figure, figures, history, results, tables, timeline
+from plots import figure, figures, tables
 from plots.__main__ import main
+from plots.panels import timeline
+from reframe_tests.results import export, history, runs
+from reframe_tests.results import sessions as reader
 from tests.plots import example_sessions as sessions
 from tests.plots.example_results import epochs, train
 
@@ -37,7 +40,7 @@ def rewrite(path, change):
 def draw_all(path, out):
     """Builds every picture, table, export and text of what lies in a folder; none may crash, and
     XML must be well-formed."""
-    found = results.load(path)
+    found = runs.load(path)
     series = history.histories(found.cases)
     findings = history.judge(found.cases, series, 10, 0.02)
     for panel in (*figures.PANELS, timeline.PANEL):
@@ -52,7 +55,7 @@ def draw_all(path, out):
         tables.save(table, out)
     export.write_all(out, series, findings)
     ElementTree.parse(out / "junit.xml")
-    export.write_text(out / "summary.md", history.summary(found.cases, series, findings))
+    export.write_text(out / "summary.md", export.summary(found.cases, series, findings))
     return found
 
 
@@ -132,7 +135,7 @@ def test_any_value_is_drawn_or_said_to_be_missing(tmp_path, value):
 def test_a_metric_that_is_no_number_is_refused(tmp_path, value):
     rewrite(train(tmp_path), lambda c: c["metrics"]["f1_micro"].update(value=value))
     with pytest.raises(InputError, match="the value of metric 'f1_micro' is not a number"):
-        results.load(tmp_path)
+        runs.load(tmp_path)
 
 
 def test_what_a_log_axis_or_a_list_cannot_show_is_said(tmp_path):
@@ -144,7 +147,7 @@ def test_what_a_log_axis_or_a_list_cannot_show_is_said(tmp_path):
     many = [{"label": f"class {i}", "support": i, "f1": 0.5} for i in range(1, 500)]
     rewrite(train(tmp_path / "c"), lambda c: c["tables"].update(per_class=many))
     notes = {
-        panel.name: " ".join(panel.rows(results.load(tmp_path).runs)[1]) for panel in figures.PANELS
+        panel.name: " ".join(panel.rows(runs.load(tmp_path).runs)[1]) for panel in figures.PANELS
     }
     assert "Not on the log axis: 1 values" in notes["fig4_time_per_epoch"]
     assert "without the epoch's number: 5" in notes["learning_curves"]
@@ -155,7 +158,7 @@ def test_epochs_numbered_by_another_program_are_drawn(tmp_path):
     rows = [{**row, "epoch": float(row["epoch"])} for row in epochs(3)]
     rewrite(train(tmp_path / "a", system="other"), lambda c: c["tables"].update(epochs=rows))
     panel = next(panel for panel in figures.PANELS if panel.name == "learning_curves")
-    assert {row["epoch"] for row in panel.rows(results.load(tmp_path).runs)[0]} == {1, 2, 3}
+    assert {row["epoch"] for row in panel.rows(runs.load(tmp_path).runs)[0]} == {1, 2, 3}
 
 
 @pytest.mark.parametrize(
@@ -169,10 +172,10 @@ def test_two_contents_of_one_id_are_refused_wherever_they_differ(tmp_path, chang
     path = train(tmp_path / "a")
     (tmp_path / "b").mkdir()
     (tmp_path / "b/result.json").write_text(path.read_text())
-    assert len(results.load(tmp_path).runs) == 1
+    assert len(runs.load(tmp_path).runs) == 1
     rewrite(tmp_path / "b/result.json", change)
     with pytest.raises(InputError, match="b/result.json: has the same id"):
-        results.load(tmp_path)
+        runs.load(tmp_path)
 
 
 def test_a_report_that_differs_from_the_database_is_refused(tmp_path):
@@ -181,10 +184,10 @@ def test_a_report_that_differs_from_the_database_is_refused(tmp_path):
     )
     sessions.database(tmp_path / "results.db", [one])
     (tmp_path / "run-1.json").write_text(json.dumps(one, indent=2))
-    assert len(results.load(tmp_path).cases) == 1
+    assert len(runs.load(tmp_path).cases) == 1
     rewrite(tmp_path / "run-1.json", lambda c: c["runs"][0]["testcases"][0].update(result="fail"))
     with pytest.raises(InputError, match=r"run-1.json: session same differs"):
-        results.load(tmp_path)
+        runs.load(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -247,7 +250,7 @@ def test_nulls_in_a_case_are_holes_in_the_history(tmp_path):
 )
 def test_evidence_of_another_build_is_refused(evidence):
     with pytest.raises(InputError, match="not a ReFrame run report"):
-        database.cases_of(sessions.session(sessions.case({}, evidence=evidence)), "x")
+        reader.cases_of(sessions.session(sessions.case({}, evidence=evidence)), "x")
 
 
 @pytest.mark.parametrize(
@@ -262,7 +265,7 @@ def test_json_that_is_no_record_is_refused_in_a_sentence(tmp_path, capsys, text)
 
 
 def judged(*reports):
-    cases = [case for report in reports for case in database.cases_of(report, "x")]
+    cases = [case for report in reports for case in reader.cases_of(report, "x")]
     return history.exit_code(history.judge(cases, history.histories(cases), 10, 0.02))
 
 

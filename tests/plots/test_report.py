@@ -8,8 +8,10 @@ import subprocess
 
 import pytest
 
-from plots import database, history, report
+from plots import report
 from plots.__main__ import main
+from reframe_tests.results import history
+from reframe_tests.results import sessions as reader
 from tests.plots import example_sessions as sessions
 from tests.plots.example_results import train
 
@@ -139,7 +141,7 @@ def test_a_browser_shows_it_without_errors_or_overlaps(page, tmp_path):
 
 
 def verdict(*cases):
-    found = [case for report_ in cases for case in database.cases_of(report_, "x")]
+    found = [case for report_ in cases for case in reader.cases_of(report_, "x")]
     return report.judge(found, history.judge(found, history.histories(found), 10, 0.02))
 
 

@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from bigearth.nomenclature import LABELS
-from plots import published, results, tables
+from plots import published, tables
+from reframe_tests.results import runs
 from tests.plots.example_results import train
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -18,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def found(tmp_path):
     train(tmp_path / "a", seed=1, f1=0.5, system="site_a & b")
     train(tmp_path / "b", seed=2, f1=0.6, system="site_a & b")
-    return results.load(tmp_path).runs
+    return runs.load(tmp_path).runs
 
 
 def test_published_scores_are_the_papers():

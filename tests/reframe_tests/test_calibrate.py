@@ -1,7 +1,5 @@
 """Calibration: references from a results database, and what it refuses."""
 
-import json
-import sqlite3
 import statistics
 
 import pytest
@@ -11,6 +9,7 @@ from hypothesis import strategies as st
 from bigearth import cli
 from bigearth.errors import InputError
 from reframe_tests import calibrate, references, sites
+from tests.plots import example_sessions as sessions
 
 
 def propose(argv):
@@ -18,25 +17,16 @@ def propose(argv):
     return calibrate.main(cli.parse(calibrate.CalibrateConfig, argv, calibrate.PROGRAM))
 
 
-KEY = "local:default:time_per_epoch"
-
-
-def session(value, when, image=None, result="pass", fail_phase=None):
+def session(value, when, image=None, host="n1", **more):
     """One session of the local training check with one metric."""
-    case = {
-        "system": "local", "partition": "default", "check": "training", "point": "nodes=1", "result": result, "fail_phase": fail_phase,
-        "evidence": {"image": image, "dataset": "sha256:d", "patches": 1000, "ranks": []},
-        "job_completion_time_unix": when, "perfvalues": {KEY: [value, 0, None, None, "s", result]},
-    }  # fmt: skip
-    return {
-        "session_info": {"uuid": str(when), "data_version": "4.2"},
-        "runs": [{"testcases": [case]}],
-    }
+    evidence = {"image": image, "dataset": "sha256:d", "patches": 1000, "ranks": []}
+    one = sessions.case({"time_per_epoch": value}, time=when, evidence=evidence, **more)
+    return sessions.session(one, time=when, hostname=host)
 
 
 @pytest.fixture
 def calibrated(tmp_path, monkeypatch, capsys):
-    """calibrated(sessions, *options) -> (exit code, diff, what was said); the references are a copy
+    """calibrated(reports, *options) -> (exit code, diff, what was said); the references are a copy
     of the local site's."""
     system = sites.system_of("local")
     monkeypatch.setattr(references, "FOLDER", tmp_path)
@@ -45,18 +35,10 @@ def calibrated(tmp_path, monkeypatch, capsys):
         references.dump(references.empty("local", sites.partitions(system)), "A comment.")
     )
 
-    def run(sessions, *options):
+    def run(reports, *options):
         database = tmp_path / "results.db"
         database.unlink(missing_ok=True)
-        with sqlite3.connect(database) as connection:
-            connection.execute(
-                "create table sessions (uuid text, session_start_unix real, session_end_unix real, "
-                "json_blob text, report_file text)"
-            )
-            rows = [
-                (s["session_info"]["uuid"], i, i, json.dumps(s), "") for i, s in enumerate(sessions)
-            ]
-            connection.executemany("insert into sessions values (?, ?, ?, ?, ?)", rows)
+        sessions.database(database, reports)
         diff = tmp_path / "out.diff"
         diff.unlink(missing_ok=True)
         code = propose(
@@ -93,15 +75,25 @@ def test_too_few_runs_are_refused(calibrated):
         calibrated(runs([10.0, 10.2, 9.8, 10.1]))
 
 
+def test_two_machines_that_are_both_local_are_not_one(calibrated):
+    fast = [session(10.0, 1_700_000_000 + i, host="fast") for i in range(5)]
+    slow = [session(28.0, 1_700_000_100 + i, host="slow") for i in range(5)]
+    _, diff, _ = calibrated([*fast, *slow])
+    (line,) = [line for line in diff.splitlines() if line.startswith("+ ")]
+    assert "value: 28.0" in line and "runs: 5" in line and "upper: 0.01" in line
+    with pytest.raises(InputError, match="no cell has 5 like runs"):
+        calibrated([*fast, *slow[:4]])
+
+
 def test_runs_of_another_image_do_not_count(calibrated):
     with pytest.raises(InputError, match="no cell has 5 like runs"):
         calibrated(runs([10.0] * 4, image="sha256:old") + runs([10.0] * 4, image="sha256:new"))
 
 
 def test_runs_without_evidence_do_not_count(calibrated):
-    broken = session(1.0, 1_700_000_000, result="fail", fail_phase="sanity")
+    broken = runs([1.0] * 6, result="fail", fail_phase="sanity")
     with pytest.raises(InputError, match="no cell has 5 like runs"):
-        calibrated([broken] * 6 + runs([10.0]))
+        calibrated(broken + runs([10.0]))
 
 
 def test_runs_that_missed_their_reference_count(calibrated):
@@ -128,7 +120,7 @@ def test_empty_database_is_refused(calibrated):
 
 
 def test_missing_database_is_refused(tmp_path):
-    with pytest.raises(InputError, match="no results database"):
+    with pytest.raises(InputError, match="no such results database"):
         propose(["--site", "local", "--database", str(tmp_path / "none.db")])
 
 

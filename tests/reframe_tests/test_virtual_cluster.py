@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from reframe_tests import catalogue, history, references, sites
+from reframe_tests import catalogue, references, sites
+from reframe_tests.results import sessions
 from tests.reframe_tests.run_suite import ROOT, suite
 
 CLUSTER = ROOT / "ci" / "virtual_cluster" / "cluster.sh"
@@ -50,16 +51,15 @@ def test_sweep_of_every_check_over_both_partitions(slurm, tmp_path, name):
         code, output = suite(tmp_path, *options, site="virtual", timeout=2400, **slurm)
         assert code == 0, output[-5000:]
     cases = {
-        (case["partition"], case["check"], case["point"]): case
-        for case in history.cases(tmp_path / "results" / "results.db")
-        if case["check"]
+        (case.system.split(":")[1], case.check, case.point): case
+        for case in sessions.load([tmp_path / "results" / "results.db"], [])
     }
     for partition, names in SWEEPS[name].items():
         described = sites.partitions(sites.system_of("virtual"))[partition]
         for check_name, check in catalogue.CHECKS.items():
             for point, parameters in zip(catalogue.points_on(check, *described), check.points):
                 if re.search(names, f"{check_name}%{point}"):
-                    found = cases[partition, check_name, point]["evidence"]["nodes"]
+                    found = cases[partition, check_name, point].evidence["nodes"]
                     assert found == parameters["nodes"]
         jobs = accounting(slurm, "-r", partition)
         for nodes in (n for n in catalogue.NODES if re.search(names, f"scaling%nodes={n}")):

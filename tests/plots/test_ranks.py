@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from plots import nodes, results
+from plots.panels import ranks
+from reframe_tests.results import runs
 from tests.plots.example_results import train
 
 
@@ -24,12 +25,12 @@ def test_the_slow_node_of_the_largest_run_is_named_from_the_steps_in_its_record(
             rank["step_time"]["p50"] *= 1.5 if rank["hostname"] == "local02" else 1
 
     content = changed(path, slow)
-    rows, notes = nodes.rank_rows(results.load(tmp_path).runs)
+    rows, notes = ranks.rank_rows(runs.load(tmp_path).runs)
     steps = {
         (rank["hostname"], rank["rank"]): rank["step_time"]["p50"] for rank in content["ranks"]
     }
     assert {(row["node"], row["rank"]): row["step_time"] for row in rows} == steps
-    assert list(nodes.slow_nodes(rows)) == ["local02"] and nodes.slow_nodes(rows)[
+    assert list(ranks.slow_nodes(rows)) == ["local02"] and ranks.slow_nodes(rows)[
         "local02"
     ] == pytest.approx(50, abs=8)
     assert "The largest training run" in notes[0]
@@ -41,7 +42,7 @@ def test_a_run_without_step_times_is_passed_over_for_the_next_largest(tmp_path):
         train(tmp_path / "large", nodes=4),
         lambda content: [rank.pop("step_time") for rank in content["ranks"]],
     )
-    rows, _ = nodes.rank_rows(results.load(tmp_path).runs)
+    rows, _ = ranks.rank_rows(runs.load(tmp_path).runs)
     assert {row["node"] for row in rows} == {"local00", "local01"}
 
 
@@ -52,13 +53,13 @@ def test_phases_are_means_over_ranks_of_the_last_run_of_a_size_that_kept_them(tm
         train(tmp_path / "c", time=30.0, seed=3),
         lambda content: [rank.pop("phases") for rank in content["ranks"]],
     )
-    rows, _ = nodes.phase_rows(results.load(tmp_path).runs)
+    rows, _ = ranks.phase_rows(runs.load(tmp_path).runs)
     expected = {"start": 12.0, "input": 8.0, "forward and backward": 64.0, "all-reduce": 16.0}
     assert {row["phase"]: row["seconds"] for row in rows} == pytest.approx(expected) and {
         row["ranks"] for row in rows
     } == {2}
     changed(path, lambda content: content.update(ranks=[]))
-    assert nodes.phase_rows(results.load(path).runs) == (
+    assert ranks.phase_rows(runs.load(path).runs) == (
         [],
         ["No training run kept the phases of its ranks."],
     )

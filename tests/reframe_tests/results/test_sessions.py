@@ -1,15 +1,17 @@
-"""plots/database.py and the joining of records with ReFrame's test cases."""
+"""reframe_tests/results/sessions.py and the joining of records with ReFrame's test cases."""
 
 import json
 import math
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 
 import pytest
 
 from bigearth.errors import InputError
-from plots import database, results
+from reframe_tests.results import runs
+from reframe_tests.results import sessions as reader
 from tests.plots import example_sessions as sessions
 from tests.plots.example_results import train
 
@@ -63,7 +65,7 @@ def test_reads_what_reframe_itself_writes(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     # the report is the same session
-    (case,) = database.load([tmp_path / "results.db"], list(tmp_path.glob("run-*.json")))
+    (case,) = reader.load([tmp_path / "results.db"], list(tmp_path.glob("run-*.json")))
     value = case.values["time_per_epoch"]
     assert (value.value, value.unit, value.reference, value.low, value.high) == (
         42.5,
@@ -82,7 +84,7 @@ def test_bands_that_are_open_or_absent_are_nan(tmp_path):
         "b": (5.0, 0, None, None, "s", None),
         "c": (None, 4.0, -0.1, 0.1, "s", "fail"),
     }
-    (case,) = database.cases_of(sessions.session(sessions.case(values)), "x")
+    (case,) = reader.cases_of(sessions.session(sessions.case(values)), "x")
     assert math.isnan(case.values["a"].low) and case.values["a"].high == 6
     assert math.isnan(case.values["b"].reference) and case.values["b"].verdict == ""
     assert math.isnan(case.values["c"].value)
@@ -93,7 +95,7 @@ def test_a_retried_case_counts_once_with_its_last_result():
     report["runs"].append(
         {"num_cases": 1, "num_failures": 0, "testcases": [sessions.case({"time_per_epoch": 8.0})]}
     )
-    (case,) = database.cases_of(report, "x")
+    (case,) = reader.cases_of(report, "x")
     assert (case.result, case.values["time_per_epoch"].value) == ("pass", 8.0)
 
 
@@ -116,7 +118,7 @@ def test_a_record_and_the_case_that_judged_it_are_one_run(tmp_path):
         tmp_path / "results.db",
         [sessions.session(sessions.case(values, evidence=evidence)), *others],
     )
-    found = results.load(tmp_path)
+    found = runs.load(tmp_path)
     assert sorted(run.metric("time_per_epoch") for run in found.runs) == [12.0, 12.5, 13.0]
     assert len(found.cases) == 3
     joined = next(run for run in found.runs if run.path)
@@ -131,7 +133,7 @@ def test_a_failed_case_is_a_run_without_metrics_and_says_why(tmp_path):
         {}, result="fail", fail_phase="sanity", fail_reason="the loss did not fall"
     )
     sessions.database(tmp_path / "results.db", [sessions.session(failed)])
-    (run,) = results.load(tmp_path).runs
+    (run,) = runs.load(tmp_path).runs
     assert run.workload == "train" and math.isnan(run.metric("f1_micro"))
     assert run.reason("f1_micro") == "the check failed in sanity"
 
@@ -163,7 +165,7 @@ def _other_database(path):
 def test_a_foreign_database_is_refused_in_a_sentence(tmp_path, make, said):
     make(tmp_path / "results.db")
     with pytest.raises(InputError, match=said) as caught:
-        results.load(tmp_path)
+        runs.load(tmp_path)
     assert "\n" not in str(caught.value)
 
 
@@ -172,7 +174,7 @@ def test_a_database_cut_short_is_refused(tmp_path):
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
     with pytest.raises(InputError, match="damaged|not a results database"):
-        results.load(tmp_path)
+        runs.load(tmp_path)
 
 
 def test_two_databases_with_one_session_that_differs_are_refused(tmp_path):
@@ -180,17 +182,17 @@ def test_two_databases_with_one_session_that_differs_are_refused(tmp_path):
     two = sessions.session(sessions.case({"time_per_epoch": 2.0}), uuid_="same")
     sessions.database(tmp_path / "a.db", [one])
     sessions.database(tmp_path / "b.db", [one])
-    assert len(results.load(tmp_path).cases) == 1
+    assert len(runs.load(tmp_path).cases) == 1
     sessions.database(tmp_path / "c.db", [two])
     with pytest.raises(InputError, match="session same differs"):
-        results.load(tmp_path)
+        runs.load(tmp_path)
 
 
 def test_a_file_that_is_no_result_is_refused(tmp_path):
     path = tmp_path / "notes.txt"
     path.write_text("hello")
     with pytest.raises(InputError, match="not a results file"):
-        results.load(path)
+        runs.load(path)
 
 
 @pytest.mark.parametrize(
@@ -209,4 +211,33 @@ def test_a_record_of_another_build_is_refused_in_a_sentence(tmp_path, part, valu
     path = train(tmp_path / "a")
     path.write_text(json.dumps({**json.loads(path.read_text()), part: value}))
     with pytest.raises(InputError, match=f"result.json: not a result record: {fault}"):
-        results.load(tmp_path)
+        runs.load(tmp_path)
+
+
+@pytest.mark.parametrize("folder", ["nightly #1", "50% done?", "a%2Fb", "a b"])
+def test_a_database_is_opened_whatever_its_folder_is_called(tmp_path, folder):
+    path = sessions.database(tmp_path / folder / "results.db", sessions.nightly([1.0]))
+    assert len(reader.load([path], [])) == 1
+    assert [file.name for file in path.parent.iterdir()] == ["results.db"]
+
+
+def test_a_locked_database_is_said_to_be_locked(tmp_path, monkeypatch):
+    path = sessions.database(tmp_path / "results.db", sessions.nightly([1.0]))
+    monkeypatch.setattr(reader, "WAIT_S", 0.1)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(InputError, match="the results database is locked"):
+            reader.load([path], [])
+    assert len(reader.load([path], [])) == 1
+
+
+def test_sessions_keep_the_order_in_which_they_were_stored(tmp_path):
+    """A clock that was set back does not make an older run of a newer one."""
+    times = [sessions.START + second for second in (100, 200, 50, 300)]
+    reports = [
+        sessions.session(sessions.case({"time_per_epoch": float(i)}, time=time), time=time)
+        for i, time in enumerate(times)
+    ]
+    path = sessions.database(tmp_path / "results.db", reports)
+    found = reader.load([path], [])
+    assert [case.values["time_per_epoch"].value for case in found] == [0.0, 1.0, 2.0, 3.0]

@@ -7,28 +7,30 @@ import re
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
-import polars
-
 from bigearth.files import new_file
 
-VALUES = {  # column -> Parquet type
-    "system": polars.String,
-    "check": polars.String,
-    "point": polars.String,
-    "metric": polars.String,
-    "time": polars.String,
-    "value": polars.Float64,
-    "unit": polars.String,
-    "level": polars.Float64,
-    "reference": polars.Float64,
-    "low": polars.Float64,
-    "high": polars.Float64,
-    "origin": polars.String,
-    "verdict": polars.String,
-    "session": polars.String,
-    "image": polars.String,
-    "commit": polars.String,
-    "nodelist": polars.String,
+from .history import REGRESSION, UNMEASURED, exit_code
+from .values import day, iso, percent, quantity
+
+MOST_FINDINGS = 20  # that a summary tells
+VALUES = {  # column -> its type
+    "system": str,
+    "check": str,
+    "point": str,
+    "metric": str,
+    "time": str,
+    "value": float,
+    "unit": str,
+    "level": float,
+    "reference": float,
+    "low": float,
+    "high": float,
+    "origin": str,
+    "verdict": str,
+    "session": str,
+    "image": str,
+    "commit": str,
+    "nodelist": str,
 }
 CHANGES = (
     "system",
@@ -56,18 +58,11 @@ UNITS = {  # ours -> (OpenMetrics', factor)
 }
 
 
-def iso(time: float) -> str:
-    """A Unix time as ISO 8601, UTC."""
-    return datetime.datetime.fromtimestamp(time, datetime.timezone.utc).isoformat(
-        timespec="seconds"
-    )
-
-
 def value_columns(series: list) -> dict:
     """Every measured value of every series, by column (the columns of VALUES)."""
     columns: dict = {name: [] for name in VALUES}
     for one in series:
-        for case, value, level in zip(one.cases, one.values.tolist(), one.levels().tolist()):
+        for case, value, level in zip(one.cases, one.values, one.levels()):
             judged = case.values[one.key[3]]
             row = (
                 *one.key,
@@ -163,7 +158,7 @@ def junit(series: list, findings: list) -> str:
     for key in sorted(cases):
         classname, name = (
             ".".join(part for part in key[:2]),
-            " ".join(part for part in key[2:] if part) or key[1],
+            " ".join(part for part in key[2:] if part) or key[-1],
         )
         failure = (
             (f'<failure type="history" message={quoteattr("; ".join(told[key]))}/>')
@@ -175,6 +170,68 @@ def junit(series: list, findings: list) -> str:
             f'time="0">{failure}</testcase>'
         )
     return "\n".join([*lines, "<system-out/><system-err/>", "</testsuite>", "</testsuites>", ""])
+
+
+def pipes(cells) -> str:
+    """A row of a Markdown table."""
+    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
+
+
+def summary(cases: list, series: list, findings: list) -> str:
+    """A Markdown summary of the size of a comment: the verdict, what is wrong, the current
+    values."""
+    verdict = {0: "steady", REGRESSION: "**regression**", UNMEASURED: "**could not measure**"}[
+        exit_code(findings)
+    ]
+    last = max((case.time for case in cases if math.isfinite(case.time)), default=math.nan)
+    when = f", newest {day(last)}" if math.isfinite(last) else ""
+    lines = [
+        f"### Performance: {verdict}",
+        "",
+        f"{len({case.session for case in cases})} sessions, {len(series)} series{when}",
+        "",
+    ]
+    lines += [f"- {finding.sentence}" for finding in findings[:MOST_FINDINGS]]
+    lines += (
+        [f"- and {len(findings) - MOST_FINDINGS} more in junit.xml"]
+        if len(findings) > MOST_FINDINGS
+        else []
+    )
+    older = sum(len(one.older) for one in series)
+    lines += (
+        [f"- {older} values of an older commit, measured later, are not judged"] if older else []
+    )
+    told = {finding.series for finding in findings}
+    others = [(one, one.events[-1]) for one in series if one.events and one.key not in told]
+    lines += [
+        f"- (known) {' '.join(one.key[:3])}: {event.sentence(one.key[3])}"
+        for one, event in others[:10]
+    ]
+    if not series:
+        return "\n".join([*lines, "", "No value was measured yet."]) + "\n"
+    lines += [
+        "",
+        "| where | metric | last | level | change | trend a month | runs |",
+        "|:--|:--|--:|--:|--:|--:|--:|",
+    ]
+    for one in sorted(series, key=lambda one: (one.key not in told, one.key))[:30]:
+        change = percent(one.events[-1].change.effect) if one.events else "none"
+        trend = percent(one.trend) if one.trend else "none"
+        cells = (
+            " ".join(one.key[:3]),
+            one.key[3],
+            quantity(one.values[-1], one.unit),
+            quantity(one.levels()[-1], one.unit),
+            change,
+            trend,
+        )
+        lines.append(pipes((*cells, len(one.values))))
+    lines += (
+        [f"| … | {len(series) - 30} more series in history.csv | | | | | |"]
+        if len(series) > 30
+        else []
+    )
+    return "\n".join(lines) + "\n"
 
 
 def write_text(path: Path, text: str) -> None:
@@ -194,8 +251,10 @@ def write_all(out: Path, series: list, findings: list) -> None:
     Raises:
         InputError: the folder is not writable or the disk is full.
     """
+    import polars
+
     columns = value_columns(series)
-    numbers = [name for name, kind in VALUES.items() if kind == polars.Float64]
+    numbers = [name for name, kind in VALUES.items() if kind is float]
     columns.update(
         {name: [None if math.isnan(v) else v for v in columns[name]] for name in numbers}
     )

@@ -8,8 +8,8 @@ from matplotlib.lines import Line2D
 
 from plots import published
 from plots.figure import HOLLOW, MISSING, Panel, cover, entry, hover, legend_above, plain_log, short
-from plots.series import by_size, grouped, series, shown
-from plots.values import statistic
+from plots.series import by_size, grouped, series, shown, trainings
+from reframe_tests.results.values import statistic
 
 CURVES = {  # column of tables.epochs -> (axes, label)
     "time": ("time", "time per epoch"),
@@ -30,11 +30,6 @@ MOST_CURVES = 4  # series in one picture of learning curves; more would hide eac
 MOST_CLASSES = 60  # lines of the list of classes
 SCORES = ("f1", "precision", "recall")
 PUBLISHED = "JUWELS, 1 node, published (Table 3, multispectral)"
-
-
-def trainings(runs: list) -> list:
-    """The runs that trained a model."""
-    return [run for run in runs if run.workload == "train"]
 
 
 def _is_epoch(value) -> bool:
@@ -68,8 +63,8 @@ def curve_rows(runs: list) -> tuple:
     """Mean and deviation of every per-epoch quantity, a series."""
     runs = trainings(runs)
     notes, rows, unnumbered = [], [], 0
-    without = [run for run in runs if not run.tables.get("epochs")]
-    for label, group in series([run for run in runs if run.tables.get("epochs")]).items():
+    without = [run for run in runs if not run.table("epochs")]
+    for label, group in series([run for run in runs if run.table("epochs")]).items():
         for (nodes, devices), same in by_size(group).items():
             name = (
                 f"{label}, {devices} device{'s' * (devices > 1)} on {nodes} node{'s' * (nodes > 1)}"
@@ -152,7 +147,7 @@ def class_rows(runs: list) -> tuple:
     """F1, precision, recall and support of every class, mean and deviation over the runs of each
     series; then the paper's Table 3."""
     runs = trainings(runs)
-    scored = [run for run in runs if run.tables.get("per_class")]
+    scored = [run for run in runs if run.table("per_class")]
     notes = [] if runs else ["No training run was found."]
     if len(scored) < len(runs):
         notes.append(

@@ -1,46 +1,11 @@
 """What a result record must show before any of its numbers is believed. Pure functions of the
 record, each fault one sentence."""
 
-import json
-import math
-from pathlib import Path
 from typing import Iterator
 
-RECORD_KEYS = ("schema", "workload", "config", "metrics", "ranks", "tables", "files", "provenance")
-SCHEMA = 1
+from bigearth.record import is_number
+
 F1_MARGIN = 0.02  # the F1 floor lies this much above the best constant guess
-
-
-def read(path) -> dict:
-    """A record as a dictionary.
-
-    Raises:
-        ValueError: it is missing, not JSON, or incomplete.
-    """
-    try:
-        record = json.loads(Path(path).read_text())
-    except OSError as error:
-        raise ValueError(
-            f"{path}: no result record ({error.strerror}): the program did not reach its end; see "
-            "its standard error"
-        ) from error
-    except ValueError as error:
-        raise ValueError(
-            f"{path}: not a result record ({error}); the program did not write it"
-        ) from error
-    missing = [key for key in RECORD_KEYS if not isinstance(record, dict) or key not in record]
-    if missing:
-        raise ValueError(f"{path}: incomplete result record: {', '.join(missing)} missing")
-    if record["schema"] != SCHEMA:
-        raise ValueError(
-            f"{path}: record schema is {record['schema']}, expected {SCHEMA}: suite "
-            "and programs are of different versions"
-        )
-    return record
-
-
-def is_number(value) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)
 
 
 def common_faults(record: dict, workload: str, ranks: int, nodes: int) -> Iterator[str]:
@@ -137,9 +102,9 @@ def summary(record: dict, patches: int) -> dict:
     every result.
 
     Returns:
-        record (its id), commit, driver, packages, kernel, image, dataset, patches, nodes; and rows
-        of rank, hostname, median step time (s) and phases (name -> s), where the workload records
-        them.
+        record (its id), commit, driver, packages, kernel, image, dataset, patches, nodes; the
+        intervals of the metrics (name -> [low, high]); and rows of rank, hostname, median step time
+        (s) and phases (name -> s), where the workload records them.
     """
     provenance = record["provenance"]
     rows = [
@@ -161,5 +126,10 @@ def summary(record: dict, patches: int) -> dict:
         "dataset": provenance["dataset_digest"],
         "patches": patches,
         "nodes": len({row["hostname"] for row in record["ranks"]}),
+        "intervals": {
+            name: entry["interval"]
+            for name, entry in record["metrics"].items()
+            if entry.get("interval")
+        },
         "ranks": rows,
     }

@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from plots.figure import Panel, short
-from plots.training import trainings
+from plots.series import trainings
 
 MOST_SAMPLES = 12
 MOST_LABELS = 7  # under one patch

@@ -12,9 +12,8 @@ import matplotlib.pyplot as plt
 
 from plots import published
 from plots.figure import HOLLOW, Panel, cover, entry, hover, legend_above, plain_log, size_ticks
-from plots.series import by_size, series, shown
-from plots.training import trainings
-from plots.values import number, numbers, statistic
+from plots.series import by_size, series, shown, trainings
+from reframe_tests.results.values import number, numbers, statistic
 
 COLUMNS = ("series", "origin", "nodes", "devices", "mean", "deviation", "runs", "bound", "where")
 IDEAL = {"color": "0.55", "linewidth": 1, "linestyle": (0, (5, 3)), "marker": "", "zorder": 1}
@@ -27,7 +26,7 @@ def metric(run, name: str) -> float:
     value = run.metric(name)
     if math.isnan(value) and name == "training_time":
         times = numbers(run.column("epochs", "time"))
-        return float(times.sum()) if len(times) else math.nan
+        return math.fsum(times) if times else math.nan
     return value
 
 

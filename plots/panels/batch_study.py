@@ -6,7 +6,7 @@ import math
 import matplotlib.pyplot as plt
 
 from plots.figure import Panel, hover
-from plots.values import number, numbers, statistic
+from reframe_tests.results.values import number, numbers, statistic
 
 COLUMNS = ("compared", "group", "place", "kind", "seed", "f1_micro", "deviation", "runs", "failure")
 BATCH, BANDS = "recipe and batch", "bands"
@@ -46,7 +46,7 @@ def study_rows(runs: list) -> tuple:
     for compared, groups in _groups(study.table("runs"), study.config).items():
         for place, (label, members) in enumerate(groups.items()):
             common = {"compared": compared, "group": label, "place": place}
-            values = numbers(row.get("f1_micro") for row in members).tolist()
+            values = numbers(row.get("f1_micro") for row in members)
             mean, deviation, count = statistic(values)
             lost += compared == BATCH and len(values) - count
             for row, value in zip(members, values):

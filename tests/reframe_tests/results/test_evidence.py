@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
-from reframe_tests import evidence
+from reframe_tests.results import evidence
 
 
 @settings(deadline=None)  # the first call loads scikit-learn
@@ -21,15 +21,3 @@ def test_best_constant_guess_is_the_best_of_all_constant_guesses(samples, classe
     assert evidence.best_constant_f1(truth.sum(axis=0).tolist(), samples) == pytest.approx(
         best, abs=1e-12
     )
-
-
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": 2}', '{"schema": 1}'])
-def test_broken_record_is_refused(tmp_path, text):
-    (tmp_path / "result.json").write_text(text)
-    with pytest.raises(ValueError, match="result.json"):
-        evidence.read(tmp_path / "result.json")
-
-
-def test_missing_record_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="did not reach its end"):
-        evidence.read(tmp_path / "result.json")

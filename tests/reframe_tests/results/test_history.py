@@ -1,7 +1,9 @@
 """`python -m plots history`: verdicts, sentences, exit codes and exports."""
 
 import csv
+import json
 import re
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +12,9 @@ import pytest
 import reframe
 from lxml import etree
 
-from plots import database, history
 from plots.__main__ import main
+from reframe_tests.results import commits, history
+from reframe_tests.results import sessions as reader
 from tests.plots import example_sessions as sessions
 
 REGRESSION_NIGHT = 45
@@ -43,7 +46,7 @@ def test_a_slower_level_is_a_regression_and_says_what_changed_with_it(tmp_path, 
     assert run(tmp_path, nights(1.048)[: REGRESSION_NIGHT + 7]) == 1
     said = capsys.readouterr().err
     assert re.search(
-        r"local:default training nodes=1: time_per_epoch \+[45]\.\d % since 2026-11-05, 7 runs, "
+        r"local@n1:default training nodes=1: time_per_epoch \+[45]\.\d % since 2026-11-05, 7 runs, "
         r"image changed \(worse\)",
         said,
     ), said
@@ -181,13 +184,74 @@ def test_the_trend_of_a_drift_is_told():
             + 0.05 * np.random.default_rng(0).standard_normal(30)
         ]
     )
-    cases = [case for report in drift for case in database.cases_of(report, "x")]
-    flat = history._trend(
-        np.array([c.time for c in cases]), np.random.default_rng(1).normal(100, 1, 30)
+    cases = [case for report in drift for case in reader.cases_of(report, "x")]
+    times = [case.time for case in cases]
+    assert history.trend(times, np.random.default_rng(1).normal(100, 1, 30).tolist()) == 0.0
+    found = history.trend(times, [case.values["time_per_epoch"].value for case in cases])
+    assert found == pytest.approx(0.006, rel=0.2)
+
+
+FUTURE = 4_070_908_800.0  # the year 2099
+
+
+def dated(value, verdict, time):
+    """A session of one value, and of what ReFrame said of it."""
+    entry = (value, 100.0, -0.1, 0.1, "s", verdict)
+    result = {"result": "fail", "fail_phase": "performance"} if verdict == "fail" else {}
+    return sessions.session(
+        sessions.case({"time_per_epoch": entry}, time=time, **result), time=time
     )
-    assert flat == 0.0
-    trend = history._trend(
-        np.array([c.time for c in cases]),
-        np.array([c.values["time_per_epoch"].value for c in cases]),
-    )
-    assert trend == pytest.approx(0.006, rel=0.2)
+
+
+def test_a_run_dated_in_the_future_does_not_hide_a_later_failure(tmp_path):
+    good = dated(100.0, "pass", FUTURE)
+    bad = dated(130.0, "fail", sessions.START)
+    assert run(tmp_path, [good, bad]) == 1
+
+
+def test_a_report_from_the_future_is_never_green(tmp_path, capsys):
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r/run-1.json").write_text(json.dumps(dated(100.0, "pass", FUTURE)))
+    assert run(tmp_path, [dated(100.0, "pass", sessions.START)]) == 2
+    assert "its place among the others is not known" in capsys.readouterr().err
+
+
+def test_two_machines_that_are_both_local_have_histories_of_their_own(tmp_path):
+    reports = [
+        sessions.session(
+            sessions.case({"time_per_epoch": 10.0 * (1 + i % 2)}, time=sessions.START + i),
+            time=sessions.START + i,
+            hostname=f"n{i % 2}",
+        )
+        for i in range(20)
+    ]
+    cases = [case for report in reports for case in reader.cases_of(report, "x")]
+    found = history.histories(cases)
+    assert [one.key[0] for one in found] == ["local@n0:default", "local@n1:default"]
+    assert not any(one.events for one in found)
+
+
+def test_an_older_commit_measured_later_is_told_and_not_judged(tmp_path, monkeypatch):
+    """As in a search for the commit that made it slow."""
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b"]
+    hashes = []
+    subprocess.run([*git, "init", "-q", tmp_path], check=True)
+    for i in range(2):
+        command = [*git, "-C", tmp_path, "commit", "-q", "--allow-empty", "-m", str(i)]
+        subprocess.run(command, check=True)
+        command = [*git, "-C", tmp_path, "rev-parse", "HEAD"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        hashes.append(done.stdout.strip())
+    old, new = hashes
+    monkeypatch.setattr(commits.Order.__init__, "__defaults__", (tmp_path,))
+    values = [100.0 + i % 3 for i in range(24)] + [125.0 + i % 3 for i in range(6)]
+    reports = sessions.nightly(values, band=0.5)
+    for i, report in enumerate(reports):
+        evidence = report["runs"][0]["testcases"][0]["evidence"]
+        evidence.update(commit=old if i >= 24 else new)
+    assert run(tmp_path, reports) == 0
+    assert "6 values of an older commit" in (tmp_path / "h/summary.md").read_text()
+    for report in reports[24:]:
+        report["runs"][0]["testcases"][0]["evidence"].update(commit=new)
+    (tmp_path / "r/results.db").unlink()
+    assert run(tmp_path, reports) == 1

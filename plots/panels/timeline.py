@@ -6,8 +6,8 @@ import math
 import matplotlib.pyplot as plt
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
-from plots.export import iso
 from plots.figure import Panel, hover, short
+from reframe_tests.results.values import iso
 
 DAY = datetime.timedelta(days=1)
 MOST_SERIES = 12  # small plots in one picture
@@ -21,9 +21,7 @@ def rows(series: list) -> tuple:
     table = []
     for one in ranked[:MOST_SERIES]:
         begins = {event.change.index: event for event in one.events}
-        for i, (case, value, level) in enumerate(
-            zip(one.cases, one.values.tolist(), one.levels().tolist())
-        ):
+        for i, (case, value, level) in enumerate(zip(one.cases, one.values, one.levels())):
             judged = case.values[one.key[3]]
             row = {
                 "series": one.name,

@@ -8,9 +8,8 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from plots.figure import Panel, cover, entry, legend_above, short
-from plots.series import by_size, series, shown
-from plots.training import trainings
-from plots.values import numbers, statistic
+from plots.series import by_size, series, shown, trainings
+from reframe_tests.results.values import numbers, statistic
 
 SLOW = 1.1  # a node whose median step is this much above the median of all nodes is pointed at
 MOST_NAMES = 48  # of nodes beside the map; slow ones have theirs always
@@ -19,7 +18,7 @@ MOST_NUMBERS = 32  # columns up to which the step times are written into the map
 
 
 def _has_steps(run) -> bool:
-    return bool(np.isfinite(numbers(run.column("ranks", "step_time"))).any())
+    return any(map(math.isfinite, numbers(run.column("ranks", "step_time"))))
 
 
 def rank_rows(runs: list) -> tuple:
@@ -33,8 +32,8 @@ def rank_rows(runs: list) -> tuple:
     times: dict = {}
     ranks = zip(
         run.column("ranks", "hostname"),
-        numbers(run.column("ranks", "rank")).tolist(),
-        numbers(run.column("ranks", "step_time")).tolist(),
+        numbers(run.column("ranks", "rank")),
+        numbers(run.column("ranks", "step_time")),
     )
     for place, (host, rank, step) in enumerate(ranks):
         times.setdefault(str(host or "unnamed node"), []).append(
@@ -122,14 +121,15 @@ def draw_ranks(rows: list) -> plt.Figure:
 
 
 def _disjoint(phases: dict) -> dict:
-    """Phases (name -> (ranks,) s) that do not overlap: waiting for data is a part of training, and
-    is taken out of it."""
+    """Phases (name -> s of each rank) that do not overlap: waiting for data is a part of training,
+    and is taken out of it."""
     if "wait for data" not in phases or "train" not in phases:
         return phases
-    rest = phases["train"] - np.nan_to_num(phases["wait for data"])
+    waits = [0.0 if math.isnan(wait) else wait for wait in phases["wait for data"]]
+    rest = [train - wait for train, wait in zip(phases["train"], waits)]
     return {
-        "train, less waiting" if name == "train" else name: rest if name == "train" else value
-        for name, value in phases.items()
+        "train, less waiting" if name == "train" else name: rest if name == "train" else seconds
+        for name, seconds in phases.items()
     }
 
 
@@ -139,8 +139,10 @@ def phase_rows(runs: list) -> tuple:
     rows = []
     for label, group in series(trainings(runs)).items():
         for (nodes, devices), same in by_size(group).items():
-            last = next(filter(None, (run.columns("phases") for run in reversed(same))), {})
-            phases = _disjoint({name: numbers(values) for name, values in last.items()})
+            last = next(filter(None, (run.table("phases") for run in reversed(same))), [])
+            names = dict.fromkeys(name for row in last for name in row)
+            phases = {name: numbers(row.get(name) for row in last) for name in names}
+            phases = _disjoint(phases)
             for phase, seconds in phases.items():
                 mean, _, count = statistic(seconds)
                 if count:

@@ -1,0 +1,1 @@
+"""The pictures: each module has the panels of one subject."""
