@@ -18,20 +18,13 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a rank is a core
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 
-import contextlib
 import dataclasses
-import resource
-import socket
-import sys
-import time
 from pathlib import Path
 from typing import List, Literal, Optional
 
-import h5py
 import numpy as np
-from mpi4py import MPI
 
-from bigearth import cli, files, provenance, record, store
+from bigearth import agreement, cli, store
 from bigearth.cli import option
 from bigearth.errors import InputError, together
 from bigearth.prepare import (
@@ -45,9 +38,8 @@ from bigearth.prepare import (
     tile,
     weights,
 )
+from bigearth.prepare.job import COMM, Job, Output, carry_out, say
 from bigearth.prepare.team import Team
-
-COMM = MPI.COMM_WORLD
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,17 +133,13 @@ PROGRAM = cli.Program(
 
 
 def run(config: Config) -> None:
+    agreement.check(COMM.size, COMM.allgather, config)
     if config.plan:
         _plan(config)
     elif config.verify:
         _verify(config.verify)
     else:
         _prepare(config)
-
-
-def _say(sentence: str) -> None:
-    if COMM.rank == 0:
-        print(f"prepare: {sentence}", file=sys.stderr, flush=True)
 
 
 def _plan(config: Config) -> None:
@@ -184,8 +172,8 @@ def _verify(path: str) -> None:
         print(f"{path}: {len(patches)} patches as they were written, {patches.digest}")
 
 
-def _check(config: Config) -> Path:
-    """Checks what the options ask for; returns the file to write, with links followed.
+def _check(config: Config) -> Output:
+    """Checks what the options ask for.
 
     Raises:
         InputError: options that do not go together, or an output that would replace an input.
@@ -211,110 +199,21 @@ def _check(config: Config) -> Path:
         )
     given = [config.archive, config.tiles, config.list, config.splits, *config.exclude]
     given = [path for path in [*given, config.weights_20m, config.weights_60m] if path]
-    target = files.check_output(config.out, given)
-    if files.check_output(_record_path(config), given) == target:
-        raise InputError(
-            f"{config.out}: is both --out and --record; expected two names; give another --record"
-        )
-    if target.is_dir():
-        raise InputError(
-            f"{config.out}: is a folder; expected the name of the HDF5 file to write; give "
-            "another name"
-        )
-    return target
-
-
-def _record_path(config: Config) -> str:
-    return config.record or f"{config.out.removesuffix('.h5')}.result.json"
+    return Output.check(config.out, config.record, inputs=given)
 
 
 def _prepare(config: Config) -> None:
     with together(COMM.allgather):
-        target = _check(config)
-    with contextlib.ExitStack() as stack:
-        with together(COMM.allgather):
-            if COMM.rank == 0:
-                stack.enter_context(files.lock(target, "preparation"))
-        _extract(config, target)
-
-
-def _extract(config: Config, target: Path) -> None:
-    start, begun = provenance.now(), time.perf_counter()
-    mpio = _mpio(config.io)
-    _say(
-        f"{COMM.size} rank(s), "
-        + ("each writes through MPI-IO" if mpio else "rank 0 writes for all")
+        output = _check(config)
+    make = _from_archive if config.archive else _from_tiles
+    carry_out(
+        prepare=lambda: make(config, output.target),
+        output=output,
+        config=config,
+        workload="prepare",
+        method=config.partition,
+        io=config.io,
     )
-    job = _from_archive(config, target) if config.archive else _from_tiles(config, target)
-    todo = extract.begin(
-        comm=COMM,
-        partial=job.partial,
-        names=job.names,
-        splits=job.splits,
-        interpolation=config.upsample,
-        description=job.description,
-    )
-    if len(todo) < len(job.names):
-        _say(f"going on: {len(job.names) - len(todo)} of {len(job.names)} patches are done")
-    try:
-        clock = extract.run(
-            comm=COMM,
-            source=job.source,
-            partial=job.partial,
-            names=job.names,
-            splits=job.splits,
-            todo=todo,
-            method=config.partition,
-            mpio=mpio,
-        )
-    except InputError:
-        extract.abandon(COMM, job.partial)
-        raise
-    elapsed = time.perf_counter() - begun
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    clocks = COMM.gather((clock, dict(hostname=socket.gethostname(), peak_memory=peak)))
-    with together(COMM.allgather):
-        if COMM.rank == 0:
-            digest = store.finish(job.partial)
-            counts = dict(
-                patches=len(job.names), done_before=len(job.names) - len(todo), skipped=job.skipped
-            )
-            _write_record(config, clocks, elapsed, counts, digest, start)
-            extract.publish(job.partial, target)
-            _say(
-                f"{config.out}: {len(job.names)} patches in {elapsed:.1f} s, {len(job.skipped)} "
-                f"skipped, {digest}"
-            )
-
-
-def _mpio(io: str) -> bool:
-    """Whether to write through MPI-IO.
-
-    Raises:
-        InputError: MPI-IO is asked for, and this h5py has none.
-    """
-    has = bool(h5py.get_config().mpi)
-    if io == "mpio" and not has:
-        raise InputError(
-            "command line: --io mpio, but h5py was built with a serial HDF5; expected "
-            "a parallel one; use --io rank0 or auto"
-        )
-    if io == "auto" and not has:
-        _say("this h5py has a serial HDF5")
-    return has and io != "rank0"
-
-
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """What is to be extracted: the patches of the file, sorted, with (N,) uint8 splits, and where
-    they come from."""
-
-    source: extract.Source
-    description: str
-    names: list
-    splits: np.ndarray
-    partial: Path
-    skipped: dict  # name -> what is wrong with it
 
 
 def _from_archive(config: Config, target: Path) -> Job:
@@ -326,9 +225,9 @@ def _from_archive(config: Config, target: Path) -> Job:
                 archive.list_patches(config.archive), splits, config.exclude, config.archive
             )
             if not splits:
-                _say(
-                    "no train.csv, val.csv and test.csv in the archive: every patch is in split "
-                    "'none'"
+                say(
+                    "prepare: no train.csv, val.csv and test.csv in the archive: every patch is "
+                    "in split 'none'"
                 )
     names, codes = COMM.bcast(chosen)
     partial = extract.partial_path(
@@ -345,10 +244,11 @@ def _from_archive(config: Config, target: Path) -> Job:
     return Job(
         source=archive.ArchiveSource(config.archive, names),
         description="BigEarthNet v1.0 archive",
+        interpolation="bilinear",
         names=names,
         splits=codes,
         partial=partial,
-        skipped=skipped,
+        counts=dict(skipped=skipped),
     )
 
 
@@ -374,7 +274,7 @@ def _find_bad(root: str, names: list, partial: Path) -> dict:
             "delete this file to begin anew"
         )
     for name in sorted(bad):
-        _say(f"skipped {name}: {bad[name]}")
+        say(f"prepare: skipped {name}: {bad[name]}")
     return bad
 
 
@@ -410,67 +310,11 @@ def _from_tiles(config: Config, target: Path) -> Job:
     return Job(
         source=source,
         description="Sentinel-2 Level-2A tiles",
+        interpolation=config.upsample,
         names=names,
         splits=codes,
         partial=partial,
-        skipped={},
-    )
-
-
-def _write_record(
-    config: Config, clocks: list, elapsed: float, counts: dict, digest: str, start: str
-) -> None:
-    ranks = [
-        dict(
-            rank=rank,
-            **host,
-            patches=clock.patches,
-            bytes_read=clock.bytes_read,
-            bytes_written=clock.bytes_written,
-            stages=clock.seconds,
-        )
-        for rank, (clock, host) in enumerate(clocks)
-    ]
-    clocks = [clock for clock, _ in clocks]
-    done = sum(clock.patches for clock in clocks)
-
-    def rate(name, amount, seconds):
-        return record.metric(
-            name,
-            amount / seconds if done else None,
-            None if done else "every patch was done by an interrupted run",
-        )
-
-    busy = [sum(clock.seconds.values()) for clock in clocks]
-    metrics = {
-        "patch_throughput": rate("patch_throughput", done, elapsed),
-        "read_bandwidth": rate(
-            "read_bandwidth",
-            sum(c.bytes_read for c in clocks) / 1e9,
-            max(c.seconds["read"] for c in clocks),
-        ),
-        "write_bandwidth": rate(
-            "write_bandwidth",
-            sum(c.bytes_written for c in clocks) / 1e9,
-            max(c.seconds["write"] for c in clocks),
-        ),
-        "imbalance": rate("imbalance", max(busy), sum(busy) / len(busy)),
-    }
-    origin = provenance.gather(
-        start, [r["hostname"] for r in ranks], digest, elapsed=elapsed, **counts
-    )
-    record.write(
-        _record_path(config),
-        record.Record(
-            workload="prepare",
-            config=dataclasses.asdict(config),
-            metrics=metrics,
-            ranks=ranks,
-            tables={},
-            files={},
-            provenance=origin,
-            repeats=cli.repeats(type(config)),
-        ),
+        counts={},
     )
 
 

@@ -49,11 +49,10 @@ def gather(start: str, nodelist: list, dataset_digest: Optional[str], data=None,
         "machine" holds what bigearth.machine says of the node that calls this, "not_read" why a
         part of it is null.
     """
-    commit = _git("rev-parse", "HEAD") or os.environ.get("BIGEARTH_GIT_COMMIT") or _head()
     changes = _git("status", "--porcelain", "--untracked-files=no")
     here = machine.facts(data)
     return {
-        "git_commit": commit,
+        "git_commit": _git("rev-parse", "HEAD") or commit(),
         "git_dirty": None if changes is None else bool(changes),
         "image_digest": os.environ.get("BIGEARTH_IMAGE_DIGEST"),
         "system": os.environ.get("BIGEARTH_SYSTEM"),  # the site's name for it, e.g. "juwels:gpus"
@@ -71,6 +70,11 @@ def gather(start: str, nodelist: list, dataset_digest: Optional[str], data=None,
         "not_read": {name: fact.why for name, fact in here.items() if fact.value is None},
         **more,
     }
+
+
+def commit() -> Optional[str]:
+    """The code's commit as far as it is known without starting git, which every rank can afford."""
+    return os.environ.get("BIGEARTH_GIT_COMMIT") or _head()
 
 
 def _git(*arguments) -> Optional[str]:

@@ -10,7 +10,7 @@ from typing import Iterator, NamedTuple, Protocol, Sequence
 
 import numpy as np
 
-STAGES = ("read", "upsample", "cut", "checksum", "write")
+STAGES = ("read", "draw", "upsample", "cut", "checksum", "write")
 
 
 class Block(NamedTuple):
