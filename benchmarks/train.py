@@ -19,13 +19,17 @@ from typing import Optional
 
 import numpy as np
 
-from bigearth import bands, cli, provenance, record
+from bigearth import bands, cli, intervals, provenance, record
 from bigearth.errors import InputError, disk_error, together
 from bigearth.files import save_arrays
 from bigearth.learn.config import TrainConfig
 from bigearth.learn.signals import REQUEUE, StopRequest
 from bigearth.store import Store
 
+NOT_TRAINED = "no epoch was trained"
+SCORES = ("precision", "recall", "f1")
+AVERAGES = ("micro", "macro", "weighted", "samples")
+MOST_PARTS = 1000  # of a bootstrap
 PICTURE_WHITE = 2500  # digital number shown as full brightness: reflectance 0.25
 
 
@@ -65,7 +69,15 @@ def _run(config: TrainConfig, start: str, began: float, request: StopRequest) ->
     with together(ranks.gather):
         if ranks.rank == 0:
             save_samples(output / "samples.npz", config.samples, store, result)
-            write_record(output / "result.json", config, start, store, ranks, rows, result)
+            write_record(
+                path=output / "result.json",
+                config=config,
+                start=start,
+                store=store,
+                ranks=ranks,
+                rows=rows,
+                result=result,
+            )
             log.stop("success")
 
 
@@ -110,9 +122,15 @@ def save_samples(path: Path, count: int, store: Store, result) -> None:
     save_arrays(path, "write it", arrays, compress=True)
 
 
+def own_step_times(result) -> np.ndarray:
+    """(n,) seconds of this rank's steps in timed epochs; of all steps if there is no such epoch."""
+    rows = [row for row in result.step_times if row["timed"]] or result.step_times
+    return np.array([second for row in rows for second in row["seconds"]])
+
+
 def rank_row(ranks, device: str, result) -> dict:
-    """This rank's row of the record: who it is, and where its time went."""
-    times = np.array(result.step_times)
+    """This rank's row of the record: who it is, and where its time went in this job."""
+    times = own_step_times(result)
     quantiles = {}
     if times.size:
         quantiles = {f"p{q}": float(np.percentile(times, q)) for q in (10, 50, 90, 99)}
@@ -122,45 +140,113 @@ def rank_row(ranks, device: str, result) -> dict:
         "local_rank": ranks.local_rank,
         "hostname": socket.gethostname(),
         "device": device,
+        "steps": len(times),
         "step_time": quantiles,
+        "step_time_interval": intervals.median_interval(times),
         "first_step": None if math.isnan(result.first_step) else result.first_step,
         "phases": result.phases,
     }
 
 
+def timing_metrics(tables: dict, rows: list) -> dict:
+    """The metrics of speed: over the timed epochs, or over all if there is none.
+
+    Args:
+        tables: of `Result`.
+        rows: of every rank, from `rank_row`.
+    """
+    names = ("time_per_epoch", "throughput", "throughput_per_device")
+    epochs = [row for row in tables["metrics"] if row["timed"]] or tables["metrics"]
+    if epochs:
+        seconds = sum(row["time"] for row in epochs)
+        samples = sum(row["samples"] for row in epochs)
+        low, high, count = relative_interval(epochs, tables["step_times"])
+        values = (seconds / len(epochs), samples / seconds, samples / seconds / len(rows))
+        spans = ((low, high), (1 / high, 1 / low), (1 / high, 1 / low)) if count else [None] * 3
+        metrics = {
+            name: record.metric(
+                name,
+                value,
+                interval=span and (value * span[0], value * span[1]),
+                samples=count or len(epochs),
+            )
+            for name, value, span in zip(names, values, spans)
+        }
+    else:
+        metrics = {name: record.metric(name, None, NOT_TRAINED) for name in names}
+    slowest = max(rows, key=lambda row: row["step_time"].get("p50", 0.0))
+    metrics["step_time"] = record.metric(
+        "step_time",
+        slowest["step_time"].get("p50"),
+        "this job trained fewer than two steps",
+        interval=slowest["step_time_interval"],
+        samples=slowest["steps"],
+    )
+    return metrics
+
+
+def relative_interval(epochs: list, step_times: list) -> tuple:
+    """The 95 % interval of the time of an epoch, relative to it, from the steps of some epochs.
+
+    Args:
+        epochs: their rows.
+        step_times: table of that name.
+
+    Returns:
+        low, high (1 is the mean itself), and how many steps they rest on; 0 steps if these are too
+        few to say.
+    """
+    numbers = {row["epoch"] for row in epochs}
+    seconds = np.array([s for row in step_times if row["epoch"] in numbers for s in row["seconds"]])
+    # neighbours are taken together where there are more than a bootstrap needs
+    parts = np.array_split(seconds, min(len(seconds), MOST_PARTS) or 1)
+    sums, sizes = [part.sum() for part in parts], [part.size for part in parts]
+    found = intervals.ratio_interval(sums, sizes)
+    if found is None or found[0] <= 0:
+        return 1.0, 1.0, 0
+    low, high = (bound / seconds.mean() for bound in found)
+    return min(low, 1.0), max(high, 1.0), len(seconds)  # a skewed bootstrap may leave out the mean
+
+
+def score_tables(result) -> dict:
+    """The tables of the test scores: each class, and each kind of average."""
+    each = zip(result.scores["per_class"], result.thresholds)
+    return {
+        "per_class": [dict(row, threshold=float(threshold)) for row, threshold in each],
+        "averages": [
+            {"average": kind, **{name: result.scores[f"{name}_{kind}"] for name in SCORES}}
+            for kind in AVERAGES
+        ],
+    }
+
+
 def write_record(
-    path: Path, config: TrainConfig, start: str, store: Store, ranks, rows: list, result
+    *, path: Path, config: TrainConfig, start: str, store: Store, ranks, rows: list, result
 ) -> None:
     """Writes result.json: metrics, tables and provenance of the whole run."""
-    epochs = result.tables["metrics"]
-    timed = epochs[1:] or epochs
-    seconds = float(np.mean([row["time"] for row in timed])) if timed else None
-    throughput = float(np.mean([row["throughput"] for row in timed])) if timed else None
-    none = "no epoch was trained (--epochs 0)"
-    metrics = {
-        "time_per_epoch": record.metric("time_per_epoch", seconds, none),
-        "throughput": record.metric("throughput", throughput, none),
-        "throughput_per_device": record.metric(
-            "throughput_per_device", throughput and throughput / ranks.size, none
-        ),
-        "step_time": record.metric(
-            "step_time",
-            float(np.median(result.step_times)) if result.step_times else None,
-            "fewer than two steps",
-        ),
-        "loss": record.metric("loss", result.test_loss),
+    scores = {name: value for name, value in result.scores.items() if name in record.METRICS}
+    scores["loss"] = result.test_loss
+    metrics = timing_metrics(result.tables, rows)
+    metrics.update({name: record.metric(name, value) for name, value in scores.items()})
+    timed = sum(row["timed"] for row in result.tables["metrics"])
+    timing = f"{timed} epochs after the first of each job"
+    if not timed:
+        timing = "the first epoch, tracing and warm-up included"
+    tables = {
+        "epochs": result.tables["metrics"],
+        "step_times": result.tables["step_times"],
+        **score_tables(result),
     }
-    metrics.update(
-        {
-            name: record.metric(name, value)
-            for name, value in result.scores.items()
-            if name in record.METRICS
-        }
-    )
-    timing = (
-        "mean over epochs after the first"
-        if len(epochs) > 1
-        else ("the first epoch, tracing and warm-up included")
+    origin = provenance.gather(
+        start,
+        [row["hostname"] for row in rows],
+        store.digest,
+        data=config.data,
+        timing=timing,
+        collective=ranks.backend,
+        patches=result.patches,
+        train_patches=result.patches["train"],
+        test_patches_scored=len(result.positions),
     )
     record.write(
         path,
@@ -169,33 +255,9 @@ def write_record(
             config=dataclasses.asdict(config),
             metrics=metrics,
             ranks=rows,
-            tables={
-                "epochs": epochs,
-                "per_class": [
-                    dict(row, threshold=float(t))
-                    for row, t in zip(result.scores["per_class"], result.thresholds)
-                ],
-                "averages": [
-                    {
-                        "average": kind,
-                        **{
-                            score: result.scores[f"{score}_{kind}"]
-                            for score in ("precision", "recall", "f1")
-                        },
-                    }
-                    for kind in ("micro", "macro", "weighted", "samples")
-                ],
-            },
+            tables=tables,
             files={"samples": "samples.npz"},
-            provenance=provenance.gather(
-                start,
-                [row["hostname"] for row in rows],
-                store.digest,
-                timing=timing,
-                collective=ranks.backend,
-                patches=result.patches,
-                test_patches_scored=len(result.positions),
-            ),
+            provenance=origin,
             repeats=cli.repeats(type(config)),
         ),
     )

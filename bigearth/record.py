@@ -57,14 +57,18 @@ METRICS = {
         "s",
         "lower",
         "wall time of one pass over the training split on all ranks, validation not included; the "
-        "mean over all epochs after the first, which holds tracing and warm-up (if only one epoch "
-        "was run, that one, and the record says so)",
+        "mean over the timed epochs: all but the first of each job, which holds tracing and may "
+        "have been begun by the job before (if there is no other, that one, and the record says "
+        "so)",
     ),
     "training_time": Definition(
         "s", "lower", "wall time of a whole training, over all jobs of a chain"
     ),
     "step_time": Definition(
-        "s", "lower", "median wall time of one training step on the slowest rank"
+        "s",
+        "lower",
+        "median wall time of one training step of the timed epochs, on the rank where it is the "
+        "largest",
     ),
     "throughput": Definition(
         "img/s",

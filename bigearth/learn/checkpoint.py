@@ -24,7 +24,7 @@ import numpy as np
 from bigearth.errors import InputError
 from bigearth.files import save_arrays
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass

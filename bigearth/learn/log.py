@@ -12,6 +12,7 @@ import tensorflow as tf
 from bigearth.errors import InputError, disk_error
 from bigearth.files import new_file
 
+TABLES = ("metrics", "steps")  # that become CSV files
 # of an earlier run in the same folder: they must not look like this one's
 RESULTS = ("result.json", "samples.npz")
 
@@ -62,7 +63,7 @@ class Log:
 
         Args:
             row: its row of the table of epochs.
-            tables: file name without ".csv" -> all rows so far.
+            tables: name -> all rows so far.
         """
         if not self._folder:
             return
@@ -80,9 +81,9 @@ class Log:
                 )
 
     def tables(self, tables: dict) -> None:
-        """Writes the tables as they are; name -> rows."""
-        for name, rows in tables.items() if self._folder else ():
-            write_table(self._folder / f"{name}.csv", rows)
+        """Writes those of `TABLES` as they are; name -> rows."""
+        for name in TABLES if self._folder else ():
+            write_table(self._folder / f"{name}.csv", tables[name])
 
     def stop(self, status: str) -> None:
         """The run is over; status: "success" or "aborted"."""

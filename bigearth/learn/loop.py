@@ -117,8 +117,9 @@ class StepLoop:
 
     def _take_time(self) -> None:
         now = time.perf_counter()
-        if math.isnan(self._run.result.first_step):
-            self._run.result.first_step = now - self._clock
+        result, seconds = self._run.result, now - self._clock
+        if math.isnan(result.first_step):
+            result.first_step = seconds
         else:
-            self._run.result.step_times.append(now - self._clock)
+            result.step_times[-1]["seconds"].append(seconds)
         self._clock = now

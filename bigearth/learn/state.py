@@ -20,23 +20,28 @@ class Result:
     """What a run leaves behind; equal on all ranks but for `step_times`, `phases` and `first_step`,
     which are this rank's.
 
+    An epoch is timed unless it is the first that a job trains: that one holds tracing, and may have
+    been begun by the job before.
+
     Attributes:
         tables: "metrics": one row per epoch; "steps": one row per step {step, epoch,
-            learning_rate, loss, gradient_norm}.
+            learning_rate, loss, gradient_norm}; "step_times": one row per epoch {epoch, timed,
+            seconds: of each step on the rank that was slowest in it}.
         patches: how many patches of each split were used.
         scores: of the test split, as `metrics.scores` and `metrics.average_precision` give them.
         test_loss: mean over test patches and classes.
         positions: (N,) int64 positions of the test patches in the file, ascending.
         truth, probability: (N, C) uint8 and float32, of those patches.
         thresholds: (C,) float64, at which the scores were taken.
-        step_times: seconds of every training step but the first.
+        step_times: one row per epoch of this job {epoch, timed, seconds: of each step}, the job's
+            first step left out.
         phases: seconds by what they were spent on.
         first_step: seconds of the first step, tracing included.
         stopped: a signal ended the run before its end; a checkpoint has been saved, and there are
             no scores.
     """
 
-    tables: dict = field(default_factory=lambda: {"metrics": [], "steps": []})
+    tables: dict = field(default_factory=lambda: {"metrics": [], "steps": [], "step_times": []})
     patches: dict = field(default_factory=dict)
     scores: dict = field(default_factory=dict)
     test_loss: float = math.nan
@@ -74,6 +79,7 @@ class RunState:
         seconds: what the steps of that epoch have taken so far.
         best_score: best validation F1 micro so far; -1 before the first.
         best: values of the network's variables at that score, or None.
+        traced: whether this job has trained an epoch, so that the next one is timed.
     """
 
     config: TrainConfig
@@ -94,6 +100,7 @@ class RunState:
     seconds: float = 0.0
     best_score: float = -1.0
     best: Optional[list] = None
+    traced: bool = False
 
     @property
     def global_batch(self) -> int:

@@ -279,6 +279,7 @@ def train_epoch(run: RunState) -> None:
             run.log.epoch_start(run.epoch)
     collective.barrier()
     begun = time.perf_counter()
+    result.step_times.append({"epoch": run.epoch + 1, "timed": run.traced, "seconds": []})
     images = run.steps_per_epoch * run.global_batch
     label = f"epoch {run.epoch + 1}"
     try:
@@ -294,6 +295,7 @@ def train_epoch(run: RunState) -> None:
     result.phases["train"] = result.phases.get("train", 0.0) + seconds
     if loop.told:
         raise Stopped
+    run.traced = True
 
 
 def validate(run: RunState) -> None:
@@ -304,6 +306,7 @@ def validate(run: RunState) -> None:
     with run.result.timed("validate"):
         validation = score(run, "val")
     run.result.tables["metrics"].append(epoch_row(run, validation))
+    run.result.tables["step_times"].append(slowest_times(run))
     f1_micro, _ = metrics.f1(validation.counts)
     if f1_micro > run.best_score:
         run.best_score = f1_micro
@@ -331,16 +334,26 @@ def epoch_row(run: RunState, validation: Evaluation) -> dict:
     """The row of the epoch that was just validated."""
     own = [row for row in run.result.tables["steps"] if row["epoch"] == run.epoch + 1]
     f1_micro, f1_macro = metrics.f1(validation.counts)
+    samples = run.steps_per_epoch * run.global_batch
     return {
         "epoch": run.epoch + 1,
         "time": run.seconds,
-        "throughput": run.steps_per_epoch * run.global_batch / run.seconds,
+        "throughput": samples / run.seconds,
         "learning_rate": own[-1]["learning_rate"],
         "train_loss": float(np.mean([row["loss"] for row in own])),
         "val_loss": validation.loss,
         "val_f1_micro": f1_micro,
         "val_f1_macro": f1_macro,
+        "samples": samples,
+        "timed": run.result.step_times[-1]["timed"],
     }
+
+
+def slowest_times(run: RunState) -> dict:
+    """This epoch's row of the table of step times, to the microsecond."""
+    own = run.result.step_times[-1]
+    every = np.stack(run.collective.gather(np.array(own["seconds"])))
+    return {**own, "seconds": every.max(0).round(6).tolist()}
 
 
 def use_best_weights(run: RunState) -> None:

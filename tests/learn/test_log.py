@@ -37,7 +37,7 @@ def test_other_ranks_are_silent(tmp_path, capsys):
     run = log.Log()
     run.start({"seed": 0})
     run.epoch_start(0)
-    run.epoch(ROW, {"metrics": [ROW]})
+    run.epoch(ROW, {"metrics": [ROW], "steps": []})
     run.say("hello")
     run.stop("success")
     assert capsys.readouterr() == ("", "")
@@ -61,7 +61,7 @@ def test_mlperf_events_pass_its_own_parser(tmp_path):
     run = log.Log(tmp_path, epochs=1, mlperf=True)
     run.start({"global_batch_size": 128, "seed": 1})
     run.epoch_start(0)
-    run.epoch(ROW, {"metrics": [ROW]})
+    run.epoch(ROW, {"metrics": [ROW], "steps": []})
     run.stop("success")
     lines, errors = parser.parse_file(str(tmp_path / "mlperf.log"), ruleset="4.1.0")
     assert not errors
@@ -90,7 +90,7 @@ def test_mlperf_log_of_a_chain_of_jobs_is_that_of_one_long_job(tmp_path):
             run.start({"seed": 1}, resumed=number > 0)
             for epoch in job:
                 run.epoch_start(epoch)
-                run.epoch(dict(ROW, epoch=epoch + 1), {"metrics": [ROW]})
+                run.epoch(dict(ROW, epoch=epoch + 1), {"metrics": [ROW], "steps": []})
         run.stop("success")
         return [
             json.loads(line.split(":::MLLOG", 1)[1])["key"]

@@ -86,11 +86,14 @@ def test_tables_say_what_happened(whole):
     first = result.tables["metrics"][0]
     assert first["train_loss"] == pytest.approx(np.mean(losses(result)[:3]))
     assert first["throughput"] == pytest.approx(24 / first["time"])
-    assert (
-        len(result.step_times) == 5
-        and min(result.step_times) > 0
-        and result.first_step > max(result.step_times)
-    )
+    assert first["samples"] == 24 and [row["timed"] for row in result.tables["metrics"]] == [
+        False,
+        True,
+    ]
+    assert [len(row["seconds"]) for row in result.step_times] == [2, 3]
+    assert result.first_step > max(max(row["seconds"]) for row in result.step_times)
+    for own, slowest in zip(result.step_times, result.tables["step_times"]):
+        assert slowest["seconds"] == pytest.approx(own["seconds"], abs=1e-6)
 
 
 def test_stopped_by_a_signal_and_resumed_is_the_undisturbed_run(whole, patches, tmp_path):
@@ -115,6 +118,9 @@ def test_stopped_by_a_signal_and_resumed_is_the_undisturbed_run(whole, patches, 
     _, undisturbed = whole
     np.testing.assert_allclose(losses(second), losses(undisturbed), rtol=0, atol=1e-6)
     np.testing.assert_allclose(second.probability, undisturbed.probability, atol=1e-5)
+    # the epoch that one job began and another ended is not timed, nor is the first
+    assert [row["timed"] for row in second.tables["metrics"]] == [False, False]
+    assert [len(row["seconds"]) for row in second.tables["step_times"]] == [2, 1]
     assert [row["val_f1_micro"] for row in second.tables["metrics"]] == [
         row["val_f1_micro"] for row in undisturbed.tables["metrics"]
     ]
