@@ -6,7 +6,6 @@ from ReFrame's report. Options it does not know go to ReFrame as they are (`-n`,
 """
 
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -17,17 +16,9 @@ from typing import List, Optional
 from bigearth import cli
 from bigearth.errors import InputError
 
-CHECKS = Path(__file__).resolve().parent / "checks"
-NOT_RUNNING = (
-    "-l",
-    "-L",
-    "--list",
-    "--list-detailed",
-    "--dry-run",
-    "--ci-generate",
-    "--describe",
-    "--list-tags",
-)
+from . import budget, launch, partitions
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True)
@@ -47,6 +38,9 @@ class RunConfig:
     image: Optional[str] = cli.option(
         None, "run in this container image: a .sif file, or a name of containers/"
     )
+    max_node_hours: float = cli.option(
+        1000.0, "ask before more than this is submitted, at the jobs' time limits", least=0
+    )
     list: bool = cli.option(False, "list the checks and end")
     dry_run: bool = cli.option(False, "write the job scripts, submit nothing")
 
@@ -62,125 +56,168 @@ PROGRAM = cli.Program(
 )
 
 
-def command(site_file: Path, system: str, options, passed_on: list, report: Path) -> list:
-    """The ReFrame command line."""
-    action = (
-        ["--list"]
-        if options.list
-        else ["--dry-run", "--keep-stage-files"]
-        if options.dry_run
-        else ["--run"]
-    )
-    action = [] if any(option.split("=")[0] in NOT_RUNNING for option in passed_on) else action
-    variables = [("hdf5_file.data", options.data), ("image", options.image)]
-    settings = [word for name, value in variables if value for word in ("-S", f"{name}={value}")]
-    environment = "^container$" if options.image else "^(?!container$)"
-    tags = [argument for tag in options.tag for argument in ("--tag", f"^{tag}$")]
-    files = [
-        "-C",
-        str(site_file),
-        f"--system={system}",
-        "-c",
-        str(CHECKS),
-        "-R",
-        f"--report-file={report}",
-    ]
-    return [reframe(), *files, "-p", environment, *tags, *settings, *action, *passed_on]
-
-
-def reframe() -> str:
-    """ReFrame's own command: the one beside this Python, else the first on the PATH."""
-    found = shutil.which(
-        "reframe",
-        path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
-    )
-    if not found:
-        raise InputError(
-            "there is no `reframe` beside this Python or on the PATH; run `make "
-            "setup`, or load the site's module"
-        )
-    return found
-
-
-def run_reframe(arguments: list) -> tuple:
-    """Runs ReFrame and shows what it prints.
-
-    Returns:
-        its exit code, and what made it leave out test files: those warnings do not fail a run.
-    """
-    skipped = []
-    with subprocess.Popen(
-        arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
-        for line in process.stdout:
-            print(line, end="", flush=True)
-            if "skipping test" in line:
-                skipped.append(line.strip())
-    if process.returncode not in (0, 1):
-        raise InputError(
-            f"ReFrame ended with exit code {process.returncode}; its messages are above"
-        )
-    return process.returncode, skipped
-
-
 def image_fits(image: str, system: dict) -> None:
     """Tries the image here before anything starts; each job tries it again where it runs."""
-    able = [partition for partition in system["partitions"] if "container" in partition["environs"]]
+    able = [p for p in system["partitions"] if p.get("container_platforms")]
     if not able:
         raise InputError(
-            f"--image {image}: no partition of {system['name']} has the environment "
-            "`container`; leave --image out"
+            f"--image {image}: no partition of {system['name']} states `container_platforms`; add "
+            "them to its settings, or leave --image out"
         )
-    if shutil.which("apptainer") or any(partition["scheduler"] == "local" for partition in able):
+    if image.endswith(".sif") and not Path(image).is_file():
+        raise InputError(f"--image {image}: no such file; expected a .sif file")
+    here = [p for p in able if p["scheduler"] == "local"]
+    if here:  # a login node may have no container engine, or one of another kind
         done = subprocess.run(
-            [CHECKS.parents[1] / "containers" / "check.sh", image], capture_output=True, text=True
+            [ROOT / "containers" / "check.sh", image], capture_output=True, text=True
         )
         if done.returncode != 0:
             raise InputError(done.stderr.strip().replace("error: ", "", 1))
 
 
-def main(options: RunConfig, passed_on: list) -> int:
-    """Runs the suite; returns the exit code."""
-    if options.results:
-        os.environ["BIGEARTH_RESULTS"] = str(Path(options.results).absolute())
-    from . import lint, sites  # the settings read BIGEARTH_RESULTS as they are imported
-    from .results import sessions, verdict
-    from .settings.common import RESULTS
+def options_for_reframe(options: RunConfig, passed_on: list, system: dict) -> list:
+    """The words that choose checks and say what to do with them."""
+    words = [word for tag in options.tag for word in ("--tag", f"^{tag}$")]
+    names = {name for p in system["partitions"] for name in p["environs"]}
+    if "container" in names and names != {"container"} and "-p" not in passed_on:
+        words += ["-p", "^container$" if options.image else "^(?!container$)"]
+    if any(word.startswith("--distribute") for word in passed_on):
+        words += ["-S", "after_preflight=0"]  # ReFrame cannot spread a check's dependencies
+    return [*words, *passed_on]
 
-    site = options.site or sites.detect()
-    system = sites.system_of(site)
-    faults = lint.faults(site)
+
+def action(options: RunConfig, passed_on: list) -> list:
+    if launch.only_shows(passed_on):
+        return []
+    if options.list:
+        return ["--list"]
+    return ["--dry-run", "--keep-stage-files"] if options.dry_run else ["--run"]
+
+
+def settings_of(options: RunConfig) -> dict:
+    """Variables of the checks that the launcher's own options set."""
+    given = {"hdf5_file.data": options.data, "image": options.image}
+    for name in ("data", "image"):
+        path = getattr(options, name)
+        if path and ("/" in path or Path(path).is_file()) and not Path(path).is_absolute():
+            given = {k: str(Path(v).absolute()) if v == path else v for k, v in given.items()}
+    return {name: value for name, value in given.items() if value}
+
+
+def refuse_or_ask(options: RunConfig, described: list, system: dict, passed_on: list) -> dict:
+    """Looks at what would be submitted, says what it costs and asks if that is much.
+
+    Returns:
+        further settings: how many synthetic patches are needed.
+
+    Raises:
+        InputError: nothing can be run, or it is too much and nobody is there to ask.
+    """
+    about = partitions.of_configuration(system["partitions"])
+    wanted = launch.value_of(passed_on, "--system") or ""
+    chosen = budget.cases(described, tuple(filter(None, [wanted.partition(":")[2]])))
+    missing = sorted({check["missing"] for _, check in chosen if check.get("missing")})
+    able = [case for case in chosen if not case[1].get("missing")]
+    # the preflight comes along with what depends on it
+    if not able or (missing and all(check.get("check") == "preflight" for _, check in able)):
+        why = "; ".join(missing) or "see the names and tags that `bigearth-bench list` prints"
+        raise InputError(f"no check was run: {why}")
+    runs = 1 + int(launch.value_of(passed_on, "--reruns") or 0)
+    patches = None
+    ranks = budget.largest(able, about)
+    extras = [about[name].extras for name, _ in able]
+    if ranks and not options.data and not any("patches" in e for e in extras):
+        patches = budget.patches_for(ranks, max(e.get("batch_size", 0) for e in extras))
+    cost = budget.at_most(able, about, runs)
+    if cost["node_hours"]:
+        print(f"to be submitted: {budget.sentence(cost, patches)}", flush=True)
+    if cost["node_hours"] > options.max_node_hours:
+        ask(cost, options.max_node_hours)
+    return {"synthetic_archive.patches": patches} if patches else {}
+
+
+def ask(cost: dict, limit: float) -> None:
+    """Goes on only if the user says so."""
+    much = f"{cost['node_hours']:.0f} node-hours are more than --max-node-hours {limit:g}"
+    if not sys.stdin.isatty():
+        raise InputError(f"{much}; nothing is submitted; choose fewer checks, or raise the limit")
+    if input(f"{much}; submit all the same? [y/N] ").strip().lower() not in ("y", "yes"):
+        raise InputError(f"{much}; nothing is submitted")
+
+
+def check_references(system: dict) -> None:
+    from . import references
+
+    content = references.load_site(system["name"])
+    about = partitions.of_configuration(system["partitions"])
+    faults = references.lint(content, about, system["name"])
     if faults:
-        raise InputError(
-            "\n       ".join([f"{len(faults)} fault(s) in the references; nothing is run", *faults])
-        )
-    only_shows = (
-        options.list
-        or options.dry_run
-        or any(option.split("=")[0] in NOT_RUNNING for option in passed_on)
-    )
-    if not only_shows:
-        sites.check_scheduler(system)
-        if options.image:
-            image_fits(options.image, system)
-    report = RESULTS / "reports" / f"run-{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}.json"
-    code, skipped = run_reframe(
-        command(sites.settings_path(site).absolute(), system["name"], options, passed_on, report)
-    )
-    if skipped:
-        raise InputError(f"ReFrame left out checks that it could not load: {'; '.join(skipped)}")
-    if only_shows:
-        if code:
-            raise InputError("ReFrame could not do it; its messages are above")
-        return 0
+        path = references.path_of(system["name"])
+        lines = [f"{len(faults)} fault(s) in the references; nothing is run"]
+        raise InputError("\n       ".join([*lines, *(f"{path}: {fault}" for fault in faults)]))
+
+
+def judge(report: Path, results: Path) -> int:
+    """Prints the verdicts of a session; returns the exit code."""
+    from .results import sessions, verdict
+
+    if not report.is_file():
+        raise InputError("no check was run; ReFrame's messages are above")
     cases = sessions.of_report(report)
-    rows = verdict.rows(cases, sessions.before(RESULTS / "results.db", cases))
+    rows = verdict.rows(cases, sessions.before(results / "results.db", cases))
     if not rows:
         raise InputError(
             "no check was run; see the names and tags that `bigearth-bench list` prints"
         )
     print("\n" + verdict.table(rows))
     return 0 if all(row.good for row in rows) else 1
+
+
+def main(options: RunConfig, passed_on: list) -> int:
+    """Runs the suite; returns the exit code."""
+    if options.results:
+        os.environ["BIGEARTH_RESULTS"] = str(Path(options.results).absolute())
+    from . import sites  # the settings read BIGEARTH_RESULTS as they are imported
+    from .settings.common import RESULTS
+
+    site = options.site or sites.detect()
+    system = sites.system_of(site, launch.value_of(passed_on, "--system"))
+    shows = options.list or options.dry_run or launch.only_shows(passed_on)
+    report = RESULTS / "reports" / f"run-{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}.json"
+    environment, dropped = launch.environment(RESULTS)
+    if dropped:
+        print(f"not used here: {', '.join(dropped)} of your environment", file=sys.stderr)
+    words = options_for_reframe(options, passed_on, system)
+
+    def command(settings: dict, more: list) -> list:
+        return launch.command(
+            site_files=sites.files(site),
+            system=system["name"],
+            results=RESULTS,
+            report=report,
+            settings=settings,
+            words=[*more, *words],
+        )
+
+    settings = settings_of(options)
+    if shows:
+        code, skipped = launch.run(command(settings, action(options, passed_on)), environment)
+    else:
+        check_references(system)
+        sites.check_scheduler(system)
+        if options.image:
+            image_fits(options.image, system)
+        with launch.lock(RESULTS):
+            described = launch.chosen(command(settings, []), environment)
+            settings.update(refuse_or_ask(options, described, system, passed_on))
+            code, skipped = launch.run(command(settings, ["--run"]), environment)
+    if skipped:
+        raise InputError(f"ReFrame left out checks that it could not load: {'; '.join(skipped)}")
+    if not shows:
+        return judge(report, RESULTS)
+    if code:
+        raise InputError("ReFrame could not do it; its messages are above")
+    return 0
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from bigearth import cli, record
 from bigearth.errors import InputError
 from bigearth.files import new_file
 
-from . import references, sites
+from . import partitions, references, sites
 from .references import MIN_RUNS
 from .results import sessions
 from .settings.common import RESULTS, ROOT
@@ -136,21 +136,19 @@ def propose(content: dict, runs: dict, accept_slower: bool) -> tuple:
     new, left, changed = copy.deepcopy(content), [], 0
     for (partition, check, point, metric), found in sorted(runs.items()):
         where = f"{partition}/{check}/{point}/{metric}"
-        cells = new["partitions"].get(partition, {}).get(check, {}).get(point, {})
-        if metric not in cells:
-            left.append(f"{where}: measured, but the references have no such cell")
-            continue
         if len(found) < MIN_RUNS:
             left.append(f"{where}: {len(found)} run(s), expected {MIN_RUNS} or more")
             continue
         cell, better = proposal(metric, found), record.METRICS[metric].better
-        if loosens(cells[metric], cell, better) and not accept_slower:
+        old = references.cell(new, partition=partition, check=check, point=point, metric=metric)
+        if loosens(old, cell, better) and not accept_slower:
             left.append(
                 f"{where}: would accept {gate(cell, better):.4g}, now "
-                f"{gate(cells[metric], better):.4g}; --accept-slower to allow it"
+                f"{gate(old, better):.4g}; --accept-slower to allow it"
             )
             continue
-        cells[metric] = cell
+        checks = new["partitions"].setdefault(partition, {})
+        checks.setdefault(check, {}).setdefault(point, {})[metric] = cell
         new["image"] = cell["image"]
         changed += 1
     if not changed and not any("--accept-slower" in sentence for sentence in left):
@@ -180,9 +178,10 @@ PROGRAM = cli.Program(
 
 def main(options: CalibrateConfig) -> None:
     system = sites.system_of(options.site)
+    about = partitions.of_configuration(system["partitions"])
     path = references.path_of(system["name"])
-    content = references.load(path)
-    before = path.read_text()
+    content = references.load_site(system["name"])
+    before = path.read_text() if path.exists() else ""
     cases = sessions.load([options.database], [])
     runs = collect(cases, machine(cases, system["name"]))
     new, left = propose(content, runs, options.accept_slower)
@@ -192,10 +191,13 @@ def main(options: CalibrateConfig) -> None:
     name = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path.name
     diff = "".join(
         difflib.unified_diff(
-            before.splitlines(True), after.splitlines(True), f"a/{name}", f"b/{name}"
+            before.splitlines(True),
+            after.splitlines(True),
+            f"a/{name}" if before else "/dev/null",
+            f"b/{name}",
         )
     )
-    for fault in references.lint(new, sites.partitions(system), system["name"]):
+    for fault in references.lint(new, about, system["name"]):
         print(f"to do after applying: {fault}", file=sys.stderr)
     if not diff:
         print("no reference would change", file=sys.stderr)

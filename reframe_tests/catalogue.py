@@ -1,54 +1,62 @@
-"""What the suite measures: every check, its points (one ReFrame test case each) and the metrics
-judged there.
+"""What the suite measures, read from the classes of the checks: their points and metrics.
 
-The checks take their parameters from here and the lint demands a reference cell for every entry, so
-that neither can know something that the other does not.
+A point is one combination of a check's parameters, one ReFrame test case, e.g. "nodes=1 devices=3";
+it is also the key of a reference.
 """
 
-import itertools
-from dataclasses import dataclass
-from typing import Tuple
+import functools
+import importlib
+from typing import NamedTuple
 
-NODES = (1, 2, 4, 8, 12, 16, 24)  # the paper's node counts (Figures 4 to 6)
-DEVICES = (1, 2, 3, 4)  # on one node (Figure 3)
-INPUTS = ("multispectral", "rgb", "bilinear")  # what the network sees (Tables 2 and 3, Figure 6)
-
-SPEED = ("time_per_epoch", "throughput")
-SCORES = ("f1_micro", "precision_micro", "recall_micro")
+MODULES = ("preflight", "prepare", "training", "accuracy")
 
 
-@dataclass(frozen=True)
-class Check:
+class Check(NamedTuple):
     """One check of reframe_tests/checks/.
 
     Attributes:
-        points: the parameters of each test case, in the order in which they are written in a
-            point's name.
+        points: the parameters of each test case.
         metrics: what is judged at each point.
-        feature: the feature a partition must have for the check to be valid there; "" if none.
+        needs: the features that a partition must have.
     """
 
-    points: Tuple[dict, ...]
-    metrics: Tuple[str, ...]
-    feature: str = ""
+    points: tuple
+    metrics: tuple
+    needs: frozenset
 
 
-def _over(**parameters) -> tuple:
-    """Every combination of parameter values, as points."""
-    return tuple(
-        dict(zip(parameters, values)) for values in itertools.product(*parameters.values())
-    )
+@functools.cache
+def checks() -> dict:
+    """name -> Check. ReFrame's test name is that of the class: lower case, unlike its bases'."""
+    found = {}
+    for module in MODULES:
+        loaded = importlib.import_module(f"{__package__}.checks.{module}")
+        for name, cls in vars(loaded).items():
+            if name.islower() and getattr(cls, "metrics", None) is not None:
+                found.setdefault(name, Check(points(cls), tuple(cls.metrics), needs(cls)))
+    return found
 
 
-CHECKS = {
-    "preflight": Check(_over(nodes=NODES), ()),
-    "prepare": Check(_over(nodes=(1,)), ("patch_throughput", "write_bandwidth", "imbalance")),
-    "training": Check(_over(nodes=(1,)), ("f1_micro", *SPEED)),
-    "single_node": Check(_over(nodes=(1,), devices=DEVICES), SPEED, "gpu"),
-    "scaling": Check(_over(nodes=NODES), (*SPEED, "scaling_efficiency"), "multinode"),
-    "weak_scaling": Check(_over(nodes=NODES), (*SPEED, "scaling_efficiency"), "multinode"),
-    "accuracy": Check(_over(nodes=NODES, input=INPUTS), (*SCORES, "training_time"), "multinode"),
-}
+def points(cls) -> tuple:
+    """The parameters of every variant of a check's class; the number of nodes comes first."""
+    found = []
+    for number in range(cls.num_variants):
+        parameters = cls.get_variant_info(number)["params"]
+        # those with a dot are ReFrame's own, of --repeat and --distribute
+        own = {name: value for name, value in parameters.items() if name[0] != "."}
+        found.append({"nodes": own.get("nodes") or cls.nodes, **own})
+    return tuple(found)
+
+
+def needs(cls) -> frozenset:
+    """The features that the class's `valid_systems` asks for."""
+    words = " ".join(cls.valid_systems).split()
+    return frozenset(word[1:] for word in words if word[0] == "+")
+
+
+def names(cls) -> tuple:
+    """The partitions that the class's `valid_systems` names; empty if it names none."""
+    return tuple(word for word in cls.valid_systems if word[0] not in "+-%*")
 
 
 def point_name(point: dict) -> str:
@@ -56,17 +64,6 @@ def point_name(point: dict) -> str:
     return " ".join(f"{name}={value}" for name, value in point.items())
 
 
-def points_on(check: Check, features, extras: dict) -> list:
-    """Names of the points of a check that a partition can run.
-
-    Args:
-        features, extras: of the partition, as in the site's ReFrame settings.
-    """
-    if not {"compute", check.feature} - {""} <= set(features):
-        return []
-    limits = {"nodes": extras.get("max_nodes", 1), "devices": extras.get("devices_per_node", 1)}
-    return [
-        point_name(point)
-        for point in check.points
-        if all(point.get(name, 0) <= limit for name, limit in limits.items())
-    ]
+def points_on(check: Check, partition) -> list:
+    """Names of the points of a check that a partition can run."""
+    return [point_name(p) for p in check.points if partition.can_run(set(check.needs), p)]

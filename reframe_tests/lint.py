@@ -6,7 +6,7 @@ from typing import Optional
 from bigearth import cli
 from bigearth.errors import InputError
 
-from . import references, sites
+from . import partitions, references, sites
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,12 @@ def faults(site: str) -> list:
     """Every fault of a site's settings and references, one sentence each."""
     try:
         system = sites.system_of(site)
-        path = references.path_of(system["name"])
-        content = references.load(path)
+        content = references.load_site(system["name"])
     except InputError as error:
         return [str(error)]
-    found = references.lint(content, sites.partitions(system), system["name"])
-    return [f"{path}: {fault}" for fault in found]
+    about = partitions.of_configuration(system["partitions"])
+    path = references.path_of(system["name"])
+    return [f"{path}: {fault}" for fault in references.lint(content, about, system["name"])]
 
 
 def main(options: LintConfig) -> int:

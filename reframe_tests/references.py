@@ -14,13 +14,12 @@ reframe_tests/references/<site>.yaml:
             time_per_epoch:              # metric
               {value: 86, lower: null, upper: 0.06, unit: s, origin: published, date: 2019-12-17,
               runs: 2, source: "...", band: "..."}
-            throughput: {value: null, unit: img/s, origin: unknown}
 
 `lower` and `upper` are relative tolerances as ReFrame takes them (-0.1 is 10 % below); null is no
 limit on that side; `band` says how they were chosen.
-`origin` is `published`, `measured`, `predicted` or `unknown`; an unknown cell has no value and is
-recorded, not judged. Optional, and compared with the run before any number is: `image`, `dataset`
-(content digest), `patches` (how many, to 1 %).
+`origin` is `published`, `measured` or `predicted`. A metric without a cell is unknown: recorded and
+counted, not judged. A cell may state the work it is of: `image`, `dataset` (content digest),
+`patches` and `train_patches` (how many, to 1 %); a run of other work is not judged by it.
 """
 
 import datetime
@@ -33,13 +32,17 @@ from typing import Optional
 import yaml
 
 from bigearth import record
-from bigearth.errors import InputError
+from bigearth.errors import InputError, one_line
+from bigearth.files import read_bytes
 
 from . import catalogue
 
 SCHEMA = 1
 FOLDER = Path(os.environ.get("BIGEARTH_REFERENCES", Path(__file__).resolve().parent / "references"))
 ORIGINS = ("published", "measured", "predicted", "unknown")
+UNKNOWN = {"value": None, "origin": "unknown"}
+MOST_BYTES = 64 << 20
+WORK = ("image", "dataset", "patches", "train_patches")  # what a reference may state
 MIN_RUNS = 5  # a measured reference rests on at least this many runs
 _FILE_KEYS = {"schema", "site", "image", "max_age_days", "partitions"}
 _CELL_KEYS = {
@@ -53,6 +56,7 @@ _CELL_KEYS = {
     "image",
     "dataset",
     "patches",
+    "train_patches",
     "source",
     "band",
 }
@@ -63,9 +67,11 @@ class _StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
 
 
 def _mapping(loader, node):
-    keys = [loader.construct_object(key) for key, _ in node.value]
-    for key in keys:
-        if keys.count(key) > 1:
+    seen = set()
+    for key in (loader.construct_object(key) for key, _ in node.value):
+        known = key in seen
+        seen.add(key)
+        if known:
             raise yaml.constructor.ConstructorError(
                 None, None, f"key {key!r} is given twice", node.start_mark
             )
@@ -85,78 +91,104 @@ def load(path) -> dict:
     Raises:
         InputError: it cannot be read, is not YAML, gives a key twice, or has another schema.
     """
+    data = read_bytes(path, what="reference file", most=MOST_BYTES)
     try:
-        content = yaml.load(Path(path).read_text(), _StrictLoader)
-    except OSError as error:
+        content = yaml.load(data.decode(), _StrictLoader)
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         raise InputError(
-            f"{path}: cannot read the references: {error.strerror}; make it with `bigearth-bench "
-            "site add`"
-        ) from error
-    except yaml.YAMLError as error:
-        raise InputError(
-            f"{path}: not a valid reference file: {' '.join(str(error).split())}; see "
-            "reframe_tests/references.py"
+            f"{path}: not a valid reference file: {one_line(error)}; see reframe_tests/references.py"
         ) from error
     found = content.get("schema", "missing") if isinstance(content, dict) else "missing"
     if found != SCHEMA:
         raise InputError(
-            f"{path}: reference schema is {found}, expected {SCHEMA}; bring the file "
+            f"{path}: reference schema is {one_line(found, 20)}, expected {SCHEMA}; bring the file "
             "to this version's schema"
         )
     return content
 
 
-def lint(content: dict, partitions: dict, site: str, today: Optional[datetime.date] = None) -> list:
+def load_site(site: str) -> dict:
+    """A site's references; none at all where it has no file."""
+    path = path_of(site)
+    return load(path) if path.exists() else empty(site)
+
+
+def cell(content: dict, partition: str, check: str, point: str, metric: str) -> dict:
+    """One reference, its date as text; one of origin `unknown` if there is none."""
+    found = content["partitions"]
+    for key in (partition, check, point, metric):
+        found = found.get(key) or {}
+    found = found or {**UNKNOWN, "unit": record.METRICS[metric].unit}
+    return {key: str(value) if key == "date" else value for key, value in found.items()}
+
+
+def beside(cell: dict, unlike: list) -> dict:
+    """A reference of other work, as a cell that judges nothing and says so."""
+    return {
+        **UNKNOWN,
+        "unit": cell["unit"],
+        "source": f"{cell['value']:g} ({cell['origin']}) is of other work: {'; '.join(unlike)}",
+    }
+
+
+def lint(
+    content: dict,
+    partitions: dict,
+    site: str,
+    complete: bool = True,
+    today: Optional[datetime.date] = None,
+) -> list:
     """Everything that is wrong with a site's references, one sentence each; empty if nothing is.
 
     Args:
         content: what `load` returned.
-        partitions: name -> (features, extras) of each of the site's partitions.
+        partitions: name -> Partition of the site's partitions.
         site: the site's name.
+        complete: whether these are all; else cells of others are left alone.
         today: the day that ages are counted to.
     """
     today = today or datetime.date.today()
     faults = [
         f"unknown key {key!r} at the top; expected {', '.join(sorted(_FILE_KEYS))}"
-        for key in sorted(set(content) - _FILE_KEYS)
+        for key in sorted(map(str, set(content) - _FILE_KEYS))
     ]
     faults += [f"key {key!r} is missing at the top" for key in sorted(_FILE_KEYS - set(content))]
     if faults:
         return faults
     if content["site"] != site:
         faults.append(f"site is {content['site']!r}, expected {site!r}, as the settings file says")
-    if not isinstance(content["max_age_days"], int) or content["max_age_days"] < 1:
+    if type(content["max_age_days"]) is not int or content["max_age_days"] < 1:
         faults.append(f"max_age_days is {content['max_age_days']!r}, expected a number of days")
         return faults
-    wanted = set()
-    for name, (features, extras) in partitions.items():
-        for check, plan in catalogue.CHECKS.items():
-            wanted |= {
-                (name, check, point, metric)
-                for point in catalogue.points_on(plan, features, extras)
-                for metric in plan.metrics
-            }
     cells = dict(_walk(content["partitions"], faults))
     strange = sorted({key[0] for key in cells} - set(partitions))
-    faults += [
-        f"{name}: orphan: the site's settings have no such partition, only "
-        f"{', '.join(partitions)}; correct the name"
-        for name in strange
-    ]
-    for key in sorted(key for key in set(cells) - wanted if key[0] not in strange):
-        faults.append(
-            f"{'/'.join(key)}: orphan: no check measures this; correct the name or delete the cell"
-        )
-    for key in sorted(wanted - set(cells)):
-        faults.append(
-            f"{'/'.join(key)}: missing; add the cell, with `origin: unknown` if nobody "
-            "has measured it"
-        )
-    for key in sorted(set(cells) & wanted):
+    if complete:
         faults += [
-            f"{'/'.join(key)}: {fault}" for fault in _lint_cell(key[3], cells[key], content, today)
+            f"{name}: orphan: the site's settings have no such partition, only "
+            f"{', '.join(partitions)}; correct the name"
+            for name in strange
         ]
+    known = _measured(partitions)
+    for key in sorted(key for key in cells if key[0] in partitions):
+        where = "/".join(key)
+        if key not in known:
+            faults.append(
+                f"{where}: orphan: no check measures this; correct the name or delete the cell"
+            )
+        else:
+            faults += [f"{where}: {f}" for f in _lint_cell(key[3], cells[key], content, today)]
     return faults
+
+
+def _measured(partitions: dict) -> set:
+    """(partition, check, point, metric) of everything that the checks can measure."""
+    return {
+        (name, check, point, metric)
+        for name, partition in partitions.items()
+        for check, plan in catalogue.checks().items()
+        for point in catalogue.points_on(plan, partition)
+        for metric in plan.metrics
+    }
 
 
 def _walk(partitions, faults):
@@ -187,7 +219,7 @@ def _number(value) -> bool:
 
 def _lint_cell(metric: str, cell: dict, content: dict, today: datetime.date):
     unit, better = record.METRICS[metric].unit, record.METRICS[metric].better
-    for key in sorted(set(cell) - _CELL_KEYS):
+    for key in sorted(map(str, set(cell) - _CELL_KEYS)):
         yield f"unknown key {key!r}; expected {', '.join(sorted(_CELL_KEYS))}"
     if cell.get("unit") != unit:
         yield f"unit is {cell.get('unit')!r}, expected {unit!r}"
@@ -216,9 +248,12 @@ def _lint_cell(metric: str, cell: dict, content: dict, today: datetime.date):
         yield f"runs is {cell.get('runs')!r}, expected how many runs the number rests on"
     elif origin == "measured" and cell["runs"] < MIN_RUNS:
         yield (
-            f"rests on {cell['runs']} runs, expected {MIN_RUNS} or more; run `python -m "
-            "reframe_tests.calibrate` when there are"
+            f"rests on {cell['runs']} runs, expected {MIN_RUNS} or more; run "
+            "`bigearth-bench calibrate` when there are"
         )
+    for key in ("patches", "train_patches"):
+        if cell.get(key) is not None and type(cell[key]) is not int:
+            yield f"{key} is {cell[key]!r}, expected a whole number"
     date = cell.get("date")
     if not isinstance(date, datetime.date):
         yield f"date is {date!r}, expected YYYY-MM-DD"
@@ -251,23 +286,22 @@ def _lint_limits(cell: dict, better: str):
         yield f"no {worse} limit, though {better} is better: a regression could not fail"
 
 
-def checked(site: str, partitions: dict) -> dict:
+def checked(site: str, partitions: dict, complete: bool = True) -> dict:
     """The site's references, if they have no fault at all: nothing is judged by a file that does
     not pass the lint.
 
     Args:
-        partitions: as for `lint`.
+        partitions, complete: as for `lint`.
 
     Raises:
         InputError: the first fault, and how many there are.
     """
-    path = path_of(site)
-    content = load(path)
-    faults = lint(content, partitions, site)
+    content = load_site(site)
+    faults = lint(content, partitions, site, complete)
     if faults:
         raise InputError(
-            f"{path}: {faults[0]} ({len(faults)} fault(s); `bigearth-bench "
-            f"lint --site {site}` lists all)"
+            f"{path_of(site)}: {faults[0]} ({len(faults)} fault(s); `bigearth-bench lint --site "
+            f"{site}` lists all)"
         )
     return content
 
@@ -277,19 +311,24 @@ def unlike(cell: dict, run: dict) -> list:
 
     Args:
         cell: one cell of a reference file.
-        run: `image`, `dataset` and `patches` of the run.
+        run: what the run says of the same.
     """
 
-    stated = [key for key in ("image", "dataset", "patches") if cell.get(key) is not None]
+    stated = [key for key in WORK if cell.get(key) is not None]
     if cell["origin"] == "measured" and "image" not in stated:
         stated.append("image")  # measured natively
     return [
         f"{key} was {cell.get(key) or 'none (native)'} for the reference and is "
         f"{run.get(key) or 'none (native)'} in this run"
         for key in stated
-        if cell.get(key) != run.get(key)
-        and (key != "patches" or abs(run[key] - cell[key]) > 0.01 * cell[key])
+        if not _same(key, cell.get(key), run.get(key))
     ]
+
+
+def _same(key: str, stated, found) -> bool:
+    if key.endswith("patches") and found is not None:
+        return abs(found - stated) <= 0.01 * stated
+    return found == stated
 
 
 def slowest(cell: dict) -> Optional[float]:
@@ -297,22 +336,9 @@ def slowest(cell: dict) -> Optional[float]:
     return None if cell["origin"] == "unknown" else cell["value"] * (1 + cell["upper"])
 
 
-def empty(site: str, partitions: dict) -> dict:
-    """References of a site where nothing has been measured yet: every cell is there and unknown.
-
-    Args:
-        partitions: as for `lint`.
-    """
-    tree = {}
-    for name, (features, extras) in partitions.items():
-        for check, plan in catalogue.CHECKS.items():
-            for point in catalogue.points_on(plan, features, extras):
-                cells = {
-                    m: {"value": None, "unit": record.METRICS[m].unit, "origin": "unknown"}
-                    for m in plan.metrics
-                }
-                tree.setdefault(name, {}).setdefault(check, {})[point] = cells
-    return {"schema": SCHEMA, "site": site, "image": None, "max_age_days": 365, "partitions": tree}
+def empty(site: str) -> dict:
+    """References of a site where nothing has been measured yet."""
+    return {"schema": SCHEMA, "site": site, "image": None, "max_age_days": 365, "partitions": {}}
 
 
 def dump(content: dict, comment: str = "") -> str:
@@ -321,7 +347,7 @@ def dump(content: dict, comment: str = "") -> str:
     lines = [f"# {line}".rstrip() for line in comment.splitlines()]
     lines += [
         f"{key}: {_flow(content[key])}" for key in ("schema", "site", "image", "max_age_days")
-    ] + ["partitions:"]
+    ] + ["partitions:" if content["partitions"] else "partitions: {}"]
     for partition, checks in content["partitions"].items():
         lines.append(f"  {partition}:")
         for check, points in checks.items():

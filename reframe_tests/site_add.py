@@ -23,7 +23,6 @@ from bigearth.errors import InputError, one_line
 from bigearth.files import new_file
 
 from . import references, site_plan, sites, slurm
-from .settings.common import LOGIN
 
 ROOT = Path(__file__).resolve().parents[1]
 DRY_RUN_SECONDS = 300
@@ -217,9 +216,8 @@ def main(options: SiteConfig) -> None:
         engine=container_engine(),
         pmix=slurm.has_pmix(slurm.ask(slurm.MPI_TYPES)),
     )
-    known = sites.partitions({"partitions": [LOGIN, *plan.partitions]})
     text = references.dump(
-        references.empty(options.name, known),
+        references.empty(options.name),
         f"{options.name}: nothing has been measured yet; see docs/adding-a-site.md.",
     )
     version = one_line(slurm.ask(slurm.VERSION).strip().rpartition(" ")[2], 20)

@@ -27,7 +27,7 @@ def training(tmp_path):
     machine."""
 
     def run(faults=None, *options, mutate=lambda cells, content: None):
-        reference_file(tmp_path, (["compute", "multinode"], {"max_nodes": 1}), mutate=mutate)
+        reference_file(tmp_path, mutate=mutate)
         return suite(tmp_path, "-n", "^training", *options, faults=faults)
 
     return run
@@ -127,11 +127,7 @@ def test_fault_of_the_references_stops_the_suite_before_it_starts(training, name
 
 
 def test_plain_reframe_refuses_faulty_references_too(tmp_path):
-    reference_file(
-        tmp_path,
-        (["compute", "multinode"], {"max_nodes": 1}),
-        mutate=REFERENCE_FAULTS["wrong key"][0],
-    )
+    reference_file(tmp_path, mutate=REFERENCE_FAULTS["wrong key"][0])
     environment = {
         "PYTHONPATH": str(ROOT),
         "BIGEARTH_REFERENCES": str(tmp_path),
@@ -162,7 +158,7 @@ def test_plain_reframe_refuses_faulty_references_too(tmp_path):
 
 
 def test_name_that_matches_nothing_is_not_a_pass(tmp_path):
-    reference_file(tmp_path, (["compute", "multinode"], {"max_nodes": 1}))
+    reference_file(tmp_path)
     code, output = suite(tmp_path, "-n", "traning")
     assert code == 2 and "no check was run" in output
 
@@ -192,7 +188,7 @@ def scaling(slurm, tmp_path):
     def run(faults=None, meanwhile="", *options):
         # references would compute a time limit of their own
         mutate = (lambda _, content: forget(content)) if options else (lambda cells, content: None)
-        reference_file(tmp_path, (["compute", "multinode"], {"max_nodes": 2}), "scaling", mutate)
+        reference_file(tmp_path, "scaling", ("nodes=1", "nodes=2"), mutate)
         environment = {**os.environ, **slurm}
         with subprocess.Popen(
             [sys.executable, "-c", WHEN_IT_RUNS + meanwhile], env=environment

@@ -11,10 +11,12 @@ from reframe.core.runtime import runtime
 
 from bigearth.errors import InputError
 
-from .. import catalogue, references
-from .base import SLACK, START_UP_S, site_references
+from .. import catalogue, quoting, references
+from .base import SLACK, START_UP_S, here, site_references
+from .preflight import NODES
 from .training import Learning
 
+INPUTS = ("multispectral", "rgb", "bilinear")  # Tables 2 and 3, Figure 6
 EPOCHS = 100  # of the paper's recipe
 LINKS = 3  # the longest chain is one job more
 WARNING_S = 900  # a job that meets its limit is told so this long before, and saves a checkpoint
@@ -24,40 +26,67 @@ STOPPED_EARLY = 75  # exit code of benchmarks.train after such a warning
 class FullTraining(Learning):
     """The whole recipe, at one node count and with one kind of input."""
 
-    nodes = parameter(catalogue.NODES, loggable=True)
-    input = parameter(catalogue.INPUTS, loggable=True)
+    check = "accuracy"
+    nodes = parameter(NODES, loggable=True)
+    input = parameter(INPUTS, loggable=True)
     #: Epochs of the training; 0: as many as the recipe has.
     epochs = variable(int, value=0, loggable=True)
+    valid_systems = ["+compute +multinode"]
+    tags = {"acceptance"}
 
     def recipe(self) -> list:
-        inputs = {
-            "multispectral": [],
-            "rgb": ["--bands", "rgb"],
+        # patches of the user's own must be the paper's, made by DSen2: the recipe asks for that
+        whole = [] if self.file.data else ["--upsample", "stored"]
+        options = {
+            "multispectral": whole,
+            "rgb": ["--bands", "rgb", *whole],
             "bilinear": ["--upsample", "bilinear"],
         }[self.input]
-        return [*inputs, *(["--epochs", str(self.epochs)] if self.epochs else [])]
+        return [*options, *(["--epochs", str(self.epochs)] if self.epochs else [])]
 
-    def seconds_needed(self, cells):
+    def seconds_needed(self):
+        return self.seconds_on(self.current_partition.name)
+
+    def seconds_on(self, partition: str):
         """From its own reference, else from the sweep's time per epoch on as many nodes."""
-        own = references.slowest(cells["accuracy"][self.point]["training_time"])
-        epoch = references.slowest(cells["scaling"][f"nodes={self.nodes}"]["time_per_epoch"])
-        return own or (epoch and EPOCHS * epoch)
-
-    def limit_time(self, seconds):
-        longest = self.current_partition.extras.get("max_time_s")
-        super().limit_time(seconds if seconds is not None else longest)
-
-    def links_on(self, partition) -> int:
-        """How many jobs have to come before the one that ends the training, so that none is longer
-        than the queue allows."""
         content = site_references()
         if isinstance(content, InputError):
-            return 0  # every check will say so before anything runs
-        longest = partition.extras.get("max_time_s")
-        seconds = self.seconds_needed(content["partitions"][partition.name])
+            return None  # every check will say so before anything runs
+        own = references.cell(
+            content,
+            partition=partition,
+            check="accuracy",
+            point=self.point,
+            metric="training_time",
+        )
+        epoch = references.cell(
+            content,
+            partition=partition,
+            check="scaling",
+            point=f"nodes={self.nodes}",
+            metric="time_per_epoch",
+        )
+        slowest = references.slowest(epoch)
+        return references.slowest(own) or (slowest and EPOCHS * slowest)
+
+    def limit_time(self, seconds):
+        super().limit_time(seconds if seconds is not None else self.partition.longest)
+
+    def links_on(self, partition: str) -> int:
+        """How many jobs have to come before the one that ends the training, so that none is longer
+        than the queue allows."""
+        longest = here()[partition].longest
+        seconds = self.seconds_on(partition)
         if not longest or not seconds:
             return 0
+        if longest <= WARNING_S:
+            return LINKS
         return min(LINKS, math.ceil((START_UP_S + SLACK * seconds) / (longest - WARNING_S)) - 1)
+
+    def most_links(self) -> int:
+        """The longest chain on any partition that the check is for."""
+        names = [p.name for p in runtime().system.partitions if p.fullname in self.valid_systems]
+        return max((self.links_on(name) for name in names), default=0)
 
 
 @rfm.simple_test
@@ -66,15 +95,13 @@ class accuracy_link(FullTraining):
     the next."""
 
     descr = "ResNet-50, part of a full training"
-    check = "accuracy"
     link = parameter(range(1, LINKS + 1), loggable=True)
-    tags = {"acceptance"}
 
     @run_after("init")
     def only_where_needed(self):
-        here = [p for p in runtime().system.partitions if p.fullname in self.valid_systems]
-        self.valid_systems = [p.fullname for p in here if self.links_on(p) >= self.link]
-        self.perf_variables.clear()
+        self.point = catalogue.point_name({"nodes": self.nodes, "input": self.input})
+        able = [p for p in runtime().system.partitions if p.fullname in self.valid_systems]
+        self.valid_systems = [p.fullname for p in able if self.links_on(p.name) >= self.link]
         if self.link > 1:
             self.depends_on(link_name(type(self), self, self.link - 1), udeps.by_case)
 
@@ -116,29 +143,22 @@ class accuracy(FullTraining):
     """Scores and total time of a full training (Table 2, Figures 5 and 6)."""
 
     descr = "ResNet-50, full training"
-    check = "accuracy"
-    tags = {"acceptance"}
+    metrics = ("f1_micro", "precision_micro", "recall_micro", "training_time")
 
     @run_after("init")
     def need_links(self):
-        longest = max(
-            (
-                self.links_on(p)
-                for p in runtime().system.partitions
-                if p.fullname in self.valid_systems
-            ),
-            default=0,
-        )
         # all of them: the first one's folder holds the checkpoints
-        for number in range(1, longest + 1):
+        for number in range(1, self.most_links() + 1):
             self.depends_on(link_name(accuracy_link, self, number), udeps.by_case)
 
     @run_before("run")
     def go_on(self):
-        if self.links_on(self.current_partition):
+        if self.links_on(self.current_partition.name):
             first = self.getdep(link_name(accuracy_link, self, 1), part=self.current_partition.name)
             self.options += ["--resume", "--out", first.stagedir]
-            self.postrun_cmds = [f"cp {first.stagedir}/{name} ." for name in self.keep_files]
+            self.postrun_cmds = [
+                f"cp {quoting.word(f'{first.stagedir}/{name}')} ." for name in self.keep_files
+            ]
 
     def derived(self, metric: str) -> float:
         return math.fsum(row["time"] for row in self.record["tables"]["epochs"])

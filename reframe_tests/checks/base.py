@@ -17,23 +17,29 @@ from reframe.core.runtime import runtime
 from bigearth import record
 from bigearth.errors import InputError
 
-from .. import catalogue, references, sites
+from .. import catalogue, partitions, quoting, references
 from ..results import evidence
 
 ROOT = Path(__file__).resolve().parents[2]
 # a job's time for loading, tracing and scoring, on top of what its references allow
 START_UP_S = 600
 SLACK = 1.5
+# PMIx of the host and of an image may differ in these parts: neither is needed within a job
+PMIX = {"PMIX_MCA_psec": "^munge", "PMIX_MCA_gds": "^shmem2"}
+
+
+@functools.cache
+def here() -> dict:
+    """name -> Partition of the system that ReFrame runs on; read once per session."""
+    return partitions.of_reframe(runtime().system)
 
 
 @functools.cache
 def site_references():
-    """The references of the site that ReFrame runs on, or the InputError that says why they cannot
-    be used; read once a session."""
+    """The references of that system, or the InputError that says why they cannot be used."""
+    chosen = runtime().site_config.subconfig_system
     try:
-        # all of it: `--system=site:partition` shows one partition only
-        system = sites.system_of(runtime().site_config.sources[-1])
-        return references.checked(system["name"], sites.partitions(system))
+        return references.checked(runtime().system.name, here(), complete=":" not in chosen)
     except InputError as error:
         return error
 
@@ -45,54 +51,90 @@ class Program(rfm.RunOnlyRegressionTest):
     program = variable(str)
     #: The program's own options.
     options = variable(typ.List[str], value=[])
-    #: What the environment `container` runs in: a .sif file, or a name of containers/; empty: the
-    # environment's own choice.
+    #: The image to run in: a .sif file, or a name of containers/; empty: the environment's choice.
     image = variable(str, value="", loggable=True)
-    #: Ranks of one node; 0 leaves it to the partition (`ranks_per_node`).
+    #: Ranks per node; 0 leaves it to the partition.
     ranks_per_node = variable(int, value=0, loggable=True)
+    #: Why this check cannot run on this system; empty if it can.
+    missing = variable(str, value="", loggable=True)
     valid_systems = ["+compute"]
     valid_prog_environs = ["+workloads"]
+    exclusive_access = True
     sourcesdir = None
     prerun_cmds = ["set -e"]  # the first command that fails ends the job, with its exit code
 
+    @run_after("init")
+    def choose_environments(self):
+        """Where no environment says that it has the workloads, each partition's first one will
+        do: an image brings everything along."""
+        known = [e for p in runtime().system.partitions for e in p.environs]
+        if not any("workloads" in e.features for e in known):
+            firsts = [p.environs[0].name for p in runtime().system.partitions if p.environs]
+            self.valid_prog_environs = sorted(set(firsts))
+
+    @property
+    def partition(self) -> partitions.Partition:
+        """What the partition that the check runs on says of itself."""
+        return here()[self.current_partition.name]
+
     @run_after("setup")
     def lay_out_job(self):
-        """Ranks, devices and cores, from what the partition says of itself."""
-        extras = self.current_partition.extras
-        self.num_tasks_per_node = self.ranks_per_node or extras.get("ranks_per_node", 1)
+        """Ranks, devices, cores and memory, from what the partition says of itself."""
+        about = self.partition
+        self.num_tasks_per_node = self.ranks_per_node or about.ranks_per_node
         self.num_tasks = self.nodes * self.num_tasks_per_node
-        if not self.local:
-            self.num_gpus_per_node = (
-                min(self.num_tasks_per_node, extras.get("devices_per_node", 0)) or None
-            )
-            self.num_cpus_per_task = extras.get("cores_per_rank")
-            self.job.launcher.options = list(extras.get("launcher_options", ()))
+        if about.scheduler == "local":
+            return
+        self.num_gpus_per_node = min(self.num_tasks_per_node, about.devices) or None
+        self.num_cpus_per_task = about.cores_per_rank
+        self.job.launcher.options = list(about.extras.get("launcher_options", ()))
+        if about.threads_per_core > 1:
+            self.use_multithreading = False
+        if about.scheduler in partitions.SLURM:
+            self.job.options += self.slurm_options()
+
+    def slurm_options(self) -> list:
+        """What ReFrame leaves out unless the site's configuration asks for it."""
+        where, found = self.current_partition, []
+        if not where.scheduler.get_option("use_nodes_option"):
+            found.append(f"--nodes={self.nodes}")
+        if self.num_gpus_per_node and "_rfm_gpu" not in where.resources:
+            found.append(f"--gpus-per-node={self.num_gpus_per_node}")
+        if not any(option.startswith("--mem") for option in where.access):
+            found.append("--mem=0")  # all of it: the node is ours
+        return found
 
     @property
     def python(self) -> str:
-        return self.current_environ.extras.get("python", sys.executable)
+        """The command that starts Python, as it stands in the script."""
+        return self.current_environ.extras.get("python") or quoting.word(sys.executable)
 
     @property
     def image_file(self) -> Optional[str]:
         """The image that the program runs in; None in a native environment."""
-        own = self.current_environ.extras.get("image")
-        image = own and (self.image or own)
-        return (
-            image
-            if not image or image.endswith(".sif")
-            else str(ROOT / "containers" / f"{image}.sif")
-        )
+        name = self.image or self.current_environ.extras.get("image")
+        if not name:
+            return None
+        return name if name.endswith(".sif") else str(ROOT / "containers" / f"{name}.sif")
 
     @run_before("run", always_last=True)
     def start_program(self):
         """The program's command line, natively or in the image; MPI in the hybrid model: host's
         launcher, ranks in containers."""
-        self.env_vars["PYTHONPATH"] = str(ROOT)
+        root = quoting.inside(ROOT)
+        self.env_vars["PYTHONNOUSERSITE"] = "1"
         self.env_vars["BIGEARTH_SYSTEM"] = self.current_partition.fullname
-        words = ["-m", self.program, *self.options]
-        if not self.image_file:
-            self.executable, self.executable_opts = self.python, words
+        words = ["-m", self.program, *quoting.words(self.options)]
+        if self.image_file:
+            self.env_vars["PYTHONPATH"] = f'"{root}"'
+            self.start_in_image(words)
             return
+        # before what the site's modules put there
+        self.env_vars["PYTHONPATH"] = f'"{root}${{PYTHONPATH:+:$PYTHONPATH}}"'
+        self.executable, self.executable_opts = self.python, words
+
+    def start_in_image(self, words: list):
+        engine = self.current_partition.container_runtime or "Apptainer"
         # other checks' stage directories hold this one's data
         shared = Path(self.stagedir).parents[3]
         # e.g. a data file of the user's
@@ -102,13 +144,26 @@ class Program(rfm.RunOnlyRegressionTest):
             shared,
             *sorted(folder for folder in given if not {ROOT, shared} & {folder, *folder.parents}),
         ]
-        self.prerun_cmds = [*self.prerun_cmds, f"{ROOT}/containers/check.sh {self.image_file}"]
-        self.container_platform = "Apptainer"
-        self.container_platform.image = self.image_file
+        check = f"{quoting.word(str(ROOT / 'containers' / 'check.sh'))}"
+        self.prerun_cmds = [
+            *self.prerun_cmds,
+            f"BIGEARTH_IMAGE_DIGEST=$({check} {quoting.word(self.image_file)})",
+            'echo "$BIGEARTH_IMAGE_DIGEST"',
+            *(
+                f'export {name}ENV_BIGEARTH_IMAGE_DIGEST="$BIGEARTH_IMAGE_DIGEST"'
+                for name in ("APPTAINER", "SINGULARITY")
+            ),
+        ]
+        self.env_vars.update(PMIX)
+        self.container_platform = engine
+        self.container_platform.image = quoting.word(self.image_file)
         self.container_platform.command = " ".join(["python", *words])
-        self.container_platform.mount_points = [(str(folder), str(folder)) for folder in visible]
-        self.container_platform.workdir = self.stagedir
-        self.container_platform.with_cuda = bool(self.num_gpus_per_node)
+        self.container_platform.mount_points = [quoting.mount_point(folder) for folder in visible]
+        self.container_platform.workdir = quoting.word(self.stagedir)
+        if self.num_gpus_per_node and self.partition.arch.startswith("gfx"):
+            self.container_platform.options = ["--rocm"]
+        elif self.num_gpus_per_node:
+            self.container_platform.with_cuda = True
 
     def assert_ended_well(self):
         """The job's own state counts: a cancelled or timed-out job can have exit code 0."""
@@ -129,12 +184,14 @@ class Program(rfm.RunOnlyRegressionTest):
 
 
 class Workload(Program):
-    """A program that ends with a result record and whose metrics are judged. `check` and `point`
-    name it in the catalogue."""
+    """A program that ends with a result record and whose metrics are judged. A check's class states
+    `nodes`, `metrics`, its parameters and, in `valid_systems`, the features that it needs."""
 
-    #: The check's name in the catalogue.
+    #: The metrics that are judged, or None for what is no check of its own.
+    metrics = None
+    #: The check's name in the references.
     check = variable(str, loggable=True)
-    #: The point's name there; by default made of the check's parameters.
+    #: The point's name there, e.g. "nodes=4".
     point = variable(str, value="", loggable=True)
     #: Compare with references of another image, data set or number of patches all the same.
     force_compare = variable(bool, value=False, loggable=True)
@@ -146,18 +203,36 @@ class Workload(Program):
 
     @run_after("init")
     def name_metrics(self):
-        plan = catalogue.CHECKS[self.check]
-        self.point = catalogue.point_name({name: getattr(self, name) for name in plan.points[0]})
-        here = runtime().system.partitions
-        self.valid_systems = [
-            p.fullname
-            for p in here
-            if self.point in catalogue.points_on(plan, p.features, p.extras)
-        ]
-        for metric in plan.metrics:
+        for metric in self.metrics or ():
             self.perf_variables[metric] = sn.make_performance_function(
                 self.value_of(metric), record.METRICS[metric].unit
             )
+
+    @run_after("init")
+    def choose_partitions(self):
+        """The partitions that have the features and are large enough. Where none has a feature,
+        the smallest point stays to say so."""
+        mine = catalogue.points(type(self))
+        point = mine[self.variant_num]
+        self.point = catalogue.point_name(point)
+        needed, named = catalogue.needs(type(self)), catalogue.names(type(self))
+        system = runtime().system
+        fit = [p for p in system.partitions if here()[p.name].can_run(needed, point)]
+        able = [p.fullname for p in fit if not named or {p.fullname, system.name} & set(named)]
+        lacking = sorted(
+            feature for feature in needed if not any(feature in p.features for p in here().values())
+        )
+        if lacking and point == mine[0]:
+            self.missing = (
+                f"{self.check} needs the feature {' and '.join(lacking)}, which no partition of "
+                f"{system.name} states; see docs/adding-a-site.md"
+            )
+            able = [p.fullname for p in system.partitions if "compute" in here()[p.name].features]
+        self.valid_systems = able
+
+    @run_after("setup")
+    def skip_what_is_missing(self):
+        self.skip_if(bool(self.missing), self.missing)
 
     @run_after("setup")
     def take_references(self):
@@ -166,15 +241,34 @@ class Workload(Program):
         content = site_references()
         if isinstance(content, InputError):
             raise ReframeError(str(content))
-        references_here = content["partitions"][self.current_partition.name]
-        cells = references_here[self.check][self.point]
-        self.limit_time(self.seconds_needed(references_here))
-        self.judge_by(
-            {
-                metric: {key: str(v) if key == "date" else v for key, v in cell.items()}
-                for metric, cell in cells.items()
-            }
+        cells = {metric: self.cell(metric) for metric in self.metrics or ()}
+        self.limit_time(self.seconds_needed())
+        self.judge_by(cells)
+
+    def cell(self, metric: str, check: str = "", point: str = "") -> dict:
+        """The reference of a metric: the one that the class or the command line states in
+        ReFrame's way, else the reference file's; of origin `unknown` if there is none."""
+        if not check:
+            stated = self.stated(metric)
+            if stated:
+                return stated
+        return references.cell(
+            site_references(),
+            partition=self.current_partition.name,
+            check=check or self.check,
+            point=point or self.point,
+            metric=metric,
         )
+
+    def stated(self, metric: str) -> Optional[dict]:
+        """A reference that a subclass or `-S reference=...` gives, as a cell."""
+        try:
+            value, lower, upper, *_ = self.reference[f"{self.current_partition.fullname}:{metric}"]
+        except KeyError:
+            return None
+        limits = {"value": value, "lower": lower, "upper": upper}
+        about = {"origin": "stated", "source": f"`reference` of {type(self).__name__}"}
+        return {**limits, "unit": record.METRICS[metric].unit, **about}
 
     def judge_by(self, cells: dict):
         """Makes these cells the ones that the metrics are judged by."""
@@ -187,25 +281,24 @@ class Workload(Program):
             }
         }
 
-    def seconds_needed(self, cells: dict) -> Optional[float]:
-        """The longest time in which the work is still within its references (check -> point ->
-        metric -> cell); None if unknown."""
+    def seconds_needed(self) -> Optional[float]:
+        """The longest time in which the work is still within its references; None if unknown."""
 
     def limit_time(self, seconds: Optional[float]):
         """A job that takes much longer than its references allow has failed: it is stopped instead
-        of paid for."""
-        longest = self.current_partition.extras.get("max_time_s")
+        of paid for. No job asks for more than the queue gives."""
+        longest = self.partition.longest
         if seconds is not None:
             seconds = math.ceil(START_UP_S + SLACK * seconds)
             self.time_limit = f"{min(seconds, longest or seconds)}s"
+        elif longest and not self.current_partition.time_limit:
+            self.time_limit = f"{longest}s"
 
     @deferrable
     def value_of(self, metric: str) -> float:
-        return (
-            self.record["metrics"][metric]["value"]
-            if metric in self.record["metrics"]
-            else self.derived(metric)
-        )
+        if metric in self.record["metrics"]:
+            return self.record["metrics"][metric]["value"]
+        return self.derived(metric)
 
     def derived(self, metric: str) -> float:
         """A metric that is made of more than one record, or of its tables; a subclass that has one
@@ -230,21 +323,31 @@ class Workload(Program):
             raise SanityError(f"incomplete result record: {error!r}") from None
         if fault:
             raise SanityError(fault)
-        for metric in catalogue.CHECKS[self.check].metrics:
+        for metric in self.metrics:
             if not record.is_number(self.value_of(metric).evaluate()):
                 raise SanityError(
                     f"metric {metric} was not measured: "
                     f"{self.record['metrics'][metric].get('reason')}"
                 )
-        self.evidence = evidence.summary(self.record, self.patches())
+        self.evidence = {**evidence.summary(self.record, self.patches()), **self.work()}
+        self.compare_like_with_like()
+        return True
+
+    def compare_like_with_like(self):
+        """A reference of other work stays beside the number and judges nothing; one of another
+        image refuses the run."""
+        cells = dict(self.cells)
         for metric, cell in self.cells.items():
-            unlike = references.unlike(cell, self.evidence)
-            if unlike and not self.force_compare:
+            unlike = [] if self.force_compare else references.unlike(cell, self.evidence)
+            if any(phrase.startswith("image ") for phrase in unlike):
                 raise SanityError(
                     f"{metric}: refusing to compare: {'; '.join(unlike)}; calibrate anew, or force "
                     f"with `-S {self.check}.force_compare=1`"
                 )
-        return True
+            if unlike:
+                cells[metric] = references.beside(cell, unlike)
+        if cells != self.cells:
+            self.judge_by(cells)
 
     def faults(self):
         """Sentences saying why the record is not to be believed; a subclass adds its own."""
@@ -259,3 +362,7 @@ class Workload(Program):
     def patches(self) -> int:
         """How many patches the work was done on."""
         raise NotImplementedError
+
+    def work(self) -> dict:
+        """What else of the work a reference may state."""
+        return {}

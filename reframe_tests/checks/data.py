@@ -1,4 +1,4 @@
-"""The data that the checks share, made once a session: a synthetic archive and the HDF5 file cut
+"""The data that the checks share, made once per session: a synthetic archive and the HDF5 file cut
 from it."""
 
 import functools
@@ -8,28 +8,16 @@ from pathlib import Path
 import reframe as rfm
 from reframe.core.builtins import fixture, run_before, sanity_function, variable
 
+from .. import budget
 from .base import Program
 
 SEED = 1
-PATCHES = 2000  # the smallest number at which the scores are steady enough to be judged
 
 
-class synthetic_archive(Program):
-    """A synthetic archive in BigEarthNet's format on disk: the same seed gives the same bytes
-    everywhere."""
+class Made(Program):
+    """Data, made by one job."""
 
-    descr = "synthetic BigEarthNet archive"
-    program = "bigearth.synthetic.synthesis"
     nodes = 1
-    ranks_per_node = 1
-    local = True
-    #: How many patches; 0 leaves it to the partition.
-    patches = variable(int, value=0, loggable=True)
-
-    @run_before("run")
-    def set_options(self):
-        self.patches = self.patches or self.current_partition.extras.get("patches", PATCHES)
-        self.options = ["--patches", str(self.patches), "--seed", str(SEED), "--out", "archive"]
 
     @sanity_function
     def is_complete(self):
@@ -37,13 +25,35 @@ class synthetic_archive(Program):
         return True
 
 
-class hdf5_file(Program):
+class synthetic_archive(Made):
+    """A synthetic archive in BigEarthNet's format on disk: the same seed gives the same bytes
+    everywhere."""
+
+    descr = "synthetic BigEarthNet archive"
+    program = "bigearth.synthetic.synthesis"
+    ranks_per_node = 1
+    #: How many patches; 0: the partition's choice, else as many as its largest job needs.
+    patches = variable(int, value=0, loggable=True)
+
+    @run_before("run")
+    def set_options(self):
+        about = self.partition
+        self.patches = (
+            self.patches
+            or about.extras.get("patches")
+            or budget.patches_for(
+                about.max_nodes * about.ranks_per_node, about.extras.get("batch_size", 0)
+            )
+        )
+        self.options = ["--patches", str(self.patches), "--seed", str(SEED), "--out", "archive"]
+
+
+class hdf5_file(Made):
     """The HDF5 file of patches: the one given, or one made of the archive's patches by all ranks of
     one node."""
 
     descr = "HDF5 file of patches"
     program = "benchmarks.prepare"
-    nodes = 1
     archive = fixture(synthetic_archive, scope="session")
     #: An HDF5 file to use instead, e.g. of the real patches.
     data = variable(str, value="", loggable=True)
@@ -52,40 +62,26 @@ class hdf5_file(Program):
     def set_options(self):
         self.options = ["--archive", f"{self.archive.stagedir}/archive", "--out", "patches.h5"]
         if self.data:
-            self.program, self.options = (
-                "benchmarks.describe",
-                ["--data", self.data, "--out", "given.json"],
-            )
-
-    @sanity_function
-    def is_complete(self):
-        self.assert_ended_well()
-        return True
+            self.program = "benchmarks.describe"
+            self.options = ["--data", self.data, "--out", "given.json"]
 
     @property
     def path(self) -> str:
         return self.data or str(Path(self.stagedir, "patches.h5"))
 
 
-class file_contents(Program):
+class file_contents(Made):
     """What the HDF5 file holds, counted independently of the programs that write it and train on
     it."""
 
     descr = "count of what the HDF5 file holds"
     program = "benchmarks.describe"
-    nodes = 1
     ranks_per_node = 1
-    local = True
     file = fixture(hdf5_file, scope="session")
 
     @run_before("run")
     def set_options(self):
         self.options = ["--data", self.file.path, "--out", "contents.json"]
-
-    @sanity_function
-    def is_complete(self):
-        self.assert_ended_well()
-        return True
 
 
 class NeedsData(rfm.RegressionTestPlugin):
@@ -101,3 +97,6 @@ class NeedsData(rfm.RegressionTestPlugin):
 
     def patches(self) -> int:
         return self.contents["patches"]
+
+    def work(self) -> dict:
+        return {"train_patches": self.contents["splits"]["train"]["patches"]}

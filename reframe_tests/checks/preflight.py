@@ -4,12 +4,12 @@ from pathlib import Path
 
 import reframe as rfm
 import reframe.utility.udeps as udeps
-from reframe.core.builtins import parameter, run_after, run_before
+from reframe.core.builtins import parameter, run_after, run_before, variable
 
-from .. import catalogue
 from .base import Workload
 from .data import NeedsData
 
+NODES = (1, 2, 4, 8, 12, 16, 24)  # the paper's node counts (Figures 4 to 6)
 USABLE = 0.9  # of a node's memory: the kernel keeps some, and GB is read as GiB here and there
 
 
@@ -20,44 +20,31 @@ class preflight(NeedsData, Workload):
     descr = "is every node ready?"
     check = "preflight"
     program = "benchmarks.preflight"
-    nodes = parameter(catalogue.NODES, loggable=True)
+    nodes = parameter(NODES, loggable=True)
+    metrics = ()
     tags = {"nightly", "acceptance"}
 
     @run_before("run")
     def set_options(self):
-        extras = self.current_partition.extras
-        self.options = [
-            "--out",
-            ".",
-            "--data",
-            self.file.path,
-            "--nodes",
-            str(self.nodes),
-            "--ranks",
-            str(self.num_tasks),
-        ]
+        about = self.partition
+        self.options = ["--out", ".", "--data", self.file.path]
+        self.options += ["--nodes", str(self.nodes), "--ranks", str(self.num_tasks)]
         if not self.is_dry_run():
             self.options += ["--data-digest", self.contents["digest"]]
-        if "rehearsal" in self.current_partition.features:
+        if "rehearsal" in about.features:
             self.options += ["--time-limit", "600"]  # many nodes share this machine's cores
             return
-        cores = self.num_tasks_per_node * extras.get("cores_per_rank", 1)
-        has = self.current_partition.processor.num_cpus
-        self.options += [
-            "--cores-per-node",
-            str(min(cores, has or cores)),
-            *(["--node-cores", str(has)] if has else []),
-        ]
-        if extras.get("memory_gb"):
-            self.options += ["--memory-gb", f"{USABLE * extras['memory_gb']:.3g}"]
-        if extras.get("devices_per_node"):
-            self.options += [
-                "--devices-per-node",
-                str(extras["devices_per_node"]),
-                "--gpu-arch",
-                extras["gpu_arch"],
-            ]
-            self.options += ["--network", extras["network"]] if self.nodes > 1 else []
+        if about.cores:
+            wanted = min(self.num_tasks_per_node * (about.cores_per_rank or 1), about.cores)
+            self.options += ["--cores-per-node", str(wanted)]
+            self.options += ["--node-cores", str(about.cores * about.threads_per_core)]
+        if about.extras.get("memory_gb"):
+            self.options += ["--memory-gb", f"{USABLE * about.extras['memory_gb']:.3g}"]
+        if about.devices:
+            self.options += ["--devices-per-node", str(about.devices)]
+            self.options += ["--gpu-arch", about.arch] if about.arch else []
+            if self.nodes > 1:
+                self.options += ["--network", about.extras.get("network", "any")]
 
     def last_words(self) -> str:
         """The first check that failed; the program ends with exit code 1 when there is one."""
@@ -80,7 +67,11 @@ class preflight(NeedsData, Workload):
 class AfterPreflight(Workload):
     """A workload that starts only if the preflight of as many nodes has passed."""
 
+    #: False: it starts without one, e.g. to be spread over nodes with --distribute.
+    after_preflight = variable(bool, value=True)
+
     @run_after("init")
     def need_preflight(self):
-        (variant,) = preflight.get_variant_nums(nodes=lambda nodes: nodes == self.nodes)
-        self.depends_on(preflight.variant_name(variant), udeps.by_case)
+        if self.after_preflight:
+            (variant,) = preflight.get_variant_nums(nodes=lambda nodes: nodes == self.nodes)
+            self.depends_on(preflight.variant_name(variant), udeps.by_case)

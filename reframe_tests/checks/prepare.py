@@ -15,6 +15,7 @@ class prepare(AfterPreflight):
     check = "prepare"
     program = "benchmarks.prepare"
     nodes = 1
+    metrics = ("patch_throughput", "write_bandwidth", "imbalance")
     archive = fixture(synthetic_archive, scope="session")
     tags = {"smoke", "nightly", "acceptance"}
 

@@ -1,37 +1,64 @@
 """ResNet-50 trained data-parallel: how long an epoch takes, how that scales."""
 
+from typing import Optional
+
 import reframe as rfm
 import reframe.utility.udeps as udeps
 from reframe.core.builtins import parameter, run_after, run_before, variable
+from reframe.core.exceptions import ReframeError
 
-from .. import catalogue, references
+from .. import fit, references
+from ..budget import BATCH_SIZE, STEPS
 from ..results import evidence
-from .base import ROOT
 from .data import NeedsData
-from .preflight import AfterPreflight
+from .preflight import NODES, AfterPreflight
+
+DEVICES = (1, 2, 3, 4)  # on one node (Figure 3)
+SPEED = ("time_per_epoch", "throughput")
+PAPER_STEPS = 40  # per epoch on 24 nodes of 4 devices with 64 patches each, with the paper's data
 
 
 class Training(NeedsData, AfterPreflight):
     """benchmarks.train on the session's HDF5 file."""
 
     program = "benchmarks.train"
-    #: File of benchmarks/configs/ that sets model and schedule; empty: the partition's choice, else
-    # the paper's.
+    #: Recipe of benchmarks/configs/; empty: the partition's choice, else the paper's.
     config = variable(str, value="", loggable=True)
+    #: Samples per rank and step; 0: the partition's choice, else the paper's.
+    batch_size = variable(int, value=0, loggable=True)
     keep_files = ["result.json", "metrics.csv", "samples.npz"]
 
     @run_before("run")
     def set_options(self):
-        config = self.config or self.current_partition.extras.get("config", "paper")
-        self.options = [
-            "--config",
-            str(ROOT / "benchmarks" / "configs" / f"{config}.py"),
-            "--data",
-            self.file.path,
-            "--out",
-            ".",
-        ]
+        config = self.config or self.partition.extras.get("config", "paper")
+        self.options = ["--config", config, "--data", self.file.path, "--out", "."]
+        if self.batch:
+            self.options += ["--batch-size", str(self.batch)]
         self.options += self.recipe()
+
+    @run_before("run")
+    def refuse_what_cannot_run(self):
+        """Before the job is submitted: data and work that do not fit each other."""
+        if self.is_dry_run():
+            return
+        fault = fit.misfit(
+            name=f"{self.check} {self.point}",
+            patches={split: row["patches"] for split, row in self.contents["splits"].items()},
+            ranks=self.num_tasks,
+            batch_size=self.batch,
+            steps=self.steps_per_epoch,
+        )
+        if fault:
+            raise ReframeError(fault)
+
+    @property
+    def batch(self) -> int:
+        """Samples per rank and step; 0 leaves it to the recipe."""
+        return self.batch_size or self.partition.extras.get("batch_size", BATCH_SIZE)
+
+    @property
+    def steps_per_epoch(self) -> Optional[int]:
+        """How many each epoch must have; None for a pass over the whole split."""
 
     def recipe(self) -> list:
         """Options of this check's own."""
@@ -47,28 +74,21 @@ class Learning(Training):
 
     def faults(self):
         yield from super().faults()
-        if "rehearsal" not in self.current_partition.features:
+        if "rehearsal" not in self.partition.features:
             yield from evidence.learning_faults(self.record, self.contents)
 
     @run_before("performance")
     def hold_f1_against_guessing(self):
         """Where nobody has measured F1, it is judged by what always guessing the frequent classes
         reaches."""
-        if self.is_dry_run() or "rehearsal" in self.current_partition.features:
+        if self.is_dry_run() or "rehearsal" in self.partition.features:
             return
         if self.cells["f1_micro"]["origin"] == "unknown":
             floor = evidence.f1_floor(self.contents["splits"]["test"])
             limits = {"value": floor, "lower": 0.0, "upper": None, "unit": "1"}
-            self.judge_by(
-                {
-                    **self.cells,
-                    "f1_micro": {
-                        **limits,
-                        "origin": "computed",
-                        "source": "the best constant guess and a margin",
-                    },
-                }
-            )
+            source = "the best constant guess and a margin"
+            cell = {**limits, "origin": "computed", "source": source}
+            self.judge_by({**self.cells, "f1_micro": cell})
 
 
 @rfm.simple_test
@@ -78,23 +98,29 @@ class training(Learning):
     descr = "ResNet-50, small, one node"
     check = "training"
     nodes = 1
+    metrics = ("f1_micro", *SPEED)
     tags = {"smoke", "nightly", "acceptance"}
 
     @run_after("setup")
     def choose_config(self):
-        self.config = self.config or self.current_partition.extras.get("small_config", "local")
+        self.config = self.config or self.partition.extras.get("small_config", "local")
+
+    @property
+    def batch(self) -> int:
+        return self.batch_size
 
 
 class Timing(Training):
-    """Enough epochs to time: the first, which holds tracing and warm-up, does not count."""
+    """Enough epochs to time: the first, which holds tracing and warm-up, does not count. The pixels
+    are those that the file holds, however they were made."""
 
     epochs = variable(int, value=3, loggable=True)
 
     def recipe(self) -> list:
-        return ["--epochs", str(self.epochs)]
+        return ["--epochs", str(self.epochs), "--upsample", "stored"]
 
-    def seconds_needed(self, cells):
-        epoch = references.slowest(cells[self.check][self.point]["time_per_epoch"])
+    def seconds_needed(self):
+        epoch = references.slowest(self.cell("time_per_epoch"))
         return epoch and self.epochs * epoch
 
 
@@ -105,18 +131,22 @@ class single_node(Timing):
     descr = "ResNet-50 on the devices of one node"
     check = "single_node"
     nodes = 1
-    devices = parameter(catalogue.DEVICES, loggable=True)
+    devices = parameter(DEVICES, loggable=True)
+    metrics = SPEED
+    valid_systems = ["+compute +gpu"]
     tags = {"nightly", "acceptance"}
 
     @run_after("init")
-    def one_rank_a_device(self):
+    def one_rank_per_device(self):
         self.ranks_per_node = self.devices
 
 
 class Sweep(Timing):
     """Node counts compared with one node, measured in the same session."""
 
-    nodes = parameter(catalogue.NODES, loggable=True)
+    nodes = parameter(NODES, loggable=True)
+    metrics = (*SPEED, "scaling_efficiency")
+    valid_systems = ["+compute +multinode"]
 
     @run_after("init")
     def need_one_node(self):
@@ -127,15 +157,11 @@ class Sweep(Timing):
 
     def speedup(self) -> float:
         """Time per epoch on one node over that on these nodes."""
-        base = (
-            self.record
-            if self.nodes == 1
-            else self.getdep(self.one_node, part=self.current_partition.name).record
-        )
-        return (
-            base["metrics"]["time_per_epoch"]["value"]
-            / self.record["metrics"]["time_per_epoch"]["value"]
-        )
+        one = self
+        if self.nodes > 1:
+            one = self.getdep(self.one_node, part=self.current_partition.name)
+        base, own = (c.record["metrics"]["time_per_epoch"]["value"] for c in (one, self))
+        return base / own
 
 
 @rfm.simple_test
@@ -158,15 +184,16 @@ class weak_scaling(Sweep):
     descr = "ResNet-50, weak scaling"
     check = "weak_scaling"
     tags = {"acceptance"}
-    #: Steps an epoch; the paper's data give 40 on 24 nodes of 4 devices with 64 patches each.
-    steps = variable(int, value=40, loggable=True)
+    #: Steps per epoch; 0: the partition's choice, else the paper's with data of the user's.
+    steps = variable(int, value=0, loggable=True)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        usual = PAPER_STEPS if self.file.data else STEPS
+        return self.steps or self.partition.extras.get("weak_steps", usual)
 
     def recipe(self) -> list:
-        return [
-            *super().recipe(),
-            "--steps-per-epoch",
-            str(self.current_partition.extras.get("weak_steps", self.steps)),
-        ]
+        return [*super().recipe(), "--steps-per-epoch", str(self.steps_per_epoch)]
 
     def derived(self, metric: str) -> float:
         return self.speedup()

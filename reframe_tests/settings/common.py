@@ -1,24 +1,30 @@
 """What every site's settings share: environments, where results go, logging, the results database,
 run modes.
 
-A site's file calls `configuration(system)`. Partitions describe themselves by features and extras,
+A site's file calls `configuration(system)`. Partitions describe themselves in ReFrame's own words,
 and the checks select by those, never by a name:
 
-    features   compute      runs the workloads (a login partition does not)
-               gpu          has accelerators
-               multinode    jobs of more than one node
-               apptainer    can run the container images: the partition has the environment
-               `container` rehearsal    stands in for another machine: the jobs are real, the speeds
-               and scores mean nothing
-    extras     max_nodes           the largest job, in nodes
-               ranks_per_node      one rank drives one device; without devices, how many ranks share
-               a node cores_per_rank, memory_gb  what the preflight must find of a node's cores and
-               memory devices_per_node, device_memory_gb, gpu_arch, network (what NCCL must use:
-               infiniband or any) patches             how many the synthetic archive has (default:
-               2000) config, small_config  files of benchmarks/configs/ for the training checks
-                   (default: paper, local)
-               max_time_s          the queue's limit for one job
-               launcher_options    of srun or mpirun, e.g. binding
+    features      compute     runs the workloads (a login partition does not)
+                  multinode   has jobs of more than one node
+                  rehearsal   stands in for another machine: the jobs are real, the speeds and
+                              scores mean nothing
+    devices       of type gpu: how many per node, and `arch` (sm_80, gfx90a ...)
+    processor     num_cpus, num_cpus_per_core, num_sockets
+    time_limit    of a job whose time no reference tells; max_jobs: at once in the queue
+    resources     _rfm_gpu: how GPUs are asked for
+    extras        what ReFrame has no word for, all optional:
+                  max_nodes         the largest job, in nodes (2)
+                  max_time_s        the queue's limit for one job (time_limit)
+                  ranks_per_node    (one per device, else one per socket)
+                  cores_per_rank    (the node's physical cores, shared out)
+                  memory_gb         what the preflight must find of a node's memory
+                  network           what NCCL must use: infiniband or any
+                  launcher_options  of srun or mpirun, e.g. binding
+                  patches           how many the synthetic archive has (as the jobs need)
+                  config, small_config, batch_size, weak_steps  of the training checks
+
+A configuration that has none of our features needs no change: partitions with a scheduler then
+count as `compute` and `multinode`.
 """
 
 import os
@@ -28,10 +34,11 @@ from typing import Optional
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = Path(os.environ.get("BIGEARTH_RESULTS", ROOT / "results" / "reframe")).absolute()
+USUAL_S = 2 * 3600  # of a job whose time no reference tells
 LOG_FORMAT = "[%(asctime)s] %(levelname)s: %(check_info)s: %(message)s"
 PERFLOG_COLUMNS = (
-    "%(check_job_completion_time)s|%(check_result)s|%(check_unique_name)s|%(check_jobid)s|"
-    "%(check_perfvalues)s"
+    "%(check_job_completion_time)s|%(check_result)s|%(check_display_name)s|%(check_num_tasks)s|"
+    "%(check_job_nodelist)s|%(check_jobid)s|%(check_perfvalues)s"
 )
 
 ENVIRONMENTS = [
@@ -43,7 +50,7 @@ ENVIRONMENTS = [
 ]
 
 
-# `python -m reframe_tests --site S --mode nightly`
+# `bigearth-bench run --site S --mode nightly`
 MODES = [
     {"name": "smoke", "options": ["--tag=^smoke$"]},  # minutes, one node
     {"name": "nightly", "options": ["--tag=^nightly$", "--max-retries=1"]},
@@ -59,22 +66,31 @@ def slurm_partition(
     sockets: int,
     cores_per_socket: int,
     device: Optional[dict] = None,
+    threads_per_core: int = 1,
+    queue: Optional[str] = None,
+    gpus: Optional[str] = None,
+    engine: str = "Apptainer",
     **extras,
 ) -> dict:
     """A Slurm partition; one rank a device, or a socket where there are no devices.
 
     Args:
         nodes: how many the suite may ask for.
-        device: type, arch, model, num_devices (of a node), memory_gb.
+        device: type, arch, model, num_devices (per node).
+        threads_per_core: hardware threads; the jobs use one of each core.
+        queue: Slurm's name for the partition, if it is another than `name`.
+        gpus: the option that asks for GPUs, with {num_gpus_per_node} in it.
+        engine: Apptainer or Singularity.
         extras: further extras; `features`, `access` and `env_vars` are added to the partition's
             own, `max_jobs` (8) is how many jobs the suite may have in the queue at once.
     """
     features = ["compute", "multinode", *(["gpu"] if device else []), *extras.pop("features", ())]
-    access = [f"--partition={name}", "--no-requeue", *extras.pop("access", ())]
+    access = [f"--partition={queue or name}", "--no-requeue", *extras.pop("access", ())]
     env_vars = list(extras.pop("env_vars", ()))
     # the compute-time project, where the site asks for one
     account = os.environ.get("BIGEARTH_ACCOUNT")
-    cores, ranks = sockets * cores_per_socket, device["num_devices"] if device else sockets
+    cores = sockets * cores_per_socket
+    longest = extras.get("max_time_s")
     partition = {
         "name": name,
         "descr": descr,
@@ -84,35 +100,28 @@ def slurm_partition(
         "sched_options": {"use_nodes_option": True},
         "environs": ["native", "container"] if "apptainer" in features else ["native"],
         "max_jobs": extras.pop("max_jobs", 8),
-        "time_limit": "2h",  # of checks whose time no reference tells
+        "time_limit": f"{min(USUAL_S, longest or USUAL_S)}s",
         "features": features,
         "extras": {
             "max_nodes": nodes,
-            "ranks_per_node": ranks,
-            "cores_per_rank": max(1, cores // ranks),
             "launcher_options": ["--mpi=pmix", "--cpu-bind=cores", "--distribution=block:block"],
         },
         "processor": {
-            "num_cpus": cores,
-            "num_cpus_per_core": 1,
+            "num_cpus": cores * threads_per_core,
+            "num_cpus_per_core": threads_per_core,
             "num_sockets": sockets,
-            "num_cpus_per_socket": cores_per_socket,
+            "num_cpus_per_socket": cores_per_socket * threads_per_core,
         },
-        "container_platforms": [{"type": "Apptainer", "default": True}],
+        "container_platforms": [{"type": engine, "default": True}],
         "env_vars": env_vars,
     }
     if device:
         partition["devices"] = [
-            {key: device[key] for key in ("type", "arch", "model", "num_devices")}
+            {key: device[key] for key in ("type", "arch", "model", "num_devices") if key in device}
         ]
         partition["resources"] = [
-            {"name": "_rfm_gpu", "options": ["--gres=gpu:{num_gpus_per_node}"]}
+            {"name": "_rfm_gpu", "options": [gpus or "--gres=gpu:{num_gpus_per_node}"]}
         ]
-        partition["extras"].update(
-            devices_per_node=device["num_devices"],
-            device_memory_gb=device["memory_gb"],
-            gpu_arch=device["arch"],
-        )
     partition["extras"].update(extras)
     return partition
 
@@ -159,6 +168,9 @@ def configuration(system: dict, environments=ENVIRONMENTS) -> dict:
                         "format": LOG_FORMAT,
                     },
                 ],
+                # every result elsewhere, too: ReFrame's httpjson or graylog handler, e.g.
+                # {"type": "httpjson", "url": "https://collector.example:12345/rfm", "level":
+                #  "info", "extras": {"suite": "bigearth-bench"}}
                 "handlers_perflog": [
                     {
                         "type": "filelog",

@@ -7,7 +7,7 @@ the paper's figures. Set BIGEARTH_ACCOUNT to the compute-time project.
 
 from .common import LOGIN, configuration, slurm_partition
 
-K80 = {"type": "gpu", "arch": "sm_37", "model": "K80", "num_devices": 4, "memory_gb": 12}
+K80 = {"type": "gpu", "arch": "sm_37", "model": "K80", "num_devices": 4}
 
 site_configuration = configuration(
     {

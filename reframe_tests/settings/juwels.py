@@ -12,7 +12,6 @@ V100 = {
     "arch": "sm_70",
     "model": "V100-SXM2-16GB",
     "num_devices": 4,
-    "memory_gb": 16,
 }
 
 site_configuration = configuration(

@@ -28,8 +28,8 @@ site_configuration = configuration(
                 "max_jobs": 1,  # measurements must not share the cores
                 "features": ["compute", "apptainer"],
                 "extras": {
-                    "max_nodes": 1,
                     "ranks_per_node": 2,
+                    "patches": 2000,
                     "memory_gb": round(_memory_gb(), 1),
                 },
                 "processor": {

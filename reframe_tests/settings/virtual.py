@@ -26,6 +26,7 @@ PRETENDED = {
     "ranks_per_node": 1,
     "config": "rehearsal",
     "small_config": "rehearsal",
+    "batch_size": 2,
     "weak_steps": 2,
     "patches": 300,
     "network": "any",

@@ -14,21 +14,26 @@ SITE = Path(__file__).with_name("stand_in_site.py")
 TRAINING = {"time_per_epoch": (10.0, "s"), "throughput": (10.0, "img/s"), "f1_micro": (0.75, "1")}
 
 
-def reference_file(folder, partition, check="training", mutate=lambda cells, content: None):
+def reference_file(
+    folder, check="training", points=("nodes=1",), mutate=lambda cells, content: None
+):
     """Writes references of the stand-in site in which one check has numbers.
 
     Args:
-        partition: (features, extras) of the site's partition.
+        points: of the check that have numbers.
         mutate: changes the cells of the check's point of one node, or the whole content.
     """
-    content = references.empty("stand_in", {"v100": partition})
-    for cells in content["partitions"]["v100"][check].values():
-        for metric in set(cells) & set(TRAINING):
-            value, unit = TRAINING[metric]
-            cells[metric] = dict(
+    content = references.empty("stand_in")
+    for point in points:
+        for metric, (value, unit) in TRAINING.items():
+            if metric == "f1_micro" and check != "training":
+                continue
+            cell = dict(
                 value=value, lower=-0.1, upper=0.1, unit=unit, origin="measured", date=datetime.date.today(), runs=5, image=None,
                 dataset="sha256:data", patches=2000, source="a test", band="ten per cent",
             )  # fmt: skip
+            cells = content["partitions"].setdefault("v100", {}).setdefault(check, {})
+            cells.setdefault(point, {})[metric] = cell
     mutate(content["partitions"]["v100"][check]["nodes=1"], content)
     (folder / "stand_in.yaml").write_text(references.dump(content))
 

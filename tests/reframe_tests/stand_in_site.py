@@ -23,7 +23,12 @@ site_configuration = configuration(
                 "environs": ["native"],
                 "max_jobs": 1,
                 "features": ["compute", "multinode"],
-                "extras": {"max_nodes": 2 if SLURM else 1, "ranks_per_node": 1 if SLURM else 2},
+                "extras": {
+                    "max_nodes": 2 if SLURM else 1,
+                    "ranks_per_node": 1 if SLURM else 2,
+                    "patches": 2000,
+                    "batch_size": 16,
+                },
                 "env_vars": [
                     ["OMPI_MCA_rmaps_base_oversubscribe", "1"],
                     ["OMPI_ALLOW_RUN_AS_ROOT", "1"],

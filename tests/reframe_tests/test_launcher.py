@@ -1,6 +1,7 @@
 """What cannot be run is said in one sentence, with exit code 2, before anything starts."""
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bigearth.errors import InputError
-from reframe_tests import sites
+from reframe_tests import launch, sites
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -39,9 +40,17 @@ def test_refusals(tmp_path, options, path, message):
     "sinfo, message",
     [
         (
-            "echo batch",
+            "echo 'batch|up|infinite|1-infinite|no'",
             "its jobs ask for the partition gpus and Slurm has only batch; correct the "
             "site's settings",
+        ),
+        (
+            "echo 'gpus|down|infinite|1-infinite|no'",
+            "partition gpus of juwels: Slurm's partition gpus is down; wait",
+        ),
+        (
+            "echo 'gpus|up|30:00|1-infinite|no'",
+            "its jobs may ask for 86400 s and Slurm's partition gpus allows 1800 s; correct",
         ),
         (
             "echo 'sinfo: error: unable to contact slurm controller' >&2; exit 1",
@@ -94,6 +103,8 @@ def test_listing_of_a_partition_that_is_not_there_is_not_a_success(tmp_path):
         "site_configuration = {",
         "site_configuration = {'systems': [{'name': 'x', 'partitions': []}]}",
         "1 / 0",
+        "import sys; sys.exit(0)",
+        "site_configuration = {'systems': [{'name': 'x', 'partitions': [{'name': 1}]}]}",
     ],
 )
 def test_settings_that_cannot_be_used_are_refused(tmp_path, text):
@@ -114,3 +125,132 @@ def test_settings_that_cannot_be_used_are_refused(tmp_path, text):
 )
 def test_site_is_found_by_host_name(host, site):
     assert sites.detect([host]) == site
+
+
+STRANGER = """
+site_configuration = {
+    "systems": [
+        {"name": "other", "hostnames": ["nobody"], "partitions": [
+            {"name": "x", "scheduler": "local", "launcher": "local", "environs": ["builtin"]}]},
+        {"name": "daint", "hostnames": ["nobody"], "modules_system": "nomod", "partitions": [
+            {"name": "login", "scheduler": "local", "launcher": "local", "environs": ["builtin"]},
+            {"name": "gpu", "scheduler": "slurm", "launcher": "srun", "access": ["-Cgpu"],
+             "time_limit": "30m", "environs": ["builtin", "PrgEnv-gnu"], "features": ["remote"],
+             "devices": [{"type": "gpu", "arch": "sm_80", "num_devices": 4}],
+             "processor": {"num_cpus": 128, "num_cpus_per_core": 2, "num_sockets": 1},
+             "container_platforms": [{"type": "Singularity"}]}]},
+    ],
+    "environments": [{"name": "builtin"}, {"name": "PrgEnv-gnu"}],
+}
+"""
+
+
+def launcher(folder, *options, **environment):
+    command = [sys.executable, "-m", "reframe_tests", "--results", str(folder / "results")]
+    return subprocess.run(
+        [*command, *options],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.fixture
+def centre(tmp_path):
+    (tmp_path / "centre.py").write_text(STRANGER)
+    return tmp_path / "centre.py"
+
+
+def test_configuration_of_a_centre_asks_for_its_gpus_ranks_nodes_and_time(tmp_path, centre):
+    image = tmp_path / "theirs.sif"
+    done = launcher(
+        tmp_path,
+        *("--site", str(centre), "--system=daint", "--dry-run", "--image", str(image)),
+        *("-n", "^scaling"),
+    )
+    assert done.returncode == 0 and "7/7 test" in done.stdout, done.stdout
+    scripts = (tmp_path / "results" / "stage" / "daint" / "gpu").glob("*/scaling_*/rfm_job.sh")
+    (script,) = [text for text in map(Path.read_text, scripts) if "#SBATCH --nodes=2" in text]
+    for directive in (
+        *("ntasks=8", "ntasks-per-node=4", "cpus-per-task=16", "gpus-per-node=4", "time=0:30:0"),
+        *("exclusive", "hint=nomultithread", "mem=0"),
+    ):
+        assert f"#SBATCH --{directive}\n" in script, directive
+    assert "#SBATCH -Cgpu\n" in script and "singularity exec" in script and str(image) in script
+
+
+def test_plain_reframe_lists_the_checks_of_a_centre(tmp_path, centre):
+    command = [Path(sys.executable).with_name("reframe"), "-C", centre, "--system=daint"]
+    done = subprocess.run(
+        [*command, "-c", "reframe_tests", "-R", "-l", f"--prefix={tmp_path}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "- scaling %nodes=2" in done.stdout and "- single_node %devices=4" in done.stdout
+    assert done.returncode == 0 and "Found 18 check(s)" in done.stdout, done.stdout
+
+
+def test_system_of_several_that_nobody_claims_must_be_chosen(tmp_path, centre):
+    done = launcher(tmp_path, "--site", str(centre))
+    assert done.returncode == 2 and "has the systems other, daint" in done.stderr
+
+
+def test_configuration_may_be_split_over_files(tmp_path, monkeypatch):
+    whole = {}
+    exec(STRANGER, whole)
+    parts = []
+    for number, system in enumerate(whole["site_configuration"]["systems"]):
+        part = {"systems": [system]}
+        if number:
+            part["environments"] = whole["site_configuration"]["environments"]
+        parts.append(tmp_path / f"part{number}.py")
+        parts[-1].write_text(f"site_configuration = {part!r}")
+    monkeypatch.setenv("RFM_CONFIG_FILES", ":".join(map(str, parts)))
+    system = sites.system_of(sites.detect(), "daint:gpu")
+    assert [p["name"] for p in system["partitions"]] == ["login", "gpu"]
+
+
+def test_check_without_its_feature_says_which_is_missing(tmp_path):
+    done = launcher(tmp_path, "--site", "local", "-n", "^scaling")
+    assert done.returncode == 2
+    assert "scaling needs the feature multinode, which no partition of local states" in done.stderr
+
+
+def test_second_session_in_one_folder_is_refused(tmp_path):
+    with launch.lock(tmp_path / "results"):
+        done = launcher(tmp_path, "--site", "local", "--tag", "smoke")
+    assert done.returncode == 2 and "another session uses this folder (process" in done.stderr
+
+
+def test_users_settings_of_reframe_do_not_send_results_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.setenv("RFM_SQLITE_DB_FILE", "/elsewhere")
+    monkeypatch.setenv("RFM_GENERATE_FILE_REPORTS", "0")
+    environment, dropped = launch.environment(tmp_path)
+    assert dropped == ["RFM_GENERATE_FILE_REPORTS", "RFM_SQLITE_DB_FILE"]
+    assert environment["RFM_GENERATE_FILE_REPORTS"] == "1"
+    assert environment["RFM_SQLITE_DB_FILE"] == str(tmp_path / "results.db")
+
+
+def test_more_than_the_allowed_node_hours_is_not_submitted_unasked(tmp_path):
+    for name, text in (("sinfo", "echo 'gpus|up|1-00:00:00|1-infinite|no'"), ("sbatch", "exit 1")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    options = ["--site", "juwels", "--tag", "acceptance", "--max-node-hours", "10"]
+    done = launcher(tmp_path, *options, PATH=path)
+    assert done.returncode == 2 and "node-hours are more than --max-node-hours 10" in done.stderr
+
+
+def test_users_words_reach_the_job_as_words(tmp_path):
+    data = tmp_path / "my data $(touch pwned)" / "p.h5"
+    data.parent.mkdir()
+    done = launcher(
+        tmp_path, "--site", "local", "--dry-run", "-n", "^training", "--data", str(data)
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (script,) = (tmp_path / "results" / "stage").glob("local/default/native/training*/rfm_job.sh")
+    assert shlex.quote(str(data)) in script.read_text()

@@ -7,13 +7,21 @@ import pytest
 
 from bigearth import record
 from bigearth.errors import InputError
-from reframe_tests import catalogue, references, sites
+from reframe_tests import catalogue, lint, partitions, references, sites
 
 TODAY = datetime.date(2030, 6, 1)
-PARTITIONS = {
-    "gpu": (["compute", "multinode", "gpu"], {"max_nodes": 24, "devices_per_node": 4}),
-    "login": ([], {}),
-}
+PARTITIONS = partitions.of_configuration(
+    [
+        {
+            "name": "gpu",
+            "scheduler": "slurm",
+            "features": ["compute", "multinode"],
+            "devices": [{"type": "gpu", "num_devices": 4}],
+            "extras": {"max_nodes": 24},
+        },
+        {"name": "login", "scheduler": "local"},
+    ]
+)
 CELL = {
     "value": 100.0,
     "lower": -0.1,
@@ -33,9 +41,9 @@ def content():
     checks = {
         name: {
             point: {m: dict(CELL, unit=record.METRICS[m].unit) for m in check.metrics}
-            for point in catalogue.points_on(check, *PARTITIONS["gpu"])
+            for point in catalogue.points_on(check, PARTITIONS["gpu"])
         }
-        for name, check in catalogue.CHECKS.items()
+        for name, check in catalogue.checks().items()
     }
     return {
         "schema": 1,
@@ -47,7 +55,7 @@ def content():
 
 
 def faults(content):
-    return references.lint(content, PARTITIONS, "mine", TODAY)
+    return references.lint(content, PARTITIONS, "mine", today=TODAY)
 
 
 def cell(content):
@@ -71,11 +79,6 @@ MUTATIONS = {
     ),
     "renamed check": (lambda c: rename(c["partitions"]["gpu"], "training", "trainning"), "orphan"),
     "renamed partition": (lambda c: rename(c["partitions"], "gpu", "gpus"), "orphan"),
-    "deleted cell": (
-        lambda c: c["partitions"]["gpu"]["training"]["nodes=1"].pop("f1_micro"),
-        "missing",
-    ),
-    "deleted check": (lambda c: c["partitions"]["gpu"].pop("prepare"), "missing"),
     "swapped unit": (lambda c: cell(c).update(unit="ms"), "unit is 'ms', expected 's'"),
     "no limit on the bad side": (
         lambda c: cell(c).update(upper=None),
@@ -140,7 +143,7 @@ def test_unusable_file_is_refused_in_one_sentence(tmp_path, text, message):
 
 
 def test_missing_file_is_refused(tmp_path):
-    with pytest.raises(InputError, match="cannot read the references"):
+    with pytest.raises(InputError, match="cannot read the reference file"):
         references.load(tmp_path / "none.yaml")
 
 
@@ -151,17 +154,26 @@ def test_file_survives_writing_and_reading(tmp_path, content):
     assert references.dump(content, references.comment_of(text)) == text
 
 
-def test_empty_references_have_every_cell_and_no_fault():
-    assert faults(references.empty("mine", PARTITIONS)) == []
+def test_missing_cells_are_unknown_and_no_fault():
+    content = references.empty("mine")
+    assert faults(content) == []
+    found = references.cell(
+        content, partition="gpu", check="training", point="nodes=1", metric="throughput"
+    )
+    assert found == {"value": None, "unit": "img/s", "origin": "unknown"}
+
+
+def test_reference_of_other_work_is_shown_and_judges_nothing():
+    cell = {"value": 347, "unit": "s", "origin": "published", "patches": 519226}
+    run = {"image": None, "dataset": "x", "patches": 2000}
+    found = references.beside(cell, references.unlike(cell, run))
+    assert found["origin"] == "unknown" and "value" in found
+    assert "347 (published)" in found["source"] and "519226" in found["source"]
 
 
 @pytest.mark.parametrize("site", sites.names())
 def test_references_in_use_have_no_fault(site):
-    system = sites.system_of(site)
-    assert (
-        references.lint(references.load(references.path_of(site)), sites.partitions(system), site)
-        == []
-    )
+    assert lint.faults(site) == []
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.reframe
 def machine(tmp_path):
     """machine(*options, sinfo=text, scontrol=text) -> finished process, in a copy of the suite on a
     machine whose Slurm says that."""
-    ignored = shutil.ignore_patterns("__pycache__", ".git", ".venv", "results", "tests", "*.sif")
+    ignored = shutil.ignore_patterns("__pycache__", ".git", ".venv", "tests", "*.sif")
     for folder in ("reframe_tests", "bigearth", "benchmarks", "containers", "plots"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=ignored)
     (tmp_path / "bin").mkdir()

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from reframe_tests import catalogue, references, sites
+from reframe_tests import catalogue, partitions, references, sites
+from reframe_tests.checks.preflight import NODES
 from reframe_tests.results import sessions
 from tests.reframe_tests.run_suite import ROOT, suite
 
@@ -55,14 +56,14 @@ def test_sweep_of_every_check_over_both_partitions(slurm, tmp_path, name):
         for case in sessions.load([tmp_path / "results" / "results.db"], [])
     }
     for partition, names in SWEEPS[name].items():
-        described = sites.partitions(sites.system_of("virtual"))[partition]
-        for check_name, check in catalogue.CHECKS.items():
-            for point, parameters in zip(catalogue.points_on(check, *described), check.points):
+        described = partitions.of_configuration(sites.system_of("virtual")["partitions"])[partition]
+        for check_name, check in catalogue.checks().items():
+            for point, parameters in zip(catalogue.points_on(check, described), check.points):
                 if re.search(names, f"{check_name}%{point}"):
                     found = cases[partition, check_name, point].evidence["nodes"]
                     assert found == parameters["nodes"]
         jobs = accounting(slurm, "-r", partition)
-        for nodes in (n for n in catalogue.NODES if re.search(names, f"scaling%nodes={n}")):
+        for nodes in (n for n in NODES if re.search(names, f"scaling%nodes={n}")):
             assert any("rfm_scaling" in j and j.endswith(f"|COMPLETED|{nodes}") for j in jobs)
 
 
@@ -100,18 +101,18 @@ def test_ranks_that_wait_sleep(slurm):
 def accuracy(slurm, tmp_path):
     """accuracy(folder, training_time, meanwhile) -> (output of the suite, record and standard error
     of a training of 30 epochs)."""
-    partitions = sites.partitions(sites.system_of(str(Path(__file__).with_name("chain_site.py"))))
 
     def run(name, training_time, meanwhile="pass"):
         folder = tmp_path / name
         folder.mkdir()
-        content = references.empty("chain", partitions)
+        content = references.empty("chain")
         if training_time:
-            content["partitions"]["v100"]["accuracy"]["nodes=1 "
-                                                      "input=multispectral"]["training_time"] = dict(
+            cell = dict(
                 value=training_time, lower=-1.0, upper=0.0, unit="s", origin="predicted", date=datetime.date.today(), runs=1,
                 source="a test", band="none",
             )  # fmt: skip
+            point = {"nodes=1 input=multispectral": {"training_time": cell}}
+            content["partitions"] = {"v100": {"accuracy": point}}
         (folder / "chain.yaml").write_text(references.dump(content))
         with subprocess.Popen(
             [sys.executable, "-c", meanwhile, str(folder)], env={**os.environ, **slurm}
