@@ -8,7 +8,9 @@ ROOT = Path(__file__).parents[1]
 ALSO = {"bigearth": (), "benchmarks": (), "reframe_tests": (), "plots": ("reframe_tests.results",)}
 LIGHT = {*sys.stdlib_module_names, *ALSO, "reframe", "yaml"}
 # with NumPy; others import them inside the function that needs them
-STATISTICS = {f"reframe_tests.results.{m}" for m in "alarms calibration equivalence study".split()}
+STATISTICS = {
+    f"reframe_tests.results.{name}" for name in ("alarms", "calibration", "equivalence", "study")
+}
 FILES = {p.relative_to(ROOT): p for room in ALSO for p in ROOT.glob(f"{room}/**/*.py")}
 CODE = {".".join(p.with_suffix("").parts): ast.parse(f.read_text()) for p, f in FILES.items()}
 
