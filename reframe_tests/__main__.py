@@ -6,7 +6,6 @@ from ReFrame's report. Options it does not know go to ReFrame as they are (`-n`,
 """
 
 import os
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -54,25 +53,6 @@ PROGRAM = cli.Program(
     exit_codes="exit codes: 0 all passed; 1 a regression or a failed check; 2 it could not run",
     passes_on=True,
 )
-
-
-def image_fits(image: str, system: dict) -> None:
-    """Tries the image here before anything starts; each job tries it again where it runs."""
-    able = [p for p in system["partitions"] if p.get("container_platforms")]
-    if not able:
-        raise InputError(
-            f"--image {image}: no partition of {system['name']} states `container_platforms`; add "
-            "them to its settings, or leave --image out"
-        )
-    if image.endswith(".sif") and not Path(image).is_file():
-        raise InputError(f"--image {image}: no such file; expected a .sif file")
-    here = [p for p in able if p["scheduler"] == "local"]
-    if here:  # a login node may have no container engine, or one of another kind
-        done = subprocess.run(
-            [ROOT / "containers" / "check.sh", image], capture_output=True, text=True
-        )
-        if done.returncode != 0:
-            raise InputError(done.stderr.strip().replace("error: ", "", 1))
 
 
 def options_for_reframe(options: RunConfig, passed_on: list, system: dict) -> list:
@@ -177,7 +157,7 @@ def main(options: RunConfig, passed_on: list) -> int:
     """Runs the suite; returns the exit code."""
     if options.results:
         os.environ["BIGEARTH_RESULTS"] = str(Path(options.results).absolute())
-    from . import sites  # the settings read BIGEARTH_RESULTS as they are imported
+    from . import images, sites  # the settings read BIGEARTH_RESULTS as they are imported
     from .settings.common import RESULTS
 
     site = options.site or sites.detect()
@@ -206,7 +186,9 @@ def main(options: RunConfig, passed_on: list) -> int:
         check_references(system)
         sites.check_scheduler(system)
         if options.image:
-            image_fits(options.image, system)
+            images.check(options.image, system)
+        else:
+            images.check_native(sites.configuration(site)["environments"])
         with launch.lock(RESULTS):
             described = launch.chosen(command(settings, []), environment)
             settings.update(refuse_or_ask(options, described, system, passed_on))

@@ -26,6 +26,7 @@ class Partition:
         threads_per_core: hardware threads; more than 1 is SMT.
         max_nodes: the largest job.
         longest: seconds that a job may take; None if there is no limit.
+        usual: seconds that a job asks for whose time no reference tells; None without a limit.
         extras: as stated.
     """
 
@@ -39,6 +40,7 @@ class Partition:
     threads_per_core: int
     max_nodes: int
     longest: Optional[int]
+    usual: Optional[int]
     extras: dict
 
     @property
@@ -103,6 +105,7 @@ def _partition(entry: dict, works: bool) -> Partition:
         threads_per_core=threads,
         max_nodes=largest,
         longest=next((limit for limit in limits if limit), None),
+        usual=next((limit for limit in reversed(limits) if limit), None),
         extras=extras,
     )
 

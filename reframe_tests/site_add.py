@@ -22,7 +22,8 @@ from bigearth import cli
 from bigearth.errors import InputError, one_line
 from bigearth.files import new_file
 
-from . import references, site_plan, sites, slurm
+from . import budget, launch, partitions, references, site_plan, sites, slurm
+from .settings.common import LOGIN
 
 ROOT = Path(__file__).resolve().parents[1]
 DRY_RUN_SECONDS = 300
@@ -149,11 +150,14 @@ def check_hostnames(pattern: str, hosts: list) -> None:
         )
 
 
-def rehearse(name: str, files: dict) -> None:
+def rehearse(name: str, files: dict) -> list:
     """Tries both files where they disturb nobody: lint and dry run in a copy of the suite.
 
     Args:
         files: path relative to reframe_tests -> text.
+
+    Returns:
+        the checks that the site can run, as ReFrame's --describe has them.
 
     Raises:
         InputError: one of them fails.
@@ -176,6 +180,15 @@ def rehearse(name: str, files: dict) -> None:
         }
         for words in (["reframe_tests.lint"], ["reframe_tests", "--dry-run"]):
             _try([sys.executable, "-m", *words, "--site", name], copy, environment)
+        words = launch.command(
+            site_files=[package / "settings" / f"{name}.py"],
+            system=name,
+            results=copy / "results",
+            report=copy / "report.json",
+            settings={},
+            words=["-c", str(package / "checks"), "-R", "-p", "^(?!container$)"],
+        )
+        return launch.chosen(words, environment)
 
 
 def _try(command: list, folder: Path, environment: dict) -> None:
@@ -204,6 +217,32 @@ def container_engine() -> Optional[str]:
     return next((name for name in ("Apptainer", "Singularity") if shutil.which(name.lower())), None)
 
 
+def has_pmix() -> bool:
+    """Whether srun says that it has PMIx; an srun that does not answer has not."""
+    try:
+        return slurm.has_pmix(slurm.ask(slurm.MPI_TYPES))
+    except InputError:
+        return False
+
+
+def budgets(described: list, entries: list) -> list:
+    """A line for each set of checks: what it would cost at most.
+
+    Args:
+        described: every check of the site, as ReFrame's --describe has it.
+        entries: the site's partitions.
+    """
+    about = partitions.of_configuration([LOGIN, *entries])
+    lines = []
+    for tag in ("smoke", "nightly", "acceptance"):
+        cases = budget.cases([check for check in described if tag in check["tags"]])
+        able = [(name, check) for name, check in cases if not check.get("missing")]
+        ranks = budget.largest(able, about)
+        patches = budget.patches_for(ranks) if ranks else None
+        lines.append(f"  {tag:10} {budget.sentence(budget.at_most(able, about), patches)}")
+    return lines
+
+
 def main(options: SiteConfig) -> None:
     paths = check_name(options.name)
     hosts = [socket.gethostname(), socket.getfqdn()]
@@ -214,7 +253,7 @@ def main(options: SiteConfig) -> None:
         slurm.parse_partitions(slurm.ask(slurm.SINFO)),
         slurm.parse_nodes(slurm.ask(slurm.SCONTROL)),
         engine=container_engine(),
-        pmix=slurm.has_pmix(slurm.ask(slurm.MPI_TYPES)),
+        pmix=has_pmix(),
     )
     text = references.dump(
         references.empty(options.name),
@@ -225,11 +264,12 @@ def main(options: SiteConfig) -> None:
         f"references/{options.name}.yaml": text,
         f"settings/{options.name}.py": settings(options.name, [pattern], plan, version),
     }
-    rehearse(options.name, files)
+    described = rehearse(options.name, files)
     for path, content in zip(paths, files.values()):
         with new_file(path, "write the site") as partial:
             partial.write_text(content)
     print(comment(plan))
+    print("\n".join(["", "At most:", *budgets(described, plan.partitions)]))
     print(
         f"\nwritten: {paths[1]} and {paths[0]}\n"
         f"next: bigearth-bench run --site {options.name} --tag smoke --dry-run"

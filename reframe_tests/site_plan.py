@@ -10,24 +10,24 @@ from typing import NamedTuple, Optional
 
 from bigearth.errors import InputError, one_line
 
-# what Slurm calls a device -> NVIDIA's compute capability, memory (GB) of its smallest model
+# what Slurm calls a device -> NVIDIA's compute capability
 NVIDIA = {
-    "k80": ("sm_37", 12),
-    "p100": ("sm_60", 12),
-    "v100": ("sm_70", 16),
-    "t4": ("sm_75", 16),
-    "a100": ("sm_80", 40),
-    "a30": ("sm_80", 24),
-    "a10": ("sm_86", 24),
-    "a40": ("sm_86", 48),
-    "l4": ("sm_89", 24),
-    "l40": ("sm_89", 48),
-    "l40s": ("sm_89", 48),
-    "h100": ("sm_90", 80),
-    "gh200": ("sm_90", 96),
-    "h200": ("sm_90", 141),
-    "b200": ("sm_100", 180),
-    "gb200": ("sm_100", 186),
+    "k80": "sm_37",
+    "p100": "sm_60",
+    "v100": "sm_70",
+    "t4": "sm_75",
+    "a100": "sm_80",
+    "a30": "sm_80",
+    "a10": "sm_86",
+    "a40": "sm_86",
+    "l4": "sm_89",
+    "l40": "sm_89",
+    "l40s": "sm_89",
+    "h100": "sm_90",
+    "gh200": "sm_90",
+    "h200": "sm_90",
+    "b200": "sm_100",
+    "gb200": "sm_100",
 }
 AMD = {"mi100": "gfx908", "mi210": "gfx90a", "mi250": "gfx90a", "mi250x": "gfx90a"}
 AMD |= {"mi300": "gfx942", "mi300a": "gfx942", "mi300x": "gfx942"}
@@ -37,6 +37,7 @@ WORKING = {"IDLE", "ALLOCATED", "MIXED", "COMPLETING", "PLANNED", "CLOUD", "BLOC
 POWER = re.compile("POWER(ED|ING)?_(UP|DOWN|SAVING)|DYNAMIC_(NORM|FUTURE)")
 MOST_EXCLUDED = 1000  # letters of an --exclude option that a person can still read
 DAY = 86400
+USUAL_S = 7200  # of a job whose time no reference tells
 LAUNCHER_OPTIONS = ("--mpi=pmix", "--cpu-bind=cores", "--distribution=block:block")
 ARCHITECTURES = ("x86_64",)  # that images of this suite exist for
 YAML_WORDS = ("y", "n", "yes", "no", "on", "off", "true", "false", "null")
@@ -49,7 +50,6 @@ class Device(NamedTuple):
         kind: "gpu" of NVIDIA, "amd_gpu", or "other_gpu".
         type: Slurm's word for it, which `--gres=gpu:TYPE:N` asks for; "" if it has none.
         arch: e.g. "sm_80"; "" if it is not known.
-        memory_gb: of one device; 0 if it is not known.
         mig: whether it is a slice of a GPU.
     """
 
@@ -58,7 +58,6 @@ class Device(NamedTuple):
     model: str
     count: int
     arch: str
-    memory_gb: int
     mig: bool
 
 
@@ -180,21 +179,19 @@ def device(node) -> Optional[Device]:
     chosen = max(whole or found, key=lambda one: (one.count, one.type))
     # where the resource has no type, a feature of the node may name it
     words = [chosen.type] if chosen.type else sorted(node.features)
-    kind, model, arch, memory = "other_gpu" if chosen.type else "gpu", chosen.type, "", 0
+    kind, model, arch = "other_gpu" if chosen.type else "gpu", chosen.type, ""
     for word in words:
         name = known_model(word, (*NVIDIA, *AMD))
         if name in NVIDIA:
-            kind, model, (arch, memory) = "gpu", chosen.type or name, NVIDIA[name]
+            kind, model, arch = "gpu", chosen.type or name, NVIDIA[name]
         elif name:
             kind, model, arch = "amd_gpu", chosen.type or name, AMD[name]
-    stated = re.search("([0-9]{1,4})gb", chosen.type, re.IGNORECASE)
     return Device(
         kind=kind,
         type=chosen.type,
         model=model or "unknown",
         count=1 if not whole else chosen.count,  # slices of one GPU cannot work together
         arch=arch,
-        memory_gb=int(stated.group(1)) if stated else memory,
         mig=not whole,
     )
 
@@ -324,10 +321,7 @@ def entry(name: str, kind: Kind, engine: Optional[str]) -> dict:
     """A partition of ReFrame's configuration, in its own words."""
     node, card, limit = kind.nodes[0], kind.device, kind.partition.time_limit or DAY
     largest = min(len(kind.nodes), kind.partition.most_nodes or len(kind.nodes))
-    smt = node.threads_per_core > 1
     many = largest > 1 and not (card and card.mig)
-    access = [f"--partition={kind.partition.name}", "--exclusive", "--mem=0", "--no-requeue"]
-    access += [*kind.options, *(["--hint=nomultithread"] if smt else [])]
     features = ["compute", *(["multinode"] if many else []), *([card.kind] if card else [])]
     cpus = node.sockets * node.cores_per_socket * node.threads_per_core
     written = {
@@ -335,12 +329,12 @@ def entry(name: str, kind: Kind, engine: Optional[str]) -> dict:
         "descr": f"{number(kind.nodes)}: {hardware(kind.nodes)}",
         "scheduler": "slurm",
         "launcher": "srun",
-        "access": access,
+        "access": [f"--partition={kind.partition.name}", "--no-requeue", *kind.options],
         "sched_options": {"use_nodes_option": True},
         "environs": ["native", *(["container"] if engine else [])],
         "max_jobs": 8,
-        "time_limit": f"{limit // DAY}d{limit // 3600 % 24}h{limit // 60 % 60}m{limit % 60}s",
-        "features": [*features, *(["apptainer"] if engine else [])],
+        "time_limit": f"{min(limit, USUAL_S)}s",
+        "features": features,
         "processor": {
             **({"arch": node.arch} if node.arch else {}),
             "num_cpus": cpus,
@@ -358,10 +352,12 @@ def entry(name: str, kind: Kind, engine: Optional[str]) -> dict:
         options = [f"--gres={what}:{{num_gpus_per_node}}"]
         written["resources"] = [{"name": "_rfm_gpu", "options": options}]
     memory = min(n.memory_mb for n in kind.nodes) * 2**20 / 1e9
-    written["extras"] = {"max_nodes": largest if many else 1, "memory_gb": round(memory, 1)}
-    if card and card.memory_gb:
-        written["extras"]["device_memory_gb"] = card.memory_gb
-    written["extras"]["launcher_options"] = list(LAUNCHER_OPTIONS)
+    written["extras"] = {
+        "max_nodes": largest if many else 1,
+        "max_time_s": limit,
+        "memory_gb": round(memory, 1),
+        "launcher_options": list(LAUNCHER_OPTIONS),
+    }
     return written
 
 
@@ -369,7 +365,7 @@ def questions(kind: Kind) -> list:
     """What Slurm does not say of a partition and a person should."""
     card, found = kind.device, []
     if kind.partition.time_limit is None:
-        found.append("its jobs have no time limit; 24 hours are written as time_limit")
+        found.append("its jobs have no time limit; 24 hours are written as max_time_s")
     if kind.nodes[0].arch not in (*ARCHITECTURES, ""):
         found.append(
             f"its processors are {kind.nodes[0].arch} and no image of this suite exists for them; "

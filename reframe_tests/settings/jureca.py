@@ -13,7 +13,7 @@ site_configuration = configuration(
     {
         "name": "jureca",
         "descr": "JURECA Cluster, Jülich Supercomputing Centre",
-        "hostnames": [r"jrl\d+", r"jrc\d+", r"jureca\d*"],
+        "hostnames": ["jrl[0-9]+", "jrc[0-9]+", "jureca[0-9]*"],
         "partitions": [
             LOGIN,
             slurm_partition(

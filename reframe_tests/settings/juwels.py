@@ -18,7 +18,7 @@ site_configuration = configuration(
     {
         "name": "juwels",
         "descr": "JUWELS Cluster, Jülich Supercomputing Centre",
-        "hostnames": [r"juwels\d*", r"jwlogin\d+", r"jwc\d+n\d+"],
+        "hostnames": ["juwels[0-9]*", "jwlogin[01][0-9]", "jwc[0-9]+n[0-9]+"],
         "partitions": [
             LOGIN,
             slurm_partition(

@@ -2,6 +2,7 @@
 machine's answers."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from reframe_tests import site_add, site_plan
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXTS = Path(__file__).parent / "slurm"
+
+SMT = (TEXTS / "nodes-22.05.txt").read_text().replace("ThreadsPerCore=1", "ThreadsPerCore=2")
 
 pytestmark = pytest.mark.reframe
 
@@ -71,6 +74,7 @@ def test_written_site_is_tried_first_passes_the_lint_and_lists_its_checks(machin
     assert machine("--site", "mine", module="lint").stdout == "references of mine: no fault\n"
     listed = machine("--site", "mine", "--list", module="__main__").stdout
     assert "scaling %nodes=2" in listed and "scaling %nodes=4" not in listed
+    assert re.search(r"nightly +[0-9]+ job\(s\), [0-9.]+ node-hours at most", done.stdout)
     settings = machine.folder / "reframe_tests" / "settings" / "mine.py"
     ruff = [sys.executable, "-m", "ruff", "format", "--check", "--line-length=100", settings]
     assert subprocess.run(ruff, capture_output=True).returncode == 0
@@ -111,6 +115,22 @@ def test_a_site_that_does_not_pass_the_dry_run_is_not_kept(machine):
     done = machine("--name", "mine", "--hostnames", "login")
     assert done.returncode == 2 and "nothing was written" in done.stderr
     assert not left(machine)
+
+
+def test_jobs_of_a_written_site_ask_for_whole_nodes_one_thread_per_core_and_their_gpus(machine):
+    done = machine("--name", "mine", "--hostnames", "login", scontrol=SMT)
+    assert done.returncode == 0, done.stderr
+    done = machine("--site", "mine", "--dry-run", module="__main__")
+    assert done.returncode == 0, done.stderr
+    stage = machine.folder / "results" / "reframe" / "stage" / "mine" / "v100" / "native"
+    texts = [path.read_text() for path in stage.glob("scaling*/rfm_job.sh")]
+    (script,) = [text for text in texts if "--nodes=2" in text]
+    asked = re.findall("^#SBATCH (.*)$", script, re.MULTILINE)
+    assert {
+        "--partition=v100", "--exclusive", "--mem=0", "--hint=nomultithread", "--no-requeue",
+        "--ntasks=8", "--ntasks-per-node=4", "--cpus-per-task=10", "--gres=gpu:v100:4",
+    } <= set(asked)  # fmt: skip
+    assert len(asked) == len(set(asked)), "an option is given twice"
 
 
 @given(st.recursive(

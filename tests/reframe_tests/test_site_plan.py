@@ -42,16 +42,18 @@ def only(plan):
 def test_cpu_nodes():
     plan = make([partition(limit=1800)], nodes("n1 n2 n3"))
     entry = only(plan)
-    assert entry["name"] == "batch" and entry["time_limit"] == "0d0h30m0s"
-    assert entry["access"] == ["--partition=batch", "--exclusive", "--mem=0", "--no-requeue"]
-    assert entry["features"] == ["compute", "multinode", "apptainer"]
-    assert entry["extras"]["max_nodes"] == 3 and "devices" not in entry
+    assert entry["name"] == "batch" and entry["time_limit"] == "1800s"
+    assert entry["access"] == ["--partition=batch", "--no-requeue"]
+    assert entry["features"] == ["compute", "multinode"]
+    assert entry["environs"] == ["native", "container"]
+    assert entry["container_platforms"] == [{"type": "Apptainer", "default": True}]
+    assert entry["extras"]["max_nodes"] == 3 and entry["extras"]["max_time_s"] == 1800
+    assert "devices" not in entry
     assert plan.notes == []
 
 
-def test_threads_of_a_core_are_counted_and_left_alone():
+def test_threads_of_a_core_are_counted():
     entry = only(make([partition()], nodes("n1 n2", threads_per_core=2)))
-    assert "--hint=nomultithread" in entry["access"]
     assert entry["processor"] == {
         "arch": "x86_64",
         "num_cpus": 80,
@@ -62,21 +64,21 @@ def test_threads_of_a_core_are_counted_and_left_alone():
 
 
 @pytest.mark.parametrize(
-    "gres, features, model, arch, memory, option",
+    "gres, features, model, arch, option",
     [
-        ("gpu:v100:4(S:0-1)", (), "v100", "sm_70", 16, "gpu:v100"),
-        ("gpu:nvidia_a100-sxm4-80gb:4", (), "nvidia_a100-sxm4-80gb", "sm_80", 80,
+        ("gpu:v100:4(S:0-1)", (), "v100", "sm_70", "gpu:v100"),
+        ("gpu:nvidia_a100-sxm4-80gb:4", (), "nvidia_a100-sxm4-80gb", "sm_80",
          "gpu:nvidia_a100-sxm4-80gb"),
-        ("gpu:a10:1", (), "a10", "sm_86", 24, "gpu:a10"),
-        ("gpu:gh200:4", (), "gh200", "sm_90", 96, "gpu:gh200"),
-        ("gpu:4", ("h100", "nvlink"), "h100", "sm_90", 80, "gpu"),
+        ("gpu:a10:1", (), "a10", "sm_86", "gpu:a10"),
+        ("gpu:gh200:4", (), "gh200", "sm_90", "gpu:gh200"),
+        ("gpu:4", ("h100", "nvlink"), "h100", "sm_90", "gpu"),
     ],
 )  # fmt: skip
-def test_devices(gres, features, model, arch, memory, option):
+def test_devices(gres, features, model, arch, option):
     entry = only(make([partition()], nodes("n1 n2", gres=gres, features=features)))
     (card,) = entry["devices"]
     assert (card["type"], card["model"], card["arch"]) == ("gpu", model, arch)
-    assert entry["extras"]["device_memory_gb"] == memory and "gpu" in entry["features"]
+    assert "gpu" in entry["features"]
     options = [f"--gres={option}:{{num_gpus_per_node}}"]
     assert entry["resources"] == [{"name": "_rfm_gpu", "options": options}]
 
@@ -84,7 +86,7 @@ def test_devices(gres, features, model, arch, memory, option):
 def test_gpus_without_a_name_are_a_question_and_nothing_is_made_up():
     plan = make([partition()], nodes("n1 n2", gres="gpu:4"))
     (card,) = only(plan)["devices"]
-    assert "arch" not in card and "device_memory_gb" not in only(plan)["extras"]
+    assert "arch" not in card
     assert any("add model and arch" in todo for todo in plan.todos)
 
 
@@ -122,7 +124,7 @@ def test_processors_that_no_image_exists_for():
 
 
 def options_of(plan):
-    return {entry["name"]: entry["access"][4:] for entry in plan.partitions}
+    return {entry["name"]: entry["access"][2:] for entry in plan.partitions}
 
 
 def test_kinds_of_node_are_told_apart_by_a_feature():
@@ -151,6 +153,7 @@ def test_nodes_that_differ_in_memory_only_are_one_kind():
     plan = make([partition()], nodes("n1") + nodes("n2", memory_mb=380000))
     assert only(plan)["extras"] == {
         "max_nodes": 2,
+        "max_time_s": 3600,
         "memory_gb": 199.2,
         "launcher_options": list(site_plan.LAUNCHER_OPTIONS),
     }
@@ -230,7 +233,7 @@ def test_what_the_site_lacks_is_asked():
     plan = make([partition(limit=None)], nodes("n1"), engine=None, pmix=False)
     text = " ".join(plan.todos)
     assert "neither Apptainer nor Singularity" in text and "PMIx" in text and "24 hours" in text
-    assert only(plan)["environs"] == ["native"] and only(plan)["time_limit"] == "1d0h0m0s"
+    assert only(plan)["environs"] == ["native"] and only(plan)["extras"]["max_time_s"] == 86400
 
 
 KINDS = st.lists(
