@@ -113,7 +113,7 @@ def refuse_or_ask(options: RunConfig, described: list, system: dict, passed_on: 
         print(f"to be submitted: {budget.sentence(cost, patches)}", flush=True)
     if cost["node_hours"] > options.max_node_hours:
         ask(cost, options.max_node_hours)
-    return {"synthetic_archive.patches": patches} if patches else {}
+    return {"hdf5_file.patches": patches} if patches else {}
 
 
 def ask(cost: dict, limit: float) -> None:
@@ -168,6 +168,7 @@ def main(options: RunConfig, passed_on: list) -> int:
     if dropped:
         print(f"not used here: {', '.join(dropped)} of your environment", file=sys.stderr)
     words = options_for_reframe(options, passed_on, system)
+    words = launch.restored(words, RESULTS / "reports")
 
     def command(settings: dict, more: list) -> list:
         return launch.command(
@@ -190,8 +191,10 @@ def main(options: RunConfig, passed_on: list) -> int:
         else:
             images.check_native(sites.configuration(site)["environments"])
         with launch.lock(RESULTS):
-            described = launch.chosen(command(settings, []), environment)
-            settings.update(refuse_or_ask(options, described, system, passed_on))
+            restores = any(word.startswith("--restore-session") for word in words)
+            if not restores:
+                described = launch.chosen(command(settings, []), environment)
+                settings.update(refuse_or_ask(options, described, system, passed_on))
             code, skipped = launch.run(command(settings, ["--run"]), environment)
     if skipped:
         raise InputError(f"ReFrame left out checks that it could not load: {'; '.join(skipped)}")

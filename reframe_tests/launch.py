@@ -14,7 +14,8 @@ from typing import Optional
 
 from bigearth.errors import InputError, disk_error, one_line
 
-CHECKS = Path(__file__).resolve().parent / "checks"
+ROOT = Path(__file__).resolve().parents[1]
+CHECKS = ROOT / "reframe_tests" / "checks"
 # what ReFrame does instead of running checks
 SHOWS = (
     "-l",
@@ -63,6 +64,8 @@ def environment(results: Path) -> tuple:
         "RFM_GENERATE_FILE_REPORTS": "1",
         "RFM_ENABLE_RESULTS_STORAGE": "1",
         "RFM_SQLITE_DB_FILE": str(results / "results.db"),
+        # of a restored session, ReFrame loads the checks by their modules' names
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), kept.get("PYTHONPATH")])),
     }
     return {**kept, **ours}, dropped
 
@@ -95,6 +98,24 @@ def reframe() -> str:
             "load the site's module"
         )
     return found
+
+
+def restored(words: list, reports: Path) -> list:
+    """The same words, with the newest report where `--restore-session` names none.
+
+    Raises:
+        InputError: there is no report.
+    """
+    if "--restore-session" not in words:
+        return words
+    place = words.index("--restore-session")
+    following = words[place + 1 : place + 2]
+    if following and not following[0].startswith("-"):
+        return words
+    found = sorted(reports.glob("run-*.json"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise InputError(f"--restore-session: no session in {reports}; give its results folder")
+    return [*words[:place], f"--restore-session={found[-1]}", *words[place + 1 :]]
 
 
 def run(words: list, variables: dict) -> tuple:

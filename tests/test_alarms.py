@@ -172,6 +172,19 @@ def test_metric_without_a_reference_is_recorded_and_counted(training):
     ) in output
 
 
+def test_one_failure_of_many_runs_is_a_failure(training, tmp_path):
+    """The second of three runs fails, the third passes again."""
+    code, output = training({"only_run": 2, "losses": [0.3, 0.5, 0.7]}, "--reruns=2")
+    assert code == 1 and "the training loss did not fall" in output, output
+
+
+def test_failed_part_of_a_session_is_run_again(training):
+    code, output = training({"dead_rank": 1})
+    assert code == 1, output
+    code, output = training({}, "--restore-session", "--failed")
+    assert code == 0 and "Ran 1/1 test case(s)" in output, output
+
+
 # ---- on a real Slurm
 # ----------------------------------------------------------------------------------------------------------
 

@@ -10,11 +10,10 @@ from reframe.core.exceptions import SanityError
 from reframe.core.runtime import runtime
 
 from bigearth.errors import InputError
-
-from .. import catalogue, quoting, references
-from .base import SLACK, START_UP_S, here, site_references
-from .preflight import NODES
-from .training import Learning
+from reframe_tests import catalogue, quoting, references
+from reframe_tests.checks.base import SLACK, START_UP_S, here, site_references
+from reframe_tests.checks.preflight import NODES
+from reframe_tests.checks.training import Learning
 
 INPUTS = ("multispectral", "rgb", "bilinear")  # Tables 2 and 3, Figure 6
 EPOCHS = 100  # of the paper's recipe

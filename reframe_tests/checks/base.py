@@ -16,9 +16,8 @@ from reframe.core.runtime import runtime
 
 from bigearth import record
 from bigearth.errors import InputError
-
-from .. import catalogue, partitions, quoting, references
-from ..results import evidence
+from reframe_tests import catalogue, partitions, quoting, references
+from reframe_tests.results import evidence
 
 ROOT = Path(__file__).resolve().parents[2]
 # a job's time for loading, tracing and scoring, on top of what its references allow

@@ -1,5 +1,5 @@
-"""The data that the checks share, made once per session: a synthetic archive and the HDF5 file cut
-from it."""
+"""The data that the checks share, made once per session: an HDF5 file of patches to train on, and an
+archive to prepare."""
 
 import functools
 import json
@@ -8,8 +8,8 @@ from pathlib import Path
 import reframe as rfm
 from reframe.core.builtins import fixture, run_before, sanity_function, variable
 
-from .. import budget
-from .base import Program
+from reframe_tests import budget
+from reframe_tests.checks.base import Program
 
 SEED = 1
 
@@ -32,11 +32,32 @@ class synthetic_archive(Made):
     descr = "synthetic BigEarthNet archive"
     program = "bigearth.synthetic.synthesis"
     ranks_per_node = 1
-    #: How many patches; 0: the partition's choice, else as many as its largest job needs.
+    #: How many patches; 0: the partition's choice, else the usual number.
     patches = variable(int, value=0, loggable=True)
 
     @run_before("run")
     def set_options(self):
+        self.patches = self.patches or self.partition.extras.get("patches", budget.PATCHES)
+        self.options = ["--patches", str(self.patches), "--seed", str(SEED), "--out", "archive"]
+
+
+class hdf5_file(Made):
+    """The HDF5 file of patches: the one given, or synthetic patches that all ranks of one node
+    write."""
+
+    descr = "HDF5 file of patches"
+    program = "benchmarks.synthesise"
+    #: An HDF5 file to use instead, e.g. of the real patches.
+    data = variable(str, value="", loggable=True)
+    #: How many synthetic patches; 0: the partition's choice, else as many as its largest job needs.
+    patches = variable(int, value=0, loggable=True)
+
+    @run_before("run")
+    def set_options(self):
+        if self.data:
+            self.program = "benchmarks.describe"
+            self.options = ["--data", self.data, "--out", "given.json"]
+            return
         about = self.partition
         self.patches = (
             self.patches
@@ -45,25 +66,7 @@ class synthetic_archive(Made):
                 about.max_nodes * about.ranks_per_node, about.extras.get("batch_size", 0)
             )
         )
-        self.options = ["--patches", str(self.patches), "--seed", str(SEED), "--out", "archive"]
-
-
-class hdf5_file(Made):
-    """The HDF5 file of patches: the one given, or one made of the archive's patches by all ranks of
-    one node."""
-
-    descr = "HDF5 file of patches"
-    program = "benchmarks.prepare"
-    archive = fixture(synthetic_archive, scope="session")
-    #: An HDF5 file to use instead, e.g. of the real patches.
-    data = variable(str, value="", loggable=True)
-
-    @run_before("run")
-    def set_options(self):
-        self.options = ["--archive", f"{self.archive.stagedir}/archive", "--out", "patches.h5"]
-        if self.data:
-            self.program = "benchmarks.describe"
-            self.options = ["--data", self.data, "--out", "given.json"]
+        self.options = ["--patches", str(self.patches), "--seed", str(SEED), "--out", "patches.h5"]
 
     @property
     def path(self) -> str:

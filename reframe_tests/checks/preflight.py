@@ -6,8 +6,8 @@ import reframe as rfm
 import reframe.utility.udeps as udeps
 from reframe.core.builtins import parameter, run_after, run_before, variable
 
-from .base import Workload
-from .data import NeedsData
+from reframe_tests.checks.base import Workload
+from reframe_tests.checks.data import NeedsData
 
 NODES = (1, 2, 4, 8, 12, 16, 24)  # the paper's node counts (Figures 4 to 6)
 USABLE = 0.9  # of a node's memory: the kernel keeps some, and GB is read as GiB here and there

@@ -3,8 +3,8 @@
 import reframe as rfm
 from reframe.core.builtins import fixture, run_before
 
-from .data import synthetic_archive
-from .preflight import AfterPreflight
+from reframe_tests.checks.data import synthetic_archive
+from reframe_tests.checks.preflight import AfterPreflight
 
 
 @rfm.simple_test

@@ -7,11 +7,11 @@ import reframe.utility.udeps as udeps
 from reframe.core.builtins import parameter, run_after, run_before, variable
 from reframe.core.exceptions import ReframeError
 
-from .. import fit, references
-from ..budget import BATCH_SIZE, STEPS
-from ..results import evidence
-from .data import NeedsData
-from .preflight import NODES, AfterPreflight
+from reframe_tests import fit, references
+from reframe_tests.budget import BATCH_SIZE, STEPS
+from reframe_tests.checks.data import NeedsData
+from reframe_tests.checks.preflight import NODES, AfterPreflight
+from reframe_tests.results import evidence
 
 DEVICES = (1, 2, 3, 4)  # on one node (Figure 3)
 SPEED = ("time_per_epoch", "throughput")

@@ -243,7 +243,7 @@ def _case(tc: dict, session: dict) -> Case:
 
 def cases_of(report: dict, where) -> list:
     """The test cases of one run report, fixtures included; of a case that was retried, the last
-    try.
+    try; of one that was run again on purpose (--reruns, --duration), every run.
 
     Raises:
         InputError: the report is not ReFrame's, or of another version.
@@ -256,11 +256,13 @@ def cases_of(report: dict, where) -> list:
                 f"{where}: report data version is {one_line(version)}, expected {DATA_VERSION}.x; "
                 "read it with the ReFrame that wrote it"
             )
+        again = re.search(r"--(reruns|duration)\b", str(session.get("cmdline", "")))
         last = {}
-        for run in report["runs"]:
+        for number, run in enumerate(report["runs"]):
             for tc in run["testcases"]:
                 name = tc.get("unique_name") or tc["name"]
-                last[name, tc["system"], tc["partition"], tc["environ"]] = tc
+                place = (tc["system"], tc["partition"], tc["environ"])
+                last[(name, *place, number if again else 0)] = tc
         return [_case(tc, session) for tc in last.values()]
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise InputError(

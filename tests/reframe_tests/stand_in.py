@@ -75,6 +75,10 @@ def prepare(options):
     )
 
 
+def synthesise(options):
+    Path(options.out).write_text("patches")
+
+
 def describe(options):
     if not Path(options.data).is_file():
         sys.exit(f"error: {options.data}: no such file; expected an HDF5 file of patches")
@@ -125,6 +129,11 @@ def train(options):
     slow = FAULTS.get("slow_rank", 0) < SIZE  # a fault of a rank that is not there is none
     seconds = FAULTS.get("time_per_epoch", 10.0) if slow else 10.0
     losses = FAULTS.get("losses", [0.7, 0.5, 0.3])
+    if "only_run" in FAULTS:  # of the session, counted in the references' folder
+        counted = Path(os.environ["BIGEARTH_REFERENCES"], "runs")
+        number = len(counted.read_text()) + 1 if counted.exists() else 1
+        counted.write_text("x" * number)
+        losses = losses if number == FAULTS["only_run"] else [0.7, 0.5, 0.3]
     rows = [
         {
             "rank": r,
@@ -166,6 +175,7 @@ def train(options):
 PROGRAMS = {
     "bigearth.synthetic.synthesis": synthesis,
     "benchmarks.prepare": prepare,
+    "benchmarks.synthesise": synthesise,
     "benchmarks.describe": describe,
     "benchmarks.preflight": preflight,
     "benchmarks.train": train,
