@@ -1,4 +1,4 @@
-"""ResNet-50 for multi-label classification of patches (paper, section 3.4; He et al. 2016,
+"""ResNet-50 for multi-label classification of patches (paper, section 3.5; He et al. 2016,
 arXiv:1512.03385).
 
 The form of He et al. and of `keras.applications.ResNet50`: a block that halves the resolution does

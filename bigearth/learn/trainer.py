@@ -238,9 +238,10 @@ def restore(run: RunState, path: Path) -> None:
         )
     for variable, value in zip(run.variables, state.variables):
         variable.assign(value)
-    same_ranks = len(state.statistics) == run.collective.size
-    own = state.statistics[run.collective.rank] if same_ranks else state.statistics.mean(0)
-    statistics.put(run.network, own)
+    if len(state.statistics) == run.collective.size:
+        statistics.put(run.network, state.statistics[run.collective.rank])
+    else:
+        statistics.put(run.network, statistics.of_other_ranks(run.network, state.statistics))
     run.result.tables = state.tables
     run.epoch = state.epoch
     run.step = min(state.samples // run.global_batch, run.steps_per_epoch)

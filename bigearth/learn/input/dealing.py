@@ -4,22 +4,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# consecutive samples of the file that stay together in the shuffle: 5.5 MB of data_super, one
-# stretch on disk
-BLOCK = 16
-WINDOW = 8  # steps whose samples are mixed with each other, and are read ahead together
+# the most steps whose samples are mixed with each other, and are read ahead together; and the most
+# neighbours in the file that stay together: 5.5 MB of data_super, one stretch on disk
+WINDOW = 16
 
 
 @dataclass(frozen=True)
 class Dealing:
     """How the samples of a split are dealt to steps and ranks.
 
-    Shuffled (training): in every epoch the positions are cut into blocks of `BLOCK` neighbours, the
-    blocks are put in random order, and the samples are mixed within windows of `WINDOW` steps. A
-    step's samples are the same for any number of ranks with the same global batch (batch_size x
-    world_size); each rank takes those of one stretch of the file. All ranks have the same number of
-    full batches. The samples that do not fill a step are left out of the epoch; which ones rotates,
-    so that each is left out in turn.
+    Shuffled (training): an epoch is cut into windows of w steps, and the file into stretches of w
+    neighbours, as many for each window as the global batch has places; which stretch is for which
+    window and place is drawn anew in every epoch. In every step a place takes one sample of its
+    stretch, in random order. A rank has its own places: within a window it reads whole stretches,
+    from all over the file, and never two samples of one stretch in one batch. The samples of a step
+    are the same for any number of ranks with the same global batch. All ranks have the same number
+    of full batches. The samples that do not fill a step are left out of the epoch; which ones
+    rotates, so that each is left out in turn.
 
     In order (evaluation): every sample exactly once over all ranks; the last batches are short, or
     empty.
@@ -46,28 +47,39 @@ class Dealing:
         """Samples of a step over all ranks."""
         return self.batch_size * self.world_size
 
+    def bounds(self) -> np.ndarray:
+        """(windows + 1,) the steps at which windows begin, and the end of the last: as few windows
+        of at most `WINDOW` steps as there can be, of almost equal length."""
+        return np.linspace(0, self.steps, -(-self.steps // WINDOW) + 1).astype(int)
+
+    def window_end(self, step: int) -> int:
+        """The step after the last of the window that a step is in."""
+        bounds = self.bounds()
+        return int(bounds[min(np.searchsorted(bounds, step, side="right"), len(bounds) - 1)])
+
     def order(self, epoch: int) -> np.ndarray:
         """The positions of an epoch over all ranks, int64: step s is [s * global_batch, (s + 1) *
-        global_batch)."""
+        global_batch), in the order of the places."""
         if not self.shuffle:
             return self.positions
         random = np.random.default_rng([self.seed, epoch])
         total = len(self.positions)
         left = total - self.steps * self.global_batch
         kept = np.delete(self.positions, (epoch * left + np.arange(left)) % total)
-        block = (np.arange(len(kept)) + random.integers(BLOCK)) // BLOCK
-        place = random.permutation(block[-1] + 1)[block]
-        kept = kept[np.argsort(place, kind="stable")]
-        window = np.arange(len(kept)) // (WINDOW * self.global_batch)
-        return kept[np.lexsort((random.random(len(kept)), window))]
+        kept = np.roll(kept, random.integers(WINDOW))  # stretches begin elsewhere in every epoch
+        steps = np.diff(self.bounds())
+        stretch = random.permutation(len(steps) * self.global_batch).reshape(len(steps), -1)
+        lengths = np.empty(stretch.size, int)
+        lengths[stretch] = steps[:, None]
+        first = np.cumsum(lengths) - lengths
+        windows = []
+        for own, length in zip(stretch, steps):
+            samples = kept[first[own][:, None] + np.arange(length)]
+            windows.append(random.permuted(samples, axis=1).T.ravel())
+        return np.concatenate(windows)
 
     def batch(self, order: np.ndarray, step: int) -> np.ndarray:
         """This rank's positions of a step of an epoch that has this order."""
-        all_ranks = order[step * self.global_batch : (step + 1) * self.global_batch]
-        first = self.rank * self.batch_size
-        mine = np.argsort(all_ranks, kind="stable")[first : first + self.batch_size]
-        return all_ranks[np.sort(mine)]
-
-    def window_end(self, step: int) -> int:
-        """The step after the last of the window that a step is in."""
-        return min(self.steps, (step // WINDOW + 1) * WINDOW)
+        first = step * self.global_batch + self.rank * self.batch_size
+        end = min(first + self.batch_size, (step + 1) * self.global_batch)
+        return order[first:end]

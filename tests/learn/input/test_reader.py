@@ -64,59 +64,6 @@ def test_in_order_every_sample_comes_once(world_size, batch_size, size):
     )
 
 
-def test_the_left_over_rotates():
-    size, batch_size = 103, 10  # 3 left over in every epoch
-    file = Labels(size)
-    reader = Reader(file, np.arange(size), (), batch_size)
-    times = np.zeros(size, int)
-    for epoch in range(34):
-        left = np.setdiff1d(np.arange(size), reader.dealing.order(epoch))
-        assert len(left) == 3
-        times[left] += 1
-    assert times.max() == 1  # 34 * 3 = 102 different samples
-
-
-def test_epochs_and_seeds_differ_and_repeat():
-    def order(seed, epoch):
-        return Reader(Labels(1000), np.arange(1000), (), 10, seed=seed).dealing.order(epoch)
-
-    np.testing.assert_array_equal(order(1, 0), order(1, 0))
-    assert (order(1, 0) != order(1, 1)).mean() > 0.9
-    assert (order(1, 0) != order(2, 0)).mean() > 0.9
-
-
-def test_the_shuffle_is_global():
-    """With 50 windows in the file, a step's samples come from all over it, and not in the order of
-    the file."""
-    size, batch_size = 16 * 8 * 50, 8
-    order = (
-        Reader(Labels(size), np.arange(size), (), batch_size)
-        .dealing.order(0)
-        .reshape(-1, batch_size)
-    )
-    assert np.ptp(order, axis=1).mean() > 0.5 * size
-    first_half = (order < size / 2).mean(axis=1)
-    assert 0.4 < first_half.mean() < 0.6
-    assert abs(np.corrcoef(order.ravel(), np.arange(size))[0, 1]) < 0.2
-    # neighbours in the file do not follow each other
-    assert (np.diff(order.ravel()) == 1).mean() < 0.02
-
-
-def test_a_step_is_the_same_set_on_another_number_of_ranks():
-    one, four = all_ranks(500, 12, 1, epoch=3), all_ranks(500, 3, 4, epoch=3)
-    for step, batch in enumerate(one[0]):
-        together = np.concatenate([batches[step] for batches in four])
-        np.testing.assert_array_equal(np.sort(batch), np.sort(together))
-
-
-def test_a_rank_reads_its_own_stretch_of_the_file():
-    """Of a step's samples rank 0 takes the first quarter of the file's order, rank 3 the last."""
-    ranks = all_ranks(500, 3, 4)
-    for step in range(len(ranks[0])):
-        for low, high in zip(ranks, ranks[1:]):
-            assert low[step].max() < high[step].min()
-
-
 @pytest.mark.parametrize("start_step", [0, 1, 5, 9])
 def test_resumes_at_any_step(start_step):
     whole, rest = (
