@@ -10,6 +10,7 @@ Two ways in: the figures of a machine (`Machine`, nothing is fitted), or the tim
 """
 
 import dataclasses
+import functools
 import math
 from typing import NamedTuple, Optional, Tuple
 
@@ -88,6 +89,7 @@ class Prediction(NamedTuple):
     reason: Optional[str] = None
 
 
+@functools.lru_cache(maxsize=None)
 def expected_maximum(n: int) -> float:
     """The expected largest of n independent standard normal numbers: how many standard deviations
     the slowest of n equal devices is behind the mean."""

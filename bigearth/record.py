@@ -167,6 +167,12 @@ METRICS = {
     "storage_fsync": Definition(
         "s", "lower", "time of a write of 4 kB and its fsync there, slowest rank, median of repeats"
     ),
+    "prediction_error": Definition(
+        "1",
+        "lower",
+        "mean relative error of the model's time per epoch where each size is predicted from the "
+        "others",
+    ),
     "patch_throughput": Definition(
         "patches/s", "higher", "preparation: patches written per second, over all ranks"
     ),
