@@ -89,7 +89,7 @@ class Prediction(NamedTuple):
     reason: Optional[str] = None
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def expected_maximum(n: int) -> float:
     """The expected largest of n independent standard normal numbers: how many standard deviations
     the slowest of n equal devices is behind the mean."""
