@@ -11,6 +11,7 @@ early and a checkpoint was saved; the same command with --resume goes on.
 
 import dataclasses
 import math
+import os
 import socket
 import sys
 import time
@@ -19,7 +20,7 @@ from typing import Optional
 
 import numpy as np
 
-from bigearth import bands, cli, intervals, provenance, record
+from bigearth import bands, cli, intervals, machine, provenance, record
 from bigearth.errors import InputError, disk_error, together
 from bigearth.files import save_arrays
 from bigearth.learn.config import TrainConfig
@@ -54,6 +55,7 @@ def _run(config: TrainConfig, start: str, began: float, request: StopRequest) ->
         store = Store(config.data)
         if ranks.rank == 0:
             make_folder(output)
+            cached = machine.cached_share(config.data)  # before anything reads it
     with together(ranks.gather):
         log = Log(output, config.epochs, config.mlperf) if ranks.rank == 0 else Log()
     started = time.perf_counter() - began
@@ -77,6 +79,7 @@ def _run(config: TrainConfig, start: str, began: float, request: StopRequest) ->
                 ranks=ranks,
                 rows=rows,
                 result=result,
+                cached=cached.value,
             )
             log.stop("success")
 
@@ -140,6 +143,7 @@ def rank_row(ranks, device: str, result) -> dict:
         "local_rank": ranks.local_rank,
         "hostname": socket.gethostname(),
         "device": device,
+        "cores": machine.ranges(os.sched_getaffinity(0)),
         "steps": len(times),
         "step_time": quantiles,
         "step_time_interval": intervals.median_interval(times),
@@ -221,9 +225,21 @@ def score_tables(result) -> dict:
 
 
 def write_record(
-    *, path: Path, config: TrainConfig, start: str, store: Store, ranks, rows: list, result
+    *,
+    path: Path,
+    config: TrainConfig,
+    start: str,
+    store: Store,
+    ranks,
+    rows: list,
+    result,
+    cached: Optional[float],
 ) -> None:
-    """Writes result.json: metrics, tables and provenance of the whole run."""
+    """Writes result.json: metrics, tables and provenance of the whole run.
+
+    Args:
+        cached: share of the data file that was in the page cache before the run.
+    """
     scores = {name: value for name, value in result.scores.items() if name in record.METRICS}
     scores["loss"] = result.test_loss
     metrics = timing_metrics(result.tables, rows)
@@ -242,6 +258,7 @@ def write_record(
         [row["hostname"] for row in rows],
         store.digest,
         data=config.data,
+        data_cached=cached,
         timing=timing,
         collective=ranks.backend,
         patches=result.patches,

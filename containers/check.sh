@@ -54,14 +54,14 @@ done
 
 # What the image says of itself: digest, what training misses in it, the family of its MPI.
 # shellcheck disable=SC2016  # a shell inside the image fills it in
-ask='missing=$(python -c "import importlib.util as u; print(*[m for m in \"tensorflow horovod h5py numpy\".split() if not u.find_spec(m)])" 2>/dev/null) || missing=python
+ask='missing=$(python -c "import importlib.util as u; print(*[m for m in \"tensorflow horovod h5py numpy scipy sklearn tqdm\".split() if not u.find_spec(m)])" 2>/dev/null) || missing=python
 echo "$BIGEARTH_IMAGE_DIGEST|$missing|$(mpirun --version 2>/dev/null | sed 1q)"'
 said=$("$engine" exec "$image" sh -c "$ask" 2>&1) || {
     may_map_users
     die "$image: $engine cannot start it: $(tail -n1 <<<"$said")"
 }
 IFS='|' read -r digest missing mpi <<<"$(tail -n1 <<<"$said")"
-[ -z "$missing" ] || die "$image: has no ${missing// /, no }; an image for training needs Python with tensorflow, horovod, h5py and numpy"
+[ -z "$missing" ] || die "$image: has no ${missing// /, no }; an image for training needs Python with TensorFlow, Horovod, h5py, NumPy, SciPy, scikit-learn and tqdm"
 
 family() { case $1 in *"Open MPI"*|*OpenRTE*) echo "Open MPI" ;; *HYDRA*|*MPICH*|*"Intel(R) MPI"*) echo MPICH ;; esac; }
 host=$(family "$(mpirun --version 2>/dev/null | sed 1q || true)") inside=$(family "$mpi")

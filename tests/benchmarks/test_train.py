@@ -126,6 +126,10 @@ def test_the_record_is_complete(one_and_two, data):
     assert len(record["tables"]["epochs"]) == 2 and len(record["tables"]["per_class"]) == 43
     assert record["provenance"]["dataset_digest"] == store.Store(data).digest
     assert record["provenance"]["test_patches_scored"] == 8
+    # the file was written a moment ago
+    assert record["provenance"]["data_cached"] > 0.9 and "cores" in record["ranks"][1]
+    machine = record["provenance"]["machine"]
+    assert machine["mpirun"] and machine["file_system"]["mount"]
     samples = np.load(output / record["files"]["samples"])
     assert samples["rgb"].shape == (8, 120, 120, 3) and samples["rgb"].dtype == np.uint8
     assert samples["truth"].shape == samples["score"].shape == (8, 43)

@@ -1,16 +1,21 @@
 """build.sh and check.sh: what they refuse, and the locks they install. Commands of the host are
 replaced where a fault is needed."""
 
+import ast
 import hashlib
 import os
 import re
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from tests.test_imports import CODE, imports
+
 ROOT = Path(__file__).parents[2]
+CHECK = ROOT / "containers" / "check.sh"
 IMAGES = sorted(path.stem for path in (ROOT / "containers").glob("*.conf"))
 
 
@@ -299,6 +304,23 @@ def checked(image, env):
 def test_check_passes_a_good_image(host, image):
     env = host(apptainer=stand_in(), mpirun="echo 'mpirun (Open MPI) 4.1.4'", uname="echo x86_64")
     assert checked(image, env) == ("sha256:abc\n", "")
+
+
+def needed(name, seen):
+    """The packages of others that a module imports, itself or through ours."""
+    if name in seen:
+        return set()
+    seen.add(name)
+    if name not in CODE:
+        return {name.split(".")[0]} - set(sys.stdlib_module_names)
+    below = set(imports(name, ast.walk(CODE[name])))
+    return set().union(*(needed(module, seen) for module in below))
+
+
+def test_check_asks_for_what_training_imports():
+    asked = re.search(r'\\"(tensorflow [a-z0-9 ]+)\\"', CHECK.read_text()).group(1).split()
+    own = {"bigearth", "mlperf_logging"}  # the latter only with --mlperf, which says so
+    assert set(asked) == needed("benchmarks.train", set()) - own
 
 
 def test_singularity_will_do(host, image):

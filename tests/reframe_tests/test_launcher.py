@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
         (
             ["--site", "nowhere"],
             None,
-            "nowhere: no such site; expected one of jureca, juwels, local, virtual",
+            "nowhere: no such site; expected one of cpu_only, jureca, juwels, juwels_booster, local, virtual",
         ),
         (["--site", "juwels"], "/nonexistent", "there is no `sbatch` on the PATH"),
     ],
