@@ -57,7 +57,7 @@ UV_COMPILE := uv pip compile --generate-hashes --no-emit-index-url --no-emit-fin
 lock:  ## make every lock file anew from its .in file (h5py stays Debian's: a pip-installed one hides the parallel build)
 	$(UV_COMPILE) --python-version 3.11 requirements.in --output-file requirements.lock
 	uv pip compile --universal --python-version 3.10 --no-emit-index-url --no-emit-find-links --no-annotate --no-header \
-	    pyproject.toml --output-file constraints.txt
+	    pyproject.toml --extra docs --output-file constraints.txt
 	$(UV_COMPILE) --python-version 3.11 containers/latest.in --output-file containers/latest.lock
 	$(UV_COMPILE) --python-version 3.9 containers/k80.in --output-file containers/k80.lock
 	$(UV_COMPILE) --python-version 3.11 containers/v100.in --constraint requirements.lock --quiet \

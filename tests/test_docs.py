@@ -1,7 +1,6 @@
 """What the documentation names exists: programs and their options, make targets, files, links."""
 
 import functools
-import os
 import re
 import shlex
 import subprocess
@@ -87,7 +86,8 @@ def test_links_and_files_exist(name):
         assert "mysite" in path or (ROOT / path).exists(), path
 
 
-def test_no_page_is_left_out_of_the_readme():
-    readme = (ROOT / "README.md").read_text()
-    assert all(f"docs/{page.name}" in readme for page in ROOT.glob("docs/*.md"))
-    assert os.access(ROOT / ".ci/run", os.X_OK)
+def test_no_page_is_left_out():
+    pages = [page.name for page in ROOT.glob("docs/*.md")]
+    assert all(name in (ROOT / "mkdocs.yml").read_text() for name in pages)
+    linked = (ROOT / "README.md").read_text()
+    assert all(f"docs/{name}" in linked for name in pages if name != "index.md")

@@ -10,8 +10,8 @@ import pytest
 import tomllib
 
 ROOT = Path(__file__).parents[2]
-NAMES = ["bigearth", "benchmarks", "reframe_tests", "plots", "containers"]
-FILES = ["pyproject.toml", "constraints.txt", "README.md", "LICENSE"]
+NAMES = ["bigearth", "benchmarks", "reframe_tests", "plots", "containers", "docs"]
+FILES = ["pyproject.toml", "constraints.txt", "README.md", "LICENSE", "mkdocs.yml"]
 
 pytestmark = pytest.mark.install
 
@@ -68,6 +68,22 @@ def test_it_draws_and_reports_without_tensorflow(user):
     user(user.bin / "python", "-c", "import matplotlib, jinja2, polars, ruptures")
     found = user(user.bin / "pip", "list")
     assert not any(name in found for name in ("tensorflow", "horovod", "GDAL", "h5py"))
+
+
+def test_the_docs_become_a_site(user):
+    suite = user.bin.parents[1] / "suite"
+    user(
+        user.bin / "pip",
+        "install",
+        "--quiet",
+        "-e",
+        ".[docs]",
+        "-c",
+        "constraints.txt",
+        folder=suite,
+    )
+    user(user.bin / "mkdocs", "build", "--strict", folder=suite)
+    assert (suite / "build" / "site" / "glossary" / "index.html").is_file()
 
 
 def test_constraints_pin_every_requirement():
