@@ -24,11 +24,11 @@ def check(image: str, system: dict) -> None:
     Raises:
         InputError: the image does not fit, or no partition runs images.
     """
-    able = [partition for partition in system["partitions"] if "container" in partition["environs"]]
+    able = [partition for partition in system["partitions"] if partition.get("container_platforms")]
     if not able:
         raise InputError(
-            f"--image {one_line(image)}: no partition of {system['name']} has the environment "
-            "`container`; leave --image out"
+            f"--image {one_line(image)}: no partition of {system['name']} states "
+            "`container_platforms`; add Apptainer or Singularity there, or leave --image out"
         )
     local = any(partition["scheduler"] == "local" for partition in able)
     if local or shutil.which("apptainer") or shutil.which("singularity"):

@@ -197,8 +197,14 @@ def lock(folder: Path):
     """Keeps a second session out of a results folder.
 
     Raises:
-        InputError: another session uses it.
+        InputError: another session uses it, or its name cannot stand in a job script.
     """
+    strange = sorted(set(str(folder)) & set('"$`\\:,\n'))
+    if strange:
+        raise InputError(
+            f"--results {one_line(folder)}: job scripts cannot have {one_line(''.join(strange))} in "
+            "this name; choose another folder"
+        )
     path = folder / ".session"
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -193,7 +193,7 @@ class Workload(Program):
     #: The point's name there, e.g. "nodes=4".
     point = variable(str, value="", loggable=True)
     #: Compare with references of another image, data set or number of patches all the same.
-    force_compare = variable(bool, value=False, loggable=True)
+    force_compare = variable(typ.Bool, value=False, loggable=True)
     #: metric -> the cell of the reference file in use; kept with the results.
     cells = variable(dict, value={}, loggable=True)
     #: What decides whether runs are alike, and where the time went; kept with the results.

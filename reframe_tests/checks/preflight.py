@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import reframe as rfm
+import reframe.utility.typecheck as typ
 import reframe.utility.udeps as udeps
 from reframe.core.builtins import parameter, run_after, run_before, variable
 
@@ -68,7 +69,7 @@ class AfterPreflight(Workload):
     """A workload that starts only if the preflight of as many nodes has passed."""
 
     #: False: it starts without one, e.g. to be spread over nodes with --distribute.
-    after_preflight = variable(bool, value=True)
+    after_preflight = variable(typ.Bool, value=True)
 
     @run_after("init")
     def need_preflight(self):

@@ -112,7 +112,9 @@ def slurm_partition(
             "num_sockets": sockets,
             "num_cpus_per_socket": cores_per_socket * threads_per_core,
         },
-        "container_platforms": [{"type": engine, "default": True}],
+        "container_platforms": (
+            [{"type": engine, "default": True}] if "apptainer" in features else []
+        ),
         "env_vars": env_vars,
     }
     if device:

@@ -8,7 +8,12 @@ import pytest
 from bigearth.errors import InputError
 from reframe_tests import images
 
-SLURM = {"name": "gpus", "scheduler": "slurm", "environs": ["native", "container"]}
+SLURM = {
+    "name": "gpus",
+    "scheduler": "slurm",
+    "environs": ["native", "container"],
+    "container_platforms": [{"type": "Apptainer"}],
+}
 
 
 @pytest.fixture
@@ -48,8 +53,8 @@ def test_an_environment_with_everything_passes(monkeypatch):
 
 
 def test_a_system_that_runs_no_images_is_named():
-    system = {"name": "mine", "partitions": [{**SLURM, "environs": ["native"]}]}
-    with pytest.raises(InputError, match="no partition of mine has the environment `container`"):
+    system = {"name": "mine", "partitions": [{**SLURM, "container_platforms": []}]}
+    with pytest.raises(InputError, match="no partition of mine states `container_platforms`"):
         images.check("cpu", system)
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from bigearth.errors import InputError
 from reframe_tests import launch, sites
+from tests.reframe_tests.run_suite import reference_file, suite
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -20,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
         (
             ["--site", "nowhere"],
             None,
-            "nowhere: no such site; expected one of cpu_only, jureca, juwels, juwels_booster, local, virtual",
+            "nowhere: no such site; expected one of cpu_only, jureca, juwels",
         ),
         (["--site", "juwels"], "/nonexistent", "there is no `sbatch` on the PATH"),
     ],
@@ -254,3 +255,28 @@ def test_users_words_reach_the_job_as_words(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     (script,) = (tmp_path / "results" / "stage").glob("local/default/native/training*/rfm_job.sh")
     assert shlex.quote(str(data)) in script.read_text()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--list-stored-sessions"], ["--performance-compare", "now-1d:now/now-1d:now/mean:/"]],
+)
+def test_reframes_own_looks_at_results_work_through_the_launcher(tmp_path, options):
+    reference_file(tmp_path)
+    code, output = suite(tmp_path, "-n", "^preflight")
+    assert code == 0, output
+    code, output = suite(tmp_path, *options)
+    assert code == 0 and "Running" not in output, output
+
+
+def test_check_of_one_node_is_spread_over_nodes(tmp_path):
+    reference_file(tmp_path)
+    code, output = suite(tmp_path, "-n", "^training", "--distribute=all")
+    assert code == 0 and "training %.part=stand_in:v100 %.nid=" in output, output
+
+
+def test_results_folder_that_a_script_cannot_name_is_refused(tmp_path):
+    folder = tmp_path / "$(touch pwned)"
+    with pytest.raises(InputError, match="job scripts cannot have"), launch.lock(folder):
+        pass
+    assert not folder.exists()
