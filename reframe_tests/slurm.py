@@ -174,9 +174,7 @@ def _node(record: str) -> Node:
     name = re.match(r"\S*", record).group()
     # free text (Reason, Comment, Extra) may hold anything; it comes after all that is asked for
     known = re.split(r"\s(?:Reason|Comment|Extra)=", record)[0]
-    values = {}
-    for key, value in re.findall(r"\s([A-Z]\w*)=(\S*)", known):
-        values.setdefault(key, value)
+    values = dict(re.findall(r"\s([A-Z]\w*)=(\S*)", known))
 
     def number(key: str) -> int:
         value = values.get(key, "nothing")

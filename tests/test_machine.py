@@ -73,10 +73,10 @@ def test_ranges_say_the_numbers_again(numbers):
 
 
 MOUNTS = """\
-22 1 0:21 / / rw,relatime - ext4 /dev/vda rw
 40 22 0:33 / /scratch rw shared:1 - lustre 10.0.0.1@o2ib:/fs rw,flock
 41 22 0:34 /x /scratch\\040two rw - nfs4 server:/x rw
 42 40 0:35 / /scratch rw - tmpfs tmpfs rw
+22 1 0:21 / / rw,relatime - ext4 /dev/vda rw
 """
 
 
