@@ -1,9 +1,9 @@
-"""Writes a GitLab child pipeline with a job a check: `python -m ci.child_pipeline --site SITE >
+"""Writes a GitLab child pipeline with one job per check: `python -m ci.child_pipeline --site SITE >
 child.yml`.
 
 ReFrame's own `--ci-generate` cannot be used here: it fails on checks with fixtures (reframe#3344),
 and every check that trains takes its data from one. So the jobs are made from the catalogue of
-checks, one a check, each a whole ReFrame run.
+checks, one per check, each a whole ReFrame run.
 """
 
 import argparse

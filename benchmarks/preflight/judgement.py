@@ -122,7 +122,7 @@ def judge_size(facts: list, config: PreflightConfig) -> list:
             remedy = (
                 ""
                 if found == wanted
-                else (f"ask the scheduler for {wanted} {what} and start the program once a rank")
+                else (f"ask the scheduler for {wanted} {what} and start the program once per rank")
             )
             rows.append(row("job", what, PASS if found == wanted else FAIL, found, wanted, remedy))
     return rows

@@ -107,7 +107,7 @@ def extraction(config: prepare.Config) -> int:
 
 
 def timed(work, *arguments) -> tuple:
-    """(patches a second of wall time, patches a second of processor time) of `work(*arguments)`,
+    """(patches per second of wall time, patches per second of processor time) of `work(*arguments)`,
     which returns patches."""
     wall, processor = time.perf_counter(), time.process_time()
     count = work(*arguments)

@@ -1,4 +1,4 @@
-"""Decision thresholds, one a class, tuned on the validation split alone: one answer to class
+"""Decision thresholds per class, tuned on the validation split alone: one answer to class
 imbalance, at no cost in training."""
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""Reads a BigEarthNet v1.0 archive: a folder a patch, with twelve GeoTIFFs and a
+"""Reads a BigEarthNet v1.0 archive: one folder per patch, with twelve GeoTIFFs and a
 `*_labels_metadata.json` (Sumbul et al. 2019)."""
 
 import json
@@ -139,7 +139,7 @@ def read_patch(root, name: str, native: dict) -> tuple:
                     f"{path}: georeference {dataset.GetGeoTransform()}; expected "
                     f"{expected}, as its JSON file says; {REMEDY}"
                 )
-            if band is bands.BANDS[0]:  # one a patch
+            if band is bands.BANDS[0]:  # one per patch
                 found = raster.geotiff_epsg(path) or raster.epsg(
                     dataset.GetProjection(), path, REMEDY
                 )

@@ -96,7 +96,7 @@ class TileSource:
         return cuts
 
     def blocks(self) -> list:
-        """A block a row of patches in a strip; tiles by name, their strips from west to east, rows
+        """One block per row of patches in a strip; tiles by name, their strips from west to east, rows
         from north to south."""
         found = []
         for group, path in enumerate(sorted(self._members)):

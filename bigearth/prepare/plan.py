@@ -11,7 +11,7 @@ from bigearth.errors import InputError, disk_error
 from bigearth.prepare import cut, patchlist, sharing, tile
 from bigearth.prepare.sharing import Block, share_out
 
-# patches a tile of BigEarthNet v1.0, from its public metadata
+# patches per tile of BigEarthNet v1.0, from its public metadata
 REAL_TILES = Path(__file__).resolve().parents[1] / "tiles_125.csv"
 
 
@@ -51,7 +51,7 @@ def blocks_of_table(path) -> list:
 
 
 def loads(blocks: list, ranks: int) -> dict:
-    """Method -> patches a rank, (ranks,) int."""
+    """Method -> patches per rank, (ranks,) int."""
     return {
         method: np.array(
             [sum(len(b.positions) for b in share) for share in share_out(blocks, ranks, method)]

@@ -68,7 +68,7 @@ def snake(weights: Sequence[float], ranks: int) -> list:
     in turn.
 
     Args:
-        weights: work an item, e.g. patches a tile.
+        weights: work per item, e.g. patches per tile.
         ranks: how many shares.
 
     Returns:

@@ -213,7 +213,7 @@ def _offsets(product: Path) -> dict:
     missing = [band.name for band in bands.BANDS if _BAND_IDS[band.name] not in offsets]
     if baseline >= 4 and missing:
         raise InputError(
-            f"{path}: no BOA_ADD_OFFSET for {missing[0]}; expected one a band from baseline 04.00 "
+            f"{path}: no BOA_ADD_OFFSET for {missing[0]}; expected one per band from baseline 04.00 "
             f"on (this is {baseline:05.2f}); {REMEDY}"
         )
     return {band.name: offsets.get(_BAND_IDS[band.name], 0) for band in bands.BANDS}

@@ -268,7 +268,7 @@ def write_archive(out, count: int, seed: int, processes: int) -> list:
 
 
 def write_list(path: Path, patches: list, group: str) -> None:
-    """Writes the names of a group, one a line with CRLF ends, as the official lists have them."""
+    """Writes the names of a group, one per line with CRLF ends, as the official lists have them."""
     path.write_bytes("".join(f"{p.name}\r\n" for p in patches if p.group == group).encode())
 
 

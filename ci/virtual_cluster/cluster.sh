@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A real Slurm on one machine: 24 nodes with four pretended V100 each (partition v100) and 24 with K80 (partition k80),
-# munge, controller, accounting with a database, and a slurmd a node.
+# munge, controller, accounting with a database, and one slurmd per node.
 #
 #   ci/virtual_cluster/cluster.sh start | status | stop | run COMMAND...
 #

@@ -69,7 +69,7 @@ def serve(path: str) -> list:
 
 
 def attend(connection, program: int) -> int:
-    """Passes on signals, kills the program if its caller is gone, and tells its exit code."""
+    """Passes on signals, kills the program if its caller is gone, and reports its exit code."""
     import select
 
     ended = os.pidfd_open(program)

@@ -68,7 +68,7 @@ def study_rows(runs: list) -> tuple:
                 )
     notes = [
         f"{study.system}, {study.time}: every point a seed, the bar mean and deviation over "
-        "seeds; samples a rank and step."
+        "seeds; samples per rank and step."
     ]
     failed = sum(bool(row.get("failure")) for row in study.table("runs"))
     notes += (

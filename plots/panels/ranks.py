@@ -1,4 +1,4 @@
-"""Which node is slow: step time of every rank, a row a node."""
+"""Which node is slow: step time of every rank, one row per node."""
 
 import math
 import statistics
@@ -75,7 +75,7 @@ def slow_nodes(rows: list) -> dict:
 
 
 def draw_ranks(rows: list) -> plt.Figure:
-    """A heat map: a row a node, a column a rank of the node; slow nodes are marked with an
+    """A heat map: one row per node, one column per rank of the node; slow nodes are marked with an
     arrow."""
     nodes = list(dict.fromkeys(row["node"] for row in rows))
     columns = 1 + max(row["place"] for row in rows)

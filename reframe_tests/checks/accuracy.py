@@ -18,7 +18,7 @@ from reframe_tests.checks.training import Learning
 INPUTS = ("multispectral", "rgb", "bilinear")  # Tables 2 and 3, Figure 6
 EPOCHS = 100  # of the paper's recipe
 LINKS = 3  # the longest chain is one job more
-WARNING_S = 900  # a job that meets its limit is told so this long before, and saves a checkpoint
+WARNING_S = 900  # a job that meets its limit hears of it this long before, and saves a checkpoint
 STOPPED_EARLY = 75  # exit code of benchmarks.train after such a warning
 
 

@@ -1,1 +1,1 @@
-"""ReFrame settings: one file a site; common.py holds what all share."""
+"""ReFrame settings: one file per site; common.py holds what all share."""

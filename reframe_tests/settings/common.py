@@ -72,7 +72,7 @@ def slurm_partition(
     engine: str = "Apptainer",
     **extras,
 ) -> dict:
-    """A Slurm partition; one rank a device, or a socket where there are no devices.
+    """A Slurm partition; one rank per device, or per socket where there are no devices.
 
     Args:
         nodes: how many the suite may ask for.

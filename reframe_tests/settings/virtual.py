@@ -1,7 +1,7 @@
 """The virtual cluster (ci/virtual_cluster): a real Slurm on one machine whose nodes pretend to be
 JUWELS' and JURECA's.
 
-One rank a node and a toy for a network: it proves the jobs, not the speeds. Never found by host
+One rank per node and a toy for a network: it proves the jobs, not the speeds. Never found by host
 name: `--site virtual`.
 """
 
@@ -70,4 +70,4 @@ site_configuration = configuration(
     },
     [NATIVE],
 )
-site_configuration["general"][0]["poll_rate_min"] = 2  # times a second; jobs take seconds here
+site_configuration["general"][0]["poll_rate_min"] = 2  # times per second; jobs take seconds here

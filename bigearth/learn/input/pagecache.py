@@ -46,7 +46,7 @@ class Samples:
 
     def prefetch(self, positions: np.ndarray) -> None:
         """Reads long stretches of neighbours into the page cache, in large pages: fewer, larger
-        requests than one a sample.
+        requests than one per sample.
 
         What it does not read (shorter stretches, Linux before 5.14, a file system without large
         pages, an error) is left to `read`.

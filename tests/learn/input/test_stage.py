@@ -75,7 +75,7 @@ def test_every_rank_reads_its_nodes_part_from_the_copy(patches, tmp_path):
     """Two nodes of two ranks: over an epoch no sample twice, all as in the file, in evaluation
     every sample once."""
     copies = stage_on(Ranks(4, 2), patches, tmp_path)
-    assert len(list(tmp_path.iterdir())) == 2  # one file a node, nothing temporary
+    assert len(list(tmp_path.iterdir())) == 2  # one file per node, nothing temporary
     seen = {"train": [], "test": []}
     for rank, staged in enumerate(copies):
         assert (staged.node, staged.local_rank, staged.nodes, staged.local_size) == (
