@@ -74,7 +74,7 @@ def gather(start: str, nodelist: list, dataset_digest: Optional[str], data=None,
 
 def commit() -> Optional[str]:
     """The code's commit as far as it is known without starting git, which every rank can afford."""
-    return os.environ.get("BIGEARTH_GIT_COMMIT") or _head()
+    return os.environ.get("BIGEARTH_GIT_COMMIT") or head()
 
 
 def _git(*arguments) -> Optional[str]:
@@ -85,12 +85,22 @@ def _git(*arguments) -> Optional[str]:
         return None
 
 
-def _head() -> Optional[str]:
+def head(root: Path = ROOT) -> Optional[str]:
     """The commit as .git says it, for images, in which there is no git."""
     try:
-        head = (ROOT / ".git" / "HEAD").read_text().strip()
-        return (ROOT / ".git" / head[5:]).read_text().strip() if head.startswith("ref: ") else head
-    except OSError:
+        folder = root / ".git"
+        if folder.is_file():  # a worktree's: "gitdir: FOLDER"
+            folder = root / folder.read_text().split(":", 1)[1].strip()
+        commit = (folder / "HEAD").read_text().strip()
+        if not commit.startswith("ref: "):
+            return commit
+        name, shared = commit[5:], folder / "commondir"
+        common = folder / shared.read_text().strip() if shared.is_file() else folder
+        if (common / name).is_file():
+            return (common / name).read_text().strip()
+        packed = (common / "packed-refs").read_text().splitlines()
+        return next((line.split()[0] for line in packed if line.endswith(f" {name}")), None)
+    except (OSError, IndexError, UnicodeDecodeError):
         return None
 
 

@@ -219,7 +219,8 @@ def separate(partition, nodes: list, plan: Plan) -> list:
         working = tuple(node for node in group if works(node))
         if not working:
             continue
-        others = [node for node in nodes if node not in group]
+        own = {node.name for node in group}
+        others = [node for node in nodes if node.name not in own]
         options, label = chooses(group, others)
         if options is None:
             plan.notes.append(

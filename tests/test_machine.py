@@ -174,3 +174,27 @@ def test_affinity_is_this_process_s_own():
 
 def test_mincore_is_there():
     assert ctypes.CDLL(None).mincore
+
+
+def git(folder, *words):
+    name = ["-c", "user.name=n", "-c", "user.email=n@example.org"]
+    command = ["git", "-C", folder, *name, *words]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_commit_is_read_without_git_however_it_is_stored(tmp_path):
+    root, tree = tmp_path / "root", tmp_path / "tree"
+    root.mkdir()
+    git(root, "init", "--initial-branch=main")
+    git(root, "commit", "--allow-empty", "--message=one")
+    first = git(root, "rev-parse", "HEAD")
+    assert provenance.head(root) == first
+    git(root, "worktree", "add", "-b", "other", tree)
+    git(tree, "commit", "--allow-empty", "--message=two")
+    second = git(tree, "rev-parse", "HEAD")
+    assert provenance.head(tree) == second != first
+    git(root, "pack-refs", "--all")
+    assert (provenance.head(root), provenance.head(tree)) == (first, second)
+    git(root, "checkout", "--detach", second)
+    assert provenance.head(root) == second
+    assert provenance.head(tmp_path) is None
