@@ -102,7 +102,7 @@ def play(
 
 
 def main(argv) -> int:
-    """Plays, prints a line a night that is not green, and checks that red came when it should."""
+    """Plays, prints one line per night that is not green, and checks that red came when it should."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -342,7 +342,7 @@ def empty(site: str) -> dict:
 
 
 def dump(content: dict, comment: str = "") -> str:
-    """The text of a reference file, a line a cell: a change of one number is a change of one
+    """The text of a reference file, one line per cell: a change of one number is a change of one
     line."""
     lines = [f"# {line}".rstrip() for line in comment.splitlines()]
     lines += [
