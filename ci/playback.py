@@ -4,8 +4,9 @@ ci.playback --history results.db`.
 Every night draws its values from the measured ones (or, where a metric was measured fewer than five
 times, from normal noise of 1 % around their mean), is added to the same kind of store and judged as
 by `ci/track.sh`, and its exit code and sentence are printed. The last night is the template's: no
-night lies in the future. The playback ends with exit code 0 if every night before the step was green and the pipeline went red within three, with a
-sentence that names the metric, that it is worse, and what changed with it.
+night lies in the future. The playback ends with exit code 0 if every night before the step was
+green and the pipeline went red within three, with a sentence that names the metric, that it is
+worse, and what changed with it.
 """
 
 import argparse
@@ -102,7 +103,8 @@ def play(
 
 
 def main(argv) -> int:
-    """Plays, prints one line per night that is not green, and checks that red came when it should."""
+    """Plays, prints one line per night that is not green, and checks that red came when it
+    should."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -12,8 +12,8 @@ Where the paper gives no number, these are ours:
 
 - L2 is 5e-5 on squared kernels, the value of Horovod's own ResNet-50 example of that time.
 - Mix-up has Beta(0.2, 0.2) (Zhang et al. 2018 recommend 0.1 to 0.4).
-- Nesterov momentum is 0.9; BatchNorm's moving statistics have momentum 0.9 and epsilon 1e-5; kernels
-  start from He's normal distribution over the fan-out.
+- Nesterov momentum is 0.9; BatchNorm's moving statistics have momentum 0.9 and epsilon 1e-5;
+  kernels start from He's normal distribution over the fan-out.
 - The split is the official one, 269,695 patches for training: the paper trained on 60 or 80 % of
   519,226. Bands are normalised to zero mean and unit variance over BigEarthNet.
 - The test split is scored with the weights of the best validation epoch, at threshold 0.5.

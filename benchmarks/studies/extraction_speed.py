@@ -107,8 +107,8 @@ def extraction(config: prepare.Config) -> int:
 
 
 def timed(work, *arguments) -> tuple:
-    """(patches per second of wall time, patches per second of processor time) of `work(*arguments)`,
-    which returns patches."""
+    """(patches per second of wall time, patches per second of processor time) of
+    `work(*arguments)`, which returns patches."""
     wall, processor = time.perf_counter(), time.process_time()
     count = work(*arguments)
     return count / (time.perf_counter() - wall), count / (time.process_time() - processor)

@@ -11,8 +11,8 @@ batch of 120 x 120 x 12:
 - from file: the same step, batches from the reader
 - independent: the same step without collectives: as many one-rank trainings side by side; needs two
   ranks or more
-- stock: Keras' `applications.ResNet50` in the loop of Horovod's own TensorFlow 2 example, on a batch
-  in memory
+- stock: Keras' `applications.ResNet50` in the loop of Horovod's own TensorFlow 2 example, on a
+  batch in memory
 
 Exit code 0 whatever the ratios are: they are in the record, for a reference to judge.
 """

@@ -5,10 +5,10 @@ so the state is only: the variables of network and optimizer, where in the run i
 what has been measured so far. Each rank's own BatchNorm moving statistics are kept: a run that
 resumes on as many ranks gives the same numbers as one that was never stopped.
 
-On another number of ranks the variables are the same and the moving statistics those of all ranks. If the
-global batch is the same, so are the samples of every step still to come. With another global batch
-the epoch goes on after as many samples as were seen (rounded down to whole steps); as its order is
-another one, some samples come twice and others not in that one epoch.
+On another number of ranks the variables are the same and the moving statistics those of all ranks.
+If the global batch is the same, so are the samples of every step still to come. With another global
+batch the epoch goes on after as many samples as were seen (rounded down to whole steps); as its
+order is another one, some samples come twice and others not in that one epoch.
 """
 
 import contextlib

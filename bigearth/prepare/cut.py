@@ -96,8 +96,8 @@ class TileSource:
         return cuts
 
     def blocks(self) -> list:
-        """One block per row of patches in a strip; tiles by name, their strips from west to east, rows
-        from north to south."""
+        """One block per row of patches in a strip; tiles by name, their strips from west to east,
+        rows from north to south."""
         found = []
         for group, path in enumerate(sorted(self._members)):
             west = min(self._entries[position].ulx for position in self._members[path])

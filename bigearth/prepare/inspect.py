@@ -124,7 +124,8 @@ def _caption(axes, patches: Store, position: int) -> None:
 
 
 def picture(patches: Store, count: int, seed: int, path) -> None:
-    """Draws some patches as PNG, one per row: true colour, false colour, 20 m bands native and upsampled.
+    """Draws some patches as PNG, one per row: true colour, false colour, 20 m bands native and
+    upsampled.
 
     Raises:
         InputError: the picture cannot be written.

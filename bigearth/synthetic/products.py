@@ -154,8 +154,8 @@ def draw_strip(product: Product, first: int) -> tuple:
 
 
 def plan(count: int, size: int, seed: int) -> list:
-    """Draws which `count` products to make, at most `MOST`; no two share the names of patches. Every
-    second one has an offset.
+    """Draws which `count` products to make, at most `MOST`; no two share the names of patches.
+    Every second one has an offset.
 
     Raises:
         InputError: the size is not a multiple of 60.

@@ -73,8 +73,8 @@ class Patch(NamedTuple):
 
 
 def plan(count: int, seed: int) -> list:
-    """Draws names, places, labels and splits of `count` patches, at most as many as the real archive
-    has; ascending by name."""
+    """Draws names, places, labels and splits of `count` patches, at most as many as the real
+    archive has; ascending by name."""
     rng = np.random.default_rng((seed, 0))
     places = {}
     while len(places) < count:

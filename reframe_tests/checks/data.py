@@ -1,5 +1,5 @@
-"""The data that the checks share, made once per session: an HDF5 file of patches to train on, and an
-archive to prepare."""
+"""The data that the checks share, made once per session: an HDF5 file of patches to train on, and
+an archive to prepare."""
 
 import functools
 import json

@@ -269,8 +269,8 @@ def tolerance(
     """The factor for a wanted false-alarm rate, by simulation of baseline and night.
 
     The noise is normal with the given autocorrelation, which holds within a night, too, or a gamma
-    law with the given skewness; the worse of the two counts. Of the possible `again` edges the one that detects
-    the smallest shift is taken.
+    law with the given skewness; the worse of the two counts. Of the possible `again` edges the one
+    that detects the smallest shift is taken.
 
     Args:
         runs: in the baseline.

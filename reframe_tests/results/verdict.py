@@ -1,4 +1,5 @@
-"""The one verdict on what was measured: a row per metric of every test case, in one of four states."""
+"""The one verdict on what was measured: a row per metric of every test case, in one of four
+states."""
 
 import math
 import statistics

@@ -76,7 +76,8 @@ def test_exit_codes_and_the_store_is_carried_on(tmp_path):
 
 
 def test_two_jobs_at_once_and_an_old_copy_of_the_store_lose_nothing(tmp_path):
-    """Every run is a file of its own name, so many readers and writers need no lock and no merge."""
+    """Every run is a file of its own name, so many readers and writers need no lock and no
+    merge."""
     reports = [
         sessions.session(sessions.case({"time_per_epoch": 10.0 + i}), time=sessions.START + i)
         for i in range(4)

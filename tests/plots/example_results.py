@@ -153,8 +153,8 @@ def train(
 
 
 def batch_study(folder, seeds=3, failed=False):
-    """Writes the record of a batch study as `benchmarks.studies.batch_size` does: F1 of each recipe, batch
-    and bands, one row per seed."""
+    """Writes the record of a batch study as `benchmarks.studies.batch_size` does: F1 of each
+    recipe, batch and bands, one row per seed."""
     rng = np.random.default_rng(0)
     means = {("paper", "multispectral", "small"): 0.64, ("paper", "multispectral", "large"): 0.52}
     means.update(
