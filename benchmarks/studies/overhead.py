@@ -29,6 +29,7 @@ from bigearth.cli import REQUIRED, option
 from bigearth.errors import InputError, disk_error
 from bigearth.progress import Progress
 
+RATIOS = ("step", "all_reduce", "read")
 QUANTITIES = ("start_up", "step", "all_reduce", "read")
 PATIENCE = 600.0  # seconds a worker may take to answer: TensorFlow's start and tracing included
 
@@ -168,8 +169,39 @@ def measure(sides: tuple, config: OverheadConfig) -> dict:
     return times
 
 
+def both_sides(config: OverheadConfig, image: str) -> dict:
+    """Starts both sides and measures them; quantity -> side -> seconds."""
+    with tempfile.TemporaryDirectory(prefix="overhead.") as scratch:
+        folder = Path(scratch)
+        data = os.path.abspath(config.data) if config.data else make_file(folder)
+        bound = (str(provenance.ROOT), scratch, os.path.dirname(data))
+        binds = [word for path in bound for word in ("--bind", path)]
+        gpu = ["--nv"] if config.gpu else []
+        container = ["apptainer", "exec", *gpu, *binds, "--pwd", bound[0], image]
+        sides = (
+            Side("native", config, [], sys.executable, folder, data),
+            Side("container", config, container, "python", folder, data),
+        )
+        try:
+            return measure(sides, config)
+        finally:
+            for side in sides:
+                side.stop()
+
+
+def ratios(times: dict, rows: list) -> dict:
+    """The record's metrics."""
+    by_name = {line["quantity"]: line for line in rows}
+    found = {f"container_{name}_ratio": by_name[name]["ratio"] for name in RATIOS}
+    start_up = times["start_up"]
+    found["container_start_up"] = float(
+        np.median(np.array(start_up["container"]) - np.array(start_up["native"]))
+    )
+    return {name: record.metric(name, value) for name, value in found.items()}
+
+
 def run(config: OverheadConfig) -> None:
-    """Starts both sides, measures, writes the record."""
+    """Measures both sides, writes the record, prints the table."""
     start = provenance.now()
     image, digest = check_image(config.image)
     if config.data and not os.path.isfile(config.data):
@@ -178,45 +210,11 @@ def run(config: OverheadConfig) -> None:
         )
     if os.geteuid() == 0:  # Open MPI asks root twice
         os.environ.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
-    with tempfile.TemporaryDirectory(prefix="overhead.") as scratch:
-        folder = Path(scratch)
-        data = os.path.abspath(config.data) if config.data else make_file(folder)
-        binds = [
-            argument
-            for path in (provenance.ROOT, scratch, os.path.dirname(data))
-            for argument in ("--bind", str(path))
-        ]
-        container = [
-            "apptainer",
-            "exec",
-            *(["--nv"] if config.gpu else []),
-            *binds,
-            "--pwd",
-            str(provenance.ROOT),
-            image,
-        ]
-        sides = (
-            Side("native", config, [], sys.executable, folder, data),
-            Side("container", config, container, "python", folder, data),
-        )
-        try:
-            times = measure(sides, config)
-        finally:
-            for side in sides:
-                side.stop()
+    times = both_sides(config, image)
     rows = [
         summarise(quantity, times[quantity]["native"], times[quantity]["container"])
         for quantity in QUANTITIES
     ]
-    by_name = {line["quantity"]: line for line in rows}
-    metrics = {
-        f"container_{name}_ratio": record.metric(f"container_{name}_ratio", by_name[name]["ratio"])
-        for name in ("step", "all_reduce", "read")
-    }
-    extra = float(
-        np.median(np.array(times["start_up"]["container"]) - np.array(times["start_up"]["native"]))
-    )
-    metrics["container_start_up"] = record.metric("container_start_up", extra)
     pairs = [
         {"quantity": quantity, "pair": i, "native": native, "container": inside}
         for quantity, sides_times in times.items()
@@ -228,7 +226,7 @@ def run(config: OverheadConfig) -> None:
         record.Record(
             workload="overhead",
             config=dataclasses.asdict(config),
-            metrics=metrics,
+            metrics=ratios(times, rows),
             ranks=[{"rank": 0, "hostname": host, "device": "GPU" if config.gpu else "CPU"}],
             tables={"overhead": rows, "pairs": pairs},
             files={},
@@ -236,6 +234,11 @@ def run(config: OverheadConfig) -> None:
             repeats=cli.repeats(type(config)),
         ),
     )
+    show(rows)
+
+
+def show(rows: list) -> None:
+    """Prints the table."""
     print(f"{'':12}{'native':>10}{'container':>12}{'ratio':>8}   p10-p90")
     for line in rows:
         spread = f"{line['ratio_p10']:.3f}-{line['ratio_p90']:.3f}"
