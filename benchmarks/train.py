@@ -16,7 +16,7 @@ import socket
 import sys
 import time
 from pathlib import Path
-from typing import Optional
+from typing import NamedTuple, Optional
 
 import numpy as np
 
@@ -152,32 +152,32 @@ def rank_row(ranks, device: str, result) -> dict:
     }
 
 
-def timing_metrics(tables: dict, rows: list) -> dict:
-    """The metrics of speed: over the timed epochs, or over all if there is none.
+def timing_metrics(result, rows: list) -> dict:
+    """The metrics of speed: of a timing run (`--interval`) from its steps, else over the timed
+    epochs, or over all epochs if there is no timed one.
 
     Args:
-        tables: of `Result`.
+        result: of the training.
         rows: of every rank, from `rank_row`.
     """
     names = ("time_per_epoch", "throughput", "throughput_per_device")
-    epochs = [row for row in tables["metrics"] if row["timed"]] or tables["metrics"]
-    if epochs:
-        seconds = sum(row["time"] for row in epochs)
-        samples = sum(row["samples"] for row in epochs)
-        low, high, count = relative_interval(epochs, tables["step_times"])
-        values = (seconds / len(epochs), samples / seconds, samples / seconds / len(rows))
-        spans = ((low, high), (1 / high, 1 / low), (1 / high, 1 / low)) if count else [None] * 3
+    found = measured_speed(result) if result.measured else speed_of_epochs(result.tables)
+    if found is None:
+        metrics = {name: record.metric(name, None, NOT_TRAINED) for name in names}
+    else:
+        rate = found.samples / found.seconds
+        low, high = found.spread or (1.0, 1.0)
+        values = (found.seconds, rate, rate / len(rows))
+        spreads = ((low, high), (1 / high, 1 / low), (1 / high, 1 / low))
         metrics = {
             name: record.metric(
                 name,
                 value,
-                interval=span and (value * span[0], value * span[1]),
-                samples=count or len(epochs),
+                interval=found.spread and (value * spread[0], value * spread[1]),
+                samples=found.count,
             )
-            for name, value, span in zip(names, values, spans)
+            for name, value, spread in zip(names, values, spreads)
         }
-    else:
-        metrics = {name: record.metric(name, None, NOT_TRAINED) for name in names}
     slowest = max(rows, key=lambda row: row["step_time"].get("p50", 0.0))
     metrics["step_time"] = record.metric(
         "step_time",
@@ -189,27 +189,67 @@ def timing_metrics(tables: dict, rows: list) -> dict:
     return metrics
 
 
-def relative_interval(epochs: list, step_times: list) -> tuple:
-    """The 95 % interval of the time of an epoch, relative to it, from the steps of some epochs.
+class Speed(NamedTuple):
+    """How long an epoch takes.
+
+    Attributes:
+        seconds, samples: of one epoch.
+        spread: the 95 % interval of the seconds relative to them, or None if it cannot be told.
+        count: of the measurements that this rests on.
+    """
+
+    seconds: float
+    samples: float
+    spread: Optional[tuple]
+    count: int
+
+
+def measured_speed(result) -> Speed:
+    """An epoch of a timing run: as many times the mean step as it has steps."""
+    measured, steps = result.measured, result.steps_per_epoch
+    mean, interval = measured["step_time"], measured["interval"]
+    last = result.tables["metrics"][-1]
+    return Speed(
+        seconds=mean * steps,
+        samples=last["samples"] / last["steps"] * steps,
+        spread=interval and around_one(interval[0] / mean, interval[1] / mean),
+        count=measured["steps"],
+    )
+
+
+def speed_of_epochs(tables: dict) -> Optional[Speed]:
+    """The mean of the timed epochs; the interval comes from their steps, which are more."""
+    epochs = [row for row in tables["metrics"] if row["timed"]] or tables["metrics"]
+    if not epochs:
+        return None
+    numbers = {row["epoch"] for row in epochs}
+    seconds = [s for row in tables["step_times"] if row["epoch"] in numbers for s in row["seconds"]]
+    spread = relative_interval(np.array(seconds))
+    return Speed(
+        seconds=sum(row["time"] for row in epochs) / len(epochs),
+        samples=sum(row["samples"] for row in epochs) / len(epochs),
+        spread=spread,
+        count=len(seconds) if spread else len(epochs),
+    )
+
+
+def relative_interval(seconds: np.ndarray) -> Optional[tuple]:
+    """The 95 % interval of the mean of some times, relative to it; None where they are too few.
 
     Args:
-        epochs: their rows.
-        step_times: table of that name.
-
-    Returns:
-        low, high (1 is the mean itself), and how many steps they rest on; 0 steps if these are too
-        few to say.
+        seconds: (n,) of steps, in order of time.
     """
-    numbers = {row["epoch"] for row in epochs}
-    seconds = np.array([s for row in step_times if row["epoch"] in numbers for s in row["seconds"]])
     # neighbours are taken together where there are more than a bootstrap needs
     parts = np.array_split(seconds, min(len(seconds), MOST_PARTS) or 1)
-    sums, sizes = [part.sum() for part in parts], [part.size for part in parts]
-    found = intervals.ratio_interval(sums, sizes)
+    found = intervals.ratio_interval([p.sum() for p in parts], [p.size for p in parts])
     if found is None or found[0] <= 0:
-        return 1.0, 1.0, 0
-    low, high = (bound / seconds.mean() for bound in found)
-    return min(low, 1.0), max(high, 1.0), len(seconds)  # a skewed bootstrap may leave out the mean
+        return None
+    return around_one(*(bound / seconds.mean() for bound in found))
+
+
+def around_one(low: float, high: float) -> tuple:
+    """A relative interval that holds the mean itself: a skewed bootstrap may leave it out."""
+    return min(low, 1.0), max(high, 1.0)
 
 
 def score_tables(result) -> dict:
@@ -242,11 +282,13 @@ def write_record(
     """
     scores = {name: value for name, value in result.scores.items() if name in record.METRICS}
     scores["loss"] = result.test_loss
-    metrics = timing_metrics(result.tables, rows)
+    metrics = timing_metrics(result, rows)
     metrics.update({name: record.metric(name, value) for name, value in scores.items()})
     timed = sum(row["timed"] for row in result.tables["metrics"])
     timing = f"{timed} epochs after the first of each job"
-    if not timed:
+    if result.measured:
+        timing = "steps of a timing run, times the steps of an epoch"
+    elif not timed:
         timing = "the first epoch, tracing and warm-up included"
     tables = {
         "epochs": result.tables["metrics"],
@@ -260,6 +302,7 @@ def write_record(
         data=config.data,
         data_cached=cached,
         timing=timing,
+        measured=result.measured,
         collective=ranks.backend,
         patches=result.patches,
         train_patches=result.patches["train"],

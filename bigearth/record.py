@@ -59,7 +59,8 @@ METRICS = {
         "wall time of one pass over the training split on all ranks, validation not included; the "
         "mean over the timed epochs: all but the first of each job, which holds tracing and may "
         "have been begun by the job before (if there is no other, that one, and the record says "
-        "so)",
+        "so); a timing run (`--interval`) measures steps until their mean is known, and takes it "
+        "times the steps of an epoch",
     ),
     "training_time": Definition(
         "s", "lower", "wall time of a whole training, over all jobs of a chain"

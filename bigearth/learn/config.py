@@ -186,6 +186,15 @@ class TrainConfig:
         resumes=True,
     )
 
+    interval: Optional[float] = option(
+        None,
+        "a timing run: end training when the 95 % interval of the mean step time is within this "
+        "share of it (0.01 is +-1 %), after 30 to 1,000 steps; whole epochs if not given",
+        least=1e-4,
+        most=0.5,
+        group=OPTIMIZER,
+    )
+
     checkpoint_epochs: int = option(
         0,
         "save a checkpoint after every so many epochs, and when a signal ends the job; 0: only "

@@ -34,9 +34,10 @@ class Started:
 class StepLoop:
     """Runs the steps of an epoch from `run.step` on.
 
-    A step is told what its rank knows: whether it was told to stop, and whether it has no batch. It
-    returns both averaged over ranks, so that all ranks stop or fail at the same step. A rank that
-    cannot read goes on with blank batches until then, as the others wait for its gradients.
+    A step is told what its rank knows: whether it was told to stop, whether it has no batch, and, on
+    rank 0, whether enough was measured. It returns these averaged over ranks, so that all ranks
+    stop, fail or end at the same step. A rank that cannot read goes on with blank batches until
+    then, as the others wait for its gradients.
 
     Attributes:
         ahead: how many steps the device is given beyond the one whose numbers are read. With 1 a
@@ -58,13 +59,14 @@ class StepLoop:
 
     def run(self) -> None:
         """Runs them to the end of the epoch, or to the step at which some rank was told to stop;
-        `run.step` is then the step to go on with.
+        `run.step` is then the step to go on with. `run.ended` says whether enough was measured.
 
         Raises:
             InputError: on every rank: a rank cannot read, or the loss is bad.
         """
         self._clock = time.perf_counter()
-        while self._run.step < self._run.steps_per_epoch and not self.told:
+        run = self._run
+        while run.step < run.steps_per_epoch and not self.told and not run.ended:
             self._start()
             if len(self._started) > self.ahead:
                 self._finish()
@@ -78,8 +80,14 @@ class StepLoop:
         with run.result.timed("wait for data"):
             batch = self._next_batch()
         rate = run.rate_at(number)
-        flags = tf.constant([float(run.request.received), float(self._failure is not None)])
-        outcome = run.train_step(batch, tf.constant(rate), tf.constant(run.epoch, tf.int64), flags)
+        enough = run.measuring.enough and run.collective.rank == 0
+        flags = [run.request.received, self._failure is not None, enough]
+        outcome = run.train_step(
+            batch,
+            tf.constant(rate),
+            tf.constant(run.epoch, tf.int64),
+            tf.constant([float(flag) for flag in flags]),
+        )
         self._started.append(
             Started(number=number, rate=rate, outcome=outcome, failure=self._failure)
         )
@@ -98,7 +106,7 @@ class StepLoop:
         """Reads the numbers of the oldest started step."""
         run = self._run
         step = self._started.popleft()
-        (loss, told, failed), own_loss, norm = (x.numpy() for x in step.outcome)
+        (loss, told, failed, enough), own_loss, norm = (x.numpy() for x in step.outcome)
         if failed:
             reasons = run.collective.gather(step.failure)
             raise InputError(next(reason for reason in reasons if reason))
@@ -114,6 +122,7 @@ class StepLoop:
         self._take_time()
         self._progress.update(run.global_batch, f"loss {loss:.4f}")
         self.told = self.told or bool(told > 0)
+        run.ended = run.ended or bool(enough > 0)
 
     def _take_time(self) -> None:
         now = time.perf_counter()
@@ -122,4 +131,5 @@ class StepLoop:
             result.first_step = seconds
         else:
             result.step_times[-1]["seconds"].append(seconds)
+        self._run.measuring.add(seconds)
         self._clock = now

@@ -11,6 +11,7 @@ import numpy as np
 from bigearth.learn.collective import Single
 from bigearth.learn.config import TrainConfig
 from bigearth.learn.log import Log
+from bigearth.learn.measuring import Measuring
 from bigearth.learn.signals import StopRequest
 from bigearth.store import Store
 
@@ -37,6 +38,8 @@ class Result:
             first step left out.
         phases: seconds by what they were spent on.
         first_step: seconds of the first step, tracing included.
+        steps_per_epoch: of training.
+        measured: of a timing run, see `measuring.Measuring.facts`; rank 0's.
         stopped: a signal ended the run before its end; a checkpoint has been saved, and there are
             no scores.
     """
@@ -52,6 +55,8 @@ class Result:
     step_times: list = field(default_factory=list)
     phases: dict = field(default_factory=dict)
     first_step: float = math.nan
+    steps_per_epoch: int = 0
+    measured: Optional[dict] = None
     stopped: bool = False
 
     @contextmanager
@@ -80,6 +85,8 @@ class RunState:
         best_score: best validation F1 micro so far; -1 before the first.
         best: values of the network's variables at that score, or None.
         traced: whether this job has trained an epoch, so that the next one is timed.
+        measuring: whether a timing run has measured enough.
+        ended: whether training ends with this epoch, before the last one: enough was measured.
     """
 
     config: TrainConfig
@@ -101,6 +108,8 @@ class RunState:
     best_score: float = -1.0
     best: Optional[list] = None
     traced: bool = False
+    measuring: Measuring = field(default_factory=lambda: Measuring(None))
+    ended: bool = False
 
     @property
     def global_batch(self) -> int:

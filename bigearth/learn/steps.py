@@ -62,7 +62,7 @@ def make_train_step(
         """One step.
 
         Returns:
-            (3,) the loss and the two flags averaged over ranks; this rank's own loss; the norm of
+            (1 + flags,) the loss and the flags averaged over ranks; this rank's own loss; the norm of
             the averaged gradient.
         """
         positions, truth = (

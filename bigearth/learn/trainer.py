@@ -27,6 +27,7 @@ from bigearth.learn.inputs import Preprocess
 from bigearth.learn.labels import label_names, labels_of
 from bigearth.learn.log import Log
 from bigearth.learn.loop import StepLoop
+from bigearth.learn.measuring import Measuring
 from bigearth.learn.schedule import Schedule, peak_rate
 from bigearth.learn.signals import Stopped, StopRequest
 from bigearth.learn.splits import SPLITS, check_splits, samples_of
@@ -60,7 +61,7 @@ def train(
     begin(run)
     try:
         with collective.trace(config.timeline):
-            while run.epoch < config.epochs:
+            while run.epoch < config.epochs and not run.ended:
                 train_epoch(run)
                 validate(run)
         use_best_weights(run)
@@ -91,6 +92,7 @@ def prepare(
     steps_per_epoch = readers["train"].steps if config.epochs else 1
     if config.steps_per_epoch:
         steps_per_epoch = min(steps_per_epoch, config.steps_per_epoch)
+    result.steps_per_epoch = steps_per_epoch
 
     train_labels = labels_of(store.classes[samples["train"]], int(config.classes))
     network = build_network(
@@ -122,6 +124,7 @@ def prepare(
         log=log,
         request=request,
         result=result,
+        measuring=Measuring(config.interval),
         readers=readers,
         steps_per_epoch=steps_per_epoch,
         network=network,
@@ -297,6 +300,7 @@ def train_epoch(run: RunState) -> None:
     if loop.told:
         raise Stopped
     run.traced = True
+    result.measured = run.measuring.facts()
 
 
 def validate(run: RunState) -> None:
@@ -335,7 +339,7 @@ def epoch_row(run: RunState, validation: Evaluation) -> dict:
     """The row of the epoch that was just validated."""
     own = [row for row in run.result.tables["steps"] if row["epoch"] == run.epoch + 1]
     f1_micro, f1_macro = metrics.f1(validation.counts)
-    samples = run.steps_per_epoch * run.global_batch
+    samples = run.step * run.global_batch
     return {
         "epoch": run.epoch + 1,
         "time": run.seconds,
@@ -345,8 +349,9 @@ def epoch_row(run: RunState, validation: Evaluation) -> dict:
         "val_loss": validation.loss,
         "val_f1_micro": f1_micro,
         "val_f1_macro": f1_macro,
+        "steps": run.step,
         "samples": samples,
-        "timed": run.result.step_times[-1]["timed"],
+        "timed": run.result.step_times[-1]["timed"] and not run.ended,
     }
 
 

@@ -21,6 +21,10 @@ def tables(timed=3, steps=40, cv=0.02):
     return {"metrics": rows, "step_times": times}
 
 
+def timing(found, ranks, **more):
+    return train.timing_metrics(SimpleNamespace(tables=found, measured=None, **more), ranks)
+
+
 def rank(number, found):
     """A rank whose steps take as long as those of the table."""
     return train.rank_row(
@@ -32,7 +36,7 @@ def rank(number, found):
 
 def test_throughput_is_samples_over_time_of_the_timed_epochs():
     found = tables()
-    metrics = train.timing_metrics(found, [rank(0, found), rank(1, found)])
+    metrics = timing(found, [rank(0, found), rank(1, found)])
     timed = found["metrics"][1:]
     samples, seconds = (sum(row[key] for row in timed) for key in ("samples", "time"))
     assert metrics["throughput"]["value"] == pytest.approx(samples / seconds, rel=1e-9)
@@ -44,7 +48,7 @@ def test_step_time_is_the_median_of_the_slowest_rank():
     slow, fast = tables(), tables()
     for row in slow["step_times"]:
         row["seconds"] = [1.1 * second for second in row["seconds"]]
-    metrics = train.timing_metrics(fast, [rank(0, fast), rank(1, slow)])
+    metrics = timing(fast, [rank(0, fast), rank(1, slow)])
     own = np.concatenate([row["seconds"] for row in slow["step_times"][1:]])
     assert metrics["step_time"]["value"] == pytest.approx(np.median(own))
     assert metrics["step_time"]["samples"] == len(own)
@@ -56,7 +60,7 @@ def test_intervals_hold_the_value_and_shrink_with_the_spread():
     widths = []
     for cv in (0.05, 0.005):
         found = tables(cv=cv)
-        for name, entry in train.timing_metrics(found, [rank(0, found)]).items():
+        for name, entry in timing(found, [rank(0, found)]).items():
             assert entry["interval"][0] <= entry["value"] <= entry["interval"][1], name
             if name == "throughput":
                 widths.append(np.ptp(entry["interval"]) / entry["value"])
@@ -65,19 +69,32 @@ def test_intervals_hold_the_value_and_shrink_with_the_spread():
 
 def test_the_only_epoch_counts_where_there_is_no_other():
     found = tables(timed=0)
-    metrics = train.timing_metrics(found, [rank(0, found)])
+    metrics = timing(found, [rank(0, found)])
     assert metrics["time_per_epoch"]["value"] == found["metrics"][0]["time"]
 
 
 def test_what_was_not_trained_says_so():
     nothing = {"metrics": [], "step_times": []}
-    metrics = train.timing_metrics(nothing, [rank(0, nothing)])
+    metrics = timing(nothing, [rank(0, nothing)])
     assert all(entry["value"] is None and entry["reason"] for entry in metrics.values())
 
 
 def test_few_steps_have_no_interval_and_very_many_are_no_burden():
     few = tables(timed=1, steps=2)
-    assert "interval" not in train.timing_metrics(few, [rank(0, few)])["throughput"]
+    assert "interval" not in timing(few, [rank(0, few)])["throughput"]
     many = tables(timed=1, steps=100_000)
-    entry = train.timing_metrics(many, [rank(0, many)])["throughput"]
+    entry = timing(many, [rank(0, many)])["throughput"]
     assert entry["samples"] == 100_001 and np.ptp(entry["interval"]) < 0.001 * entry["value"]
+
+
+def test_a_timing_run_tells_an_epoch_from_its_steps():
+    found = tables(timed=0, steps=60)
+    found["metrics"][0]["steps"] = 60
+    measured = {"step_time": 0.5, "interval": [0.495, 0.506], "steps": 30}
+    result = SimpleNamespace(tables=found, measured=measured, steps_per_epoch=1000)
+    metrics = train.timing_metrics(result, [rank(0, found), rank(1, found)])
+    assert metrics["time_per_epoch"]["value"] == pytest.approx(500)
+    assert metrics["time_per_epoch"]["interval"] == pytest.approx([495, 506])
+    assert metrics["throughput"]["value"] == pytest.approx(64 / 0.5)
+    assert metrics["throughput"]["interval"] == pytest.approx([64 / 0.506, 64 / 0.495])
+    assert {metrics[name]["samples"] for name in ("throughput", "time_per_epoch")} == {30}

@@ -9,6 +9,7 @@ from bigearth.errors import InputError
 from bigearth.learn.collective import Single
 from bigearth.learn.config import TrainConfig
 from bigearth.learn.loop import StepLoop
+from bigearth.learn.measuring import WARM_UP, Measuring
 from bigearth.learn.signals import StopRequest
 from bigearth.learn.state import Result
 from bigearth.progress import Progress
@@ -51,6 +52,8 @@ def run_of(reader, request=None):
         train_step=train_step,
         epoch=0,
         step=0,
+        measuring=Measuring(None),
+        ended=False,
     )
     return run, seen
 
@@ -75,3 +78,16 @@ def test_told_to_stop_ends_with_the_steps_that_were_started(ahead):
         loop = StepLoop(run, progress, ahead=ahead)
         loop.run()
     assert loop.told and run.step == len(seen) == len(run.result.tables["steps"]) == 1 + ahead
+
+
+@pytest.mark.parametrize("ahead", [0, 2])
+def test_ends_the_epoch_when_enough_was_measured(ahead):
+    run, _ = run_of(Reader(good=20))
+    run.steps_per_epoch = 20
+    run.measuring = Measuring(0.01, least=2, most=2)
+    with Progress(1, "", "", show=False) as progress:
+        loop = StepLoop(run, progress, ahead=ahead)
+        loop.run()
+    # the step after says so to all ranks
+    assert run.ended and not loop.told and run.step == WARM_UP + 2 + 1 + 2 * ahead
+    assert run.measuring.facts()["steps"] == 2

@@ -20,6 +20,7 @@ from bigearth.learn.collective import Single
 from bigearth.learn.config import TrainConfig
 from bigearth.learn.log import Log
 from bigearth.learn.loop import StepLoop
+from bigearth.learn.measuring import Measuring
 from bigearth.learn.signals import StopRequest
 
 OPTIONS = dict(
@@ -139,6 +140,16 @@ def test_steps_that_run_ahead_of_their_numbers_are_the_same(whole, patches, tmp_
     assert first.stopped and len(first.tables["steps"]) == 3
     second = trainer.train(config, patches, Single(), Log(), StopRequest())
     assert losses(second) == losses(whole[1])
+
+
+def test_a_timing_run_ends_when_enough_was_measured(patches, tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer, "Measuring", functools.partial(Measuring, least=2, most=2))
+    config = config_for(patches, tmp_path, network="resnet5", interval=0.5, epochs=4)
+    result = trainer.train(config, patches, Single(), Log(), StopRequest())
+    # three steps per epoch: five to warm up, two that count, and one that tells all ranks
+    assert [row["samples"] for row in result.tables["metrics"]] == [24, 24, 16]
+    assert result.measured["steps"] == 2 and result.steps_per_epoch == 3
+    assert result.scores["f1_micro"] >= 0
 
 
 def test_checkpoint_of_another_recipe_is_refused(whole, patches, tmp_path):
