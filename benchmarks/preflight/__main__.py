@@ -19,6 +19,7 @@ import threading
 import time
 from pathlib import Path
 
+from benchmarks.preflight import binding
 from benchmarks.preflight import facts as look
 from benchmarks.preflight.judgement import (
     FAIL,
@@ -163,10 +164,12 @@ def probe(config: PreflightConfig, communicator, step: Step) -> dict:
     step.begin("devices")
     host = socket.gethostname()
     hosts = communicator.allgather(host)
-    devices = look.probe_devices(tf)
+    cards = binding.cuda_devices()
+    devices = look.probe_devices(tf, cards)
+    local_rank = hosts[: communicator.rank].count(host)
     if devices["ids"]:
         gpus = tf.config.list_physical_devices("GPU")
-        own = gpus[hosts[: communicator.rank].count(host) % len(gpus)]
+        own = gpus[local_rank % len(gpus)]
         tf.config.set_visible_devices(own, "GPU")
         tf.config.experimental.set_memory_growth(own, True)
     step.begin("all-reduce")
@@ -197,6 +200,7 @@ def probe(config: PreflightConfig, communicator, step: Step) -> dict:
         "nccl": look.network_used(Path(log.name).read_text()),
         "data": data,
         "room": look.probe_room(config.scratch),
+        "binding": binding.probe(local_rank, cards if devices["ids"] else []),
         "clock": offsets.get(host, 0.0),
         "versions": versions,
     }

@@ -66,12 +66,17 @@ def family(library_version: str) -> str:
     return library_version.split("\n")[0] or "unknown"
 
 
-def probe_devices(tf) -> dict:
+def probe_devices(tf, cards: list) -> dict:
     """The GPUs this rank sees, what its TensorFlow was built for, and the driver; all empty on a
-    machine without GPUs."""
+    machine without GPUs.
+
+    Args:
+        cards: (UUID, PCI address) of each, in CUDA's order; empty if CUDA does not say.
+    """
     visible = tf.config.list_physical_devices("GPU")
     details = [tf.config.experimental.get_device_details(gpu) for gpu in visible]
     chosen = [c for c in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if c]
+    chosen = [uuid for uuid, _ in cards] or chosen  # a number may be another device in every rank
     build = tf.sysconfig.get_build_info()
     return {
         "ids": chosen if len(chosen) == len(visible) else list(range(len(visible))),
@@ -112,13 +117,12 @@ def network_used(log: str) -> Optional[str]:
 
 
 def probe_room(scratch: str) -> dict:
-    """Free space (GB) on scratch and /dev/shm, the memory (GB) and the cores this process may use,
-    and the node's own cores."""
+    """Free space (GB) on scratch and /dev/shm, the memory (GB) this process may use, and the node's
+    own cores."""
     return {
         "scratch": free_gb(scratch),
         "shm": free_gb("/dev/shm"),
         "memory": machine.memory() / 1e9,
-        "cores": sorted(os.sched_getaffinity(0)),
         "node_cores": machine.node_cores(),
     }
 

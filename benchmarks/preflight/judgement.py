@@ -10,10 +10,11 @@ import re
 import tempfile
 from typing import Literal, Optional
 
+from benchmarks.preflight import binding
 from benchmarks.preflight.facts import Launcher, family
+from benchmarks.preflight.row import FAIL, PASS, WARN, row
 from bigearth.cli import option
 
-PASS, WARN, FAIL = "PASS", "WARN", "FAIL"
 QUICK = 30.0  # seconds that the whole preflight may take without a word
 # NVIDIA, "CUDA Compatibility": by CUDA major version
 MINIMUM_DRIVER = {11: (450, 80), 12: (525, 60), 13: (580, 65)}
@@ -44,18 +45,6 @@ class PreflightConfig:
     time_limit: float = option(
         30.0, "seconds after which one check that hangs is reported and the job ends"
     )
-
-
-def row(host: str, check: str, status: str, found, expected="", remedy: str = "") -> dict:
-    """One row of the table."""
-    return {
-        "host": host,
-        "check": check,
-        "status": status,
-        "found": str(found),
-        "expected": str(expected),
-        "remedy": remedy,
-    }
 
 
 def judge_launch(host: str, launch: Launcher, library: str) -> dict:
@@ -350,7 +339,7 @@ def judge_data(host: str, found: Optional[dict], config: PreflightConfig) -> dic
 def judge_room(host: str, facts: list, config: PreflightConfig) -> list:
     """Scratch, /dev/shm, memory and cores: what the job has of one node, and what the node has."""
     room = facts[0]["room"]
-    cores = len({core for fact in facts for core in fact["room"]["cores"]})
+    cores = len({core for fact in facts for core in fact["binding"]["cores"]})
     checks = (
         (
             "scratch",
@@ -531,6 +520,7 @@ def judge(facts: list, config: PreflightConfig) -> list:
         rows.append(judge_all_reduce(host, members))
         rows.append(judge_data(host, members[0]["data"], one_file))
         rows += judge_room(host, members, config)
+        rows += binding.judge(host, members)
         rows.append(judge_clock(host, members[0]["clock"], config.clock_skew))
     return rows + judge_versions(facts, config)
 

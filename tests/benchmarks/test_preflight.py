@@ -9,8 +9,8 @@ import sys
 import numpy as np
 import pytest
 
+from benchmarks.preflight import binding, judgement
 from benchmarks.preflight import facts as look
-from benchmarks.preflight import judgement
 from benchmarks.preflight.judgement import FAIL, PASS, WARN, PreflightConfig
 from bigearth import store
 
@@ -41,8 +41,14 @@ def fact(rank=0, host="n1", **changes):
             "scratch": 100.0,
             "shm": 8.0,
             "memory": 96.0,
-            "cores": [rank],
             "node_cores": {"cores": 40, "threads": 80},
+        },
+        "binding": {
+            "threads": [rank],
+            "cores": [rank],
+            "nodes": [0],
+            "device": None,
+            "device_node": None,
         },
         "clock": 0.0,
         "versions": {"tensorflow": "2.15.1", "kernel": "6.1", "image": "sha256:a"},
@@ -227,10 +233,12 @@ def test_room_of_a_node():
         "scratch": None,
         "shm": 0.06,
         "memory": 15.0,
-        "cores": [0, 1],
         "node_cores": {"cores": 4, "threads": 4},
     }
-    facts = [fact(0, room=room), fact(1, room={**room, "cores": [2, 3]})]
+    own = fact(0)["binding"]
+    facts = [
+        fact(rank, room=room, binding={**own, "cores": [2 * rank, 2 * rank + 1]}) for rank in (0, 1)
+    ]
     assert failures(judgement.judge_room("n1", facts, PreflightConfig(memory_gb=90))) == [
         ("n1", "scratch"),
         ("n1", "shm"),
@@ -439,3 +447,63 @@ def test_bad_options(tmp_path, options, sentence):
     done = start("--out", str(tmp_path), *options)
     assert done.returncode == 2 and sentence in done.stderr
     assert done.stderr.count("\n") == 1 and not list(tmp_path.iterdir())
+
+
+def bound(*sets, devices=(None, None), device_node=None):
+    """Facts of one node whose ranks have these cores."""
+    return [
+        fact(
+            rank,
+            binding={
+                "threads": list(cores),
+                "cores": list(cores),
+                "nodes": [0],
+                "device": device,
+                "device_node": device_node,
+            },
+        )
+        for rank, (cores, device) in enumerate(zip(sets, devices))
+    ]
+
+
+@pytest.mark.parametrize(
+    "facts, expected",
+    [
+        (bound([0, 1], [2, 3]), [("binding", PASS)]),
+        (bound([0, 1], [0, 1]), [("binding", WARN)]),
+        (bound([0, 1, 2], [2, 3]), [("binding", FAIL)]),
+        (bound([0], [0]), [("binding", FAIL)]),
+        (bound([0], [1], devices=("a", "b")), [("binding", PASS)]),
+        (bound([0], [1], devices=("a", "a")), [("binding", PASS), ("device sharing", FAIL)]),
+        (
+            bound([0], [1], devices=("a", "b"), device_node=1),
+            [("binding", PASS), ("device distance", WARN)],
+        ),
+        (bound([0], [1], devices=("a", "b"), device_node=0), [("binding", PASS)]),
+    ],
+)
+def test_ranks_that_share_cores_or_devices_or_are_far_from_them(facts, expected):
+    rows = binding.judge("n1", facts)
+    assert [(line["check"], line["status"]) for line in rows] == expected
+    assert "rank 0: 0" in rows[0]["found"]
+    assert all(bool(line["remedy"]) == (line["status"] != PASS) for line in rows)
+
+
+def test_hardware_threads_count_as_one_core(tmp_path):
+    """Four cores of two threads each: thread 1 and 5 are core 1."""
+    for thread in range(8):
+        folder = tmp_path / f"devices/system/cpu/cpu{thread}/topology"
+        folder.mkdir(parents=True)
+        (folder / "thread_siblings_list").write_text(f"{thread % 4},{thread % 4 + 4}\n")
+    assert [binding.core_of(t, tmp_path) for t in range(8)] == [0, 1, 2, 3, 0, 1, 2, 3]
+    for node in (0, 1):
+        folder = tmp_path / f"devices/system/node/node{node}"
+        folder.mkdir(parents=True)
+        (folder / "cpulist").write_text(f"{2 * node}-{2 * node + 1},{2 * node + 4}\n")
+    assert binding.nodes_of([0, 4], tmp_path) == [0]
+    assert binding.nodes_of([1, 3], tmp_path) == [0, 1]
+    device = tmp_path / "bus/pci/devices/0000:0a:00.0"
+    device.mkdir(parents=True)
+    (device / "numa_node").write_text("1\n")
+    assert binding.node_of_device("0000:0A:00.0", tmp_path) == 1
+    assert binding.node_of_device("0000:0B:00.0", tmp_path) is None
