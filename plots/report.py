@@ -41,10 +41,15 @@ class Config:
     )
     out: str = option(REQUIRED, "the HTML file to write")
     recent: int = option(
-        10, "a change for the worse counts as a regression while it is at most this many runs old"
+        10,
+        "a change for the worse counts as a regression while it is at most this many runs old",
+        least=1,
     )
     min_effect: float = option(
-        0.02, "relative changes smaller than this are told but are no regression"
+        0.02,
+        "relative changes smaller than this are told but are no regression",
+        least=0.0,
+        most=1.0,
     )
 
 

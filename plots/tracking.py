@@ -14,7 +14,7 @@ from bigearth.errors import InputError
 from plots import figure
 from plots.panels import timeline
 from reframe_tests.results import export, runs
-from reframe_tests.results.history import exit_code, histories, judge
+from reframe_tests.results.history import judgement
 
 
 @dataclass(frozen=True)
@@ -26,23 +26,23 @@ class Config:
     )
     out: str = option(
         REQUIRED,
-        "folder for the exports (CSV, Parquet, OpenMetrics, JUnit), the summary and the picture",
+        "folder for the exports (CSV, Parquet, JSON lines, OpenMetrics, JUnit), the summary and the picture",
     )
     recent: int = option(
-        10, "a change for the worse counts as a regression while it is at most this many runs old"
+        10,
+        "a change for the worse counts as a regression while it is at most this many runs old",
+        least=1,
     )
     min_effect: float = option(
-        0.02, "relative changes smaller than this are told but are no regression"
+        0.02,
+        "relative changes smaller than this are told but are no regression",
+        least=0.0,
+        most=1.0,
     )
 
 
 def run(config: Config) -> int:
     """Writes all exports, prints the summary's sentences and returns the exit code."""
-    if config.recent < 1 or not 0 <= config.min_effect < 1:
-        raise InputError(
-            f"--recent is {config.recent} and --min-effect {config.min_effect}: "
-            "expected at least 1, and from 0 up to below 1"
-        )
     cases = runs.load(config.results).cases
     if not cases:
         raise InputError(
@@ -50,13 +50,12 @@ def run(config: Config) -> int:
             "reports; run ReFrame with storage on"
         )
     out = figure.output_folder(config.out)
-    series = histories(cases)
-    findings = judge(cases, series, config.recent, config.min_effect)
-    export.write_all(out, series, findings)
-    text = export.summary(cases, series, findings)
+    judged = judgement(cases, config.recent, config.min_effect)
+    export.write_all(out, judged)
+    text = export.summary(judged)
     export.write_text(out / "summary.md", text)
     figure.use_style()
-    figure.save(timeline.PANEL, series, out)
+    figure.save(timeline.PANEL, judged.series, out)
     print(text, file=sys.stderr)
     print(out)
-    return exit_code(findings)
+    return judged.exit_code

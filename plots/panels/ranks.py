@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from plots.figure import Panel, cover, entry, legend_above, short
 from plots.series import by_size, series, shown, trainings
-from reframe_tests.results.values import numbers, statistic
+from reframe_tests.results.values import disjoint, numbers, statistic
 
 SLOW = 1.1  # a node whose median step is this much above the median of all nodes is pointed at
 MOST_NAMES = 48  # of nodes beside the map; slow ones have theirs always
@@ -120,19 +120,6 @@ def draw_ranks(rows: list) -> plt.Figure:
     return figure
 
 
-def _disjoint(phases: dict) -> dict:
-    """Phases (name -> s of each rank) that do not overlap: waiting for data is a part of training,
-    and is taken out of it."""
-    if "wait for data" not in phases or "train" not in phases:
-        return phases
-    waits = [0.0 if math.isnan(wait) else wait for wait in phases["wait for data"]]
-    rest = [train - wait for train, wait in zip(phases["train"], waits)]
-    return {
-        "train, less waiting" if name == "train" else name: rest if name == "train" else seconds
-        for name, seconds in phases.items()
-    }
-
-
 def phase_rows(runs: list) -> tuple:
     """Where the time of the ranks went: seconds of each phase, mean over ranks, for the last run of
     every series and size that kept them."""
@@ -142,7 +129,7 @@ def phase_rows(runs: list) -> tuple:
             last = next(filter(None, (run.table("phases") for run in reversed(same))), [])
             names = dict.fromkeys(name for row in last for name in row)
             phases = {name: numbers(row.get(name) for row in last) for name in names}
-            phases = _disjoint(phases)
+            phases = disjoint(phases)
             for phase, seconds in phases.items():
                 mean, _, count = statistic(seconds)
                 if count:

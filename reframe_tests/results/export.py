@@ -1,18 +1,20 @@
-"""The history in other programs' formats: CSV, Parquet, OpenMetrics, JUnit."""
+"""The history and the verdicts in other programs' formats: CSV, Parquet, JSON lines, OpenMetrics,
+JUnit, Markdown."""
 
-import datetime
 import io
 import math
 import re
 from pathlib import Path
-from xml.sax.saxutils import quoteattr
 
 from bigearth.files import new_file
 
-from .history import REGRESSION, UNMEASURED, exit_code
+from . import verdict
+from .history import Judgement
 from .values import day, iso, percent, quantity
 
 MOST_FINDINGS = 20  # that a summary tells
+MOST_ROWS = 60  # of each table of a summary
+LABELS = ("system", "check", "point")
 VALUES = {  # column -> its type
     "system": str,
     "check": str,
@@ -58,32 +60,32 @@ UNITS = {  # ours -> (OpenMetrics', factor)
 }
 
 
-def value_columns(series: list) -> dict:
+def value_columns(judged: Judgement) -> dict:
     """Every measured value of every series, by column (the columns of VALUES)."""
     columns: dict = {name: [] for name in VALUES}
-    for one in series:
+    now = {(row.case.session, row.key): row.state for row in judged.rows}
+    for one in judged.series:
         for case, value, level in zip(one.cases, one.values, one.levels()):
-            judged = case.values[one.key[3]]
-            row = (
-                *one.key,
-                iso(case.time),
-                value,
-                one.unit,
-                level,
-                judged.reference,
-                judged.low,
-                judged.high,
-                judged.origin,
-                judged.verdict,
-            )
-            where = (
-                case.session,
-                case.evidence.get("image"),
-                case.evidence.get("commit"),
-                ",".join(case.nodelist),
-            )
-            for column, cell in zip(columns.values(), (*row, *where)):
-                column.append(cell)
+            known = case.values[one.key[3]]
+            own = verdict.judge(one.key[3], known)[0]
+            row = {
+                **dict(zip((*LABELS, "metric"), one.key)),
+                "time": iso(case.time),
+                "value": value,
+                "unit": one.unit,
+                "level": level,
+                "reference": known.reference,
+                "low": known.low,
+                "high": known.high,
+                "origin": known.origin,
+                "verdict": now.get((case.session, one.key), own),
+                "session": case.session,
+                "image": case.evidence.get("image"),
+                "commit": case.evidence.get("commit"),
+                "nodelist": ",".join(case.nodelist),
+            }
+            for name, column in columns.items():
+                column.append(row[name])
     return columns
 
 
@@ -109,67 +111,87 @@ def change_rows(series: list) -> list:
     return rows
 
 
-def openmetrics(series: list) -> str:
-    """The newest value of every series as OpenMetrics text, base units, with its time."""
-    families: dict = {}
-    for one in series:
-        suffix, factor = UNITS.get(one.unit, ("", 1.0))
-        name = re.sub(
-            r"[^a-zA-Z0-9_]", "_", f"bigearth_{one.key[3]}" + (f"_{suffix}" if suffix else "")
-        )
-        families.setdefault(name, (suffix, factor, []))[2].append(one)
-    lines = []
-    for name, (suffix, factor, members) in sorted(families.items()):
-        lines += [f"# TYPE {name} gauge"] + ([f"# UNIT {name} {suffix}"] if suffix else [])
-        lines.append(
-            f"# HELP {name} Newest value of {_escape(members[0].key[3])} in "
-            f"{suffix or 'its own unit'}, see docs/methodology.md"
-        )
-        for one in members:
-            labels = ",".join(
-                f'{label}="{_escape(value)}"'
-                for label, value in zip(("system", "check", "point", "metric"), one.key)
-            )
-            lines.append(
-                f"{name}{{{labels}}} {float(one.values[-1]) * factor!r} {one.cases[-1].time!r}"
-            )
-    return "\n".join([*lines, "# EOF", ""])
+class _Families:
+    """Collects gauges for prometheus_client; a family is made when its first sample comes."""
+
+    def __init__(self):
+        self._families = {}
+
+    def add(self, name: str, text: str, labels: dict, value: float) -> None:
+        """One sample; a second one of the same labels is left out, as the format asks."""
+        from prometheus_client.core import GaugeMetricFamily
+
+        family, seen = self._families.get(name, (None, set()))
+        if family is None:
+            family = GaugeMetricFamily(name, text, labels=list(labels))
+            self._families[name] = (family, seen)
+        key = tuple(labels.values())
+        if key not in seen and not math.isnan(value):
+            seen.add(key)
+            family.add_metric(list(key), value)
+
+    def collect(self):
+        """For prometheus_client."""
+        return [family for family, _ in self._families.values() if family.samples]
 
 
-def _escape(value: str) -> str:
-    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+def openmetrics(judged: Judgement) -> str:
+    """The newest value of every metric with its reference, limits and verdict, in base units and
+    without times, as node_exporter's textfile collector takes it."""
+    from prometheus_client.openmetrics.exposition import generate_latest
+
+    families = _Families()
+    for row in judged.rows:
+        labels = dict(zip((*LABELS, "metric"), row.key))
+        for state in verdict.STATES:
+            text = "1 for the state that the verdict is in, else 0."
+            is_it = float(state == row.state)
+            families.add("bigearth_verdict", text, {**labels, "state": state}, is_it)
+        if row.value is None:
+            continue
+        suffix, factor = UNITS.get(row.value.unit, ("", 1.0))
+        parts = {
+            "": (row.value.value, "Newest value"),
+            "_reference": (row.value.reference, "Reference"),
+            "_lowest_good": (row.value.low, "Lower limit"),
+            "_highest_good": (row.value.high, "Upper limit"),
+        }
+        for part, (value, words) in parts.items():
+            if part and not row.value.judged:
+                continue
+            name = f"bigearth_{row.metric}{part}" + (f"_{suffix}" if suffix else "")
+            text = f"{words} in {suffix or 'its own unit'}; docs/methodology.md defines the metric."
+            families.add(re.sub(r"[^a-zA-Z0-9_]", "_", name), text, labels, value * factor)
+    return generate_latest(families).decode()
 
 
-def junit(series: list, findings: list) -> str:
-    """JUnit XML: a test case for every series and for every check that could not be measured;
-    findings are its failures."""
-    told: dict = {}
-    for finding in findings:
-        told.setdefault(finding.series, []).append(finding.sentence)
-    cases = {one.key: len(one.values) for one in series}
-    cases.update({key: 0 for key in told if key not in cases})
-    lines = ['<?xml version="1.0" encoding="utf-8"?>', "<testsuites>"]
-    stamp = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
-    head = (
-        f'errors="0" failures="{len(told)}" hostname="history" id="0" name="history" '
-        f'package="bigearth" tests="{len(cases)}" time="0"'
-    )
-    lines.append(f'<testsuite {head} timestamp="{stamp}"><properties/>')
-    for key in sorted(cases):
-        classname, name = (
-            ".".join(part for part in key[:2]),
-            " ".join(part for part in key[2:] if part) or key[-1],
-        )
-        failure = (
-            (f'<failure type="history" message={quoteattr("; ".join(told[key]))}/>')
-            if key in told
-            else ""
-        )
-        lines.append(
-            f"<testcase classname={quoteattr(classname)} name={quoteattr(name)} "
-            f'time="0">{failure}</testcase>'
-        )
-    return "\n".join([*lines, "<system-out/><system-err/>", "</testsuite>", "</testsuites>", ""])
+def junit(judged: Judgement) -> str:
+    """JUnit XML: a test case per verdict: failed is a failure, not measured an error, not judged
+    skipped; findings that are about no single verdict are errors of their own."""
+    from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
+
+    kinds = {
+        verdict.FAILED: Failure,
+        verdict.NOT_MEASURED: Error,
+        verdict.NOT_JUDGED: Skipped,
+    }
+    suite = TestSuite("history")
+    told = set()
+    for row in judged.rows:
+        told |= {row.key, row.case.key}
+        system, check, point, metric = row.key
+        case = TestCase(f"{point} {metric}".strip() or check, f"{system}.{check}", 0)
+        if row.state != verdict.PASSED:
+            case.result = [kinds[row.state](row.detail, type_=row.state)]
+        suite.add_testcase(case)
+    for finding in judged.findings:
+        if finding.series not in told:
+            case = TestCase(finding.series[-1], ".".join(finding.series[:2]), 0)
+            case.result = [Error(finding.sentence, type_=verdict.NOT_MEASURED)]
+            suite.add_testcase(case)
+    document = JUnitXml()
+    document.add_testsuite(suite)
+    return document.tostring().decode()
 
 
 def pipes(cells) -> str:
@@ -177,61 +199,73 @@ def pipes(cells) -> str:
     return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
 
 
-def summary(cases: list, series: list, findings: list) -> str:
-    """A Markdown summary of the size of a comment: the verdict, what is wrong, the current
-    values."""
-    verdict = {0: "steady", REGRESSION: "**regression**", UNMEASURED: "**could not measure**"}[
-        exit_code(findings)
-    ]
-    last = max((case.time for case in cases if math.isfinite(case.time)), default=math.nan)
-    when = f", newest {day(last)}" if math.isfinite(last) else ""
-    lines = [
-        f"### Performance: {verdict}",
-        "",
-        f"{len({case.session for case in cases})} sessions, {len(series)} series{when}",
-        "",
-    ]
-    lines += [f"- {finding.sentence}" for finding in findings[:MOST_FINDINGS]]
-    lines += (
-        [f"- and {len(findings) - MOST_FINDINGS} more in junit.xml"]
-        if len(findings) > MOST_FINDINGS
-        else []
-    )
+def _sentences(judged: Judgement) -> list:
+    """What is wrong, what is known, and what was left out, a line each."""
+    findings, series = judged.findings, judged.series
+    lines = [f"- {finding.sentence}" for finding in findings[:MOST_FINDINGS]]
+    if len(findings) > MOST_FINDINGS:
+        lines.append(f"- and {len(findings) - MOST_FINDINGS} more in junit.xml")
     older = sum(len(one.older) for one in series)
-    lines += (
-        [f"- {older} values of an older commit, measured later, are not judged"] if older else []
-    )
+    if older:
+        lines.append(f"- {older} values of an older commit, measured later, are not judged")
     told = {finding.series for finding in findings}
     others = [(one, one.events[-1]) for one in series if one.events and one.key not in told]
-    lines += [
-        f"- (known) {' '.join(one.key[:3])}: {event.sentence(one.key[3])}"
-        for one, event in others[:10]
-    ]
-    if not series:
-        return "\n".join([*lines, "", "No value was measured yet."]) + "\n"
-    lines += [
+    for one, event in others[:10]:
+        lines.append(f"- (known) {' '.join(one.key[:3])}: {event.sentence(one.key[3])}")
+    return lines
+
+
+def _verdicts(judged: Judgement) -> list:
+    """The Markdown table of verdicts; those that are not good come first."""
+    rows = sorted(judged.rows, key=lambda row: verdict.STATES.index(row.state))
+    lines = ["", "| where | metric | value | reference | verdict |", "|:--|:--|--:|--:|:--|"]
+    for row in rows[:MOST_ROWS]:
+        value = verdict.measured(row.value) if row.value else "–"
+        state = row.state if row.good else f"**{row.state}**"
+        reference = verdict.band(row.value) if row.value else "–"
+        lines.append(pipes((" ".join(row.key[:3]), row.metric, value, reference, state)))
+    return lines
+
+
+def _levels(judged: Judgement) -> list:
+    """The Markdown table of the histories; those with a finding come first."""
+    bad = {row.key for row in judged.rows if not row.good}
+    lines = [
         "",
-        "| where | metric | last | level | change | trend a month | runs |",
+        "| where | metric | last | level | change | trend per month | runs |",
         "|:--|:--|--:|--:|--:|--:|--:|",
     ]
-    for one in sorted(series, key=lambda one: (one.key not in told, one.key))[:30]:
+    for one in sorted(judged.series, key=lambda one: (one.key not in bad, one.key))[:MOST_ROWS]:
         change = percent(one.events[-1].change.effect) if one.events else "none"
         trend = percent(one.trend) if one.trend else "none"
-        cells = (
-            " ".join(one.key[:3]),
-            one.key[3],
-            quantity(one.values[-1], one.unit),
-            quantity(one.levels()[-1], one.unit),
-            change,
-            trend,
-        )
-        lines.append(pipes((*cells, len(one.values))))
-    lines += (
-        [f"| … | {len(series) - 30} more series in history.csv | | | | | |"]
-        if len(series) > 30
-        else []
-    )
-    return "\n".join(lines) + "\n"
+        last, level = (quantity(v, one.unit) for v in (one.values[-1], one.levels()[-1]))
+        metric = f"{one.key[3]} (failed)" if one.key in bad else one.key[3]
+        cells = (" ".join(one.key[:3]), metric, last, level, change, trend, len(one.values))
+        lines.append(pipes(cells))
+    if len(judged.series) > MOST_ROWS:
+        lines.append(f"| … | {len(judged.series) - MOST_ROWS} more in history.csv | | | | | |")
+    return lines
+
+
+def summary(judged: Judgement) -> str:
+    """A Markdown summary of the size of a comment: the verdict, what is wrong, all verdicts, the
+    histories."""
+    words, state = judged.headline
+    cases = judged.cases
+    last = max((case.time for case in cases if math.isfinite(case.time)), default=math.nan)
+    when = f", newest {day(last)}" if math.isfinite(last) else ""
+    sessions = len({case.session for case in cases})
+    lines = [
+        f"### {words}",
+        "",
+        f"{sessions} sessions, {len(judged.series)} series{when}; {verdict.count(judged.rows)}",
+        "",
+        *_sentences(judged),
+    ]
+    if not judged.series:
+        lines += ["", "No value was measured yet."]
+    lines += _verdicts(judged) if judged.rows else []
+    return "\n".join([*lines, *(_levels(judged) if judged.series else [])]) + "\n"
 
 
 def write_text(path: Path, text: str) -> None:
@@ -244,8 +278,8 @@ def write_text(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
-def write_all(out: Path, series: list, findings: list) -> None:
-    """Writes history.csv, history.parquet, changes.csv, metrics.openmetrics and junit.xml into a
+def write_all(out: Path, judged: Judgement) -> None:
+    """Writes history (CSV, Parquet, JSON lines), changes.csv, metrics.prom and junit.xml into a
     folder.
 
     Raises:
@@ -253,14 +287,15 @@ def write_all(out: Path, series: list, findings: list) -> None:
     """
     import polars
 
-    columns = value_columns(series)
+    columns = value_columns(judged)
     numbers = [name for name, kind in VALUES.items() if kind is float]
     columns.update(
         {name: [None if math.isnan(v) else v for v in columns[name]] for name in numbers}
     )
     frame = polars.DataFrame(columns, schema=VALUES)
     changes = polars.DataFrame(
-        change_rows(series), schema=CHANGES if not any(one.events for one in series) else None
+        change_rows(judged.series),
+        schema=None if any(one.events for one in judged.series) else CHANGES,
     )
     parquet = io.BytesIO()  # polars' own words on a full disk are no sentence
     frame.write_parquet(parquet)
@@ -268,5 +303,6 @@ def write_all(out: Path, series: list, findings: list) -> None:
         partial.write_bytes(parquet.getbuffer())
     write_text(out / "history.csv", frame.write_csv())
     write_text(out / "changes.csv", changes.write_csv())
-    write_text(out / "metrics.openmetrics", openmetrics(series))
-    write_text(out / "junit.xml", junit(series, findings))
+    write_text(out / "history.jsonl", frame.write_ndjson())
+    write_text(out / "metrics.prom", openmetrics(judged))
+    write_text(out / "junit.xml", junit(judged))

@@ -235,3 +235,47 @@ def judge(cases: list, series: list, recent: int, min_effect: float) -> list:
 def exit_code(findings: list) -> int:
     """1 if anything regressed, else 2 if anything could not be measured, else 0."""
     return min((finding.code for finding in findings), default=0)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """All that is said about some results.
+
+    Attributes:
+        cases: all of them; series: their histories; findings: what is wrong now.
+        rows: the verdict on every metric of the newest sessions, regressions of the history
+            included.
+    """
+
+    cases: list
+    series: list
+    findings: list
+    rows: list
+
+    @property
+    def headline(self) -> tuple:
+        """(words, state), as of `verdict.headline`."""
+        if not self.cases:
+            return "Measured, not judged: no ReFrame session was found", verdict.NOT_JUDGED
+        words, state = verdict.headline(self.rows)
+        unmeasured = [finding for finding in self.findings if finding.code == UNMEASURED]
+        if unmeasured and state in (verdict.PASSED, verdict.NOT_JUDGED):
+            return "Could not be measured completely", verdict.NOT_MEASURED
+        return words, state
+
+    @property
+    def exit_code(self) -> int:
+        """As of `exit_code`."""
+        return exit_code(self.findings)
+
+
+def judgement(cases: list, recent: int, min_effect: float) -> Judgement:
+    """Judges all cases; arguments as of `judge`."""
+    series = histories(cases)
+    findings = judge(cases, series, recent, min_effect)
+    now = newest(cases)
+    new = {case.session for case in now}
+    earlier = [case for case in cases if case.session not in new]
+    sentences = {f.series: f.sentence for f in findings if f.code == REGRESSION}
+    rows = verdict.regressed(verdict.rows(now, earlier), sentences)
+    return Judgement(cases=cases, series=series, findings=findings, rows=rows)

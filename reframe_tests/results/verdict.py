@@ -1,14 +1,16 @@
 """The one verdict on what was measured: a row per metric of every test case, in one of four
-states."""
+states, and a headline that says no more than was judged."""
 
+import json
 import math
+import os
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bigearth.record import METRICS
 
 from .sessions import GOOD, Case, Value
-from .values import percent
+from .values import disjoint, percent, quantity
 
 PASSED, FAILED = "passed", "failed"
 NOT_JUDGED, NOT_MEASURED = "not judged", "could not be measured"
@@ -16,6 +18,9 @@ STATES = (FAILED, NOT_MEASURED, NOT_JUDGED, PASSED)  # worst first
 # a rank this much slower than the median rank, or a phase that grew this much, is named
 STANDS_OUT = 1.05
 NO_REFERENCE = "no reference: recorded, not judged"
+ACCURACY = ("f1_", "precision_", "recall_", "average_precision_", "loss")  # names begin so
+COLOURS = {PASSED: "32", FAILED: "31", NOT_MEASURED: "31", NOT_JUDGED: "33"}
+FEWEST = 0.01  # of the time: a phase that took less is not told
 PREFLIGHT = "preflight"  # the check whose finding is its result: a fault there is a failure
 
 
@@ -160,38 +165,204 @@ def basis(value: Value) -> str:
     return f"{value.origin}: {value.source}"
 
 
+def regressed(found: list, sentences: dict) -> list:
+    """The rows, those failed that the history says regressed, though each value by itself may be
+    within its band.
+
+    Args:
+        sentences: (system, check, point, metric) -> what the history found.
+    """
+    return [
+        replace(row, state=FAILED, detail=sentences[row.key])
+        if row.metric and row.key in sentences and row.state != FAILED
+        else row
+        for row in found
+    ]
+
+
+def is_accuracy(metric: str) -> bool:
+    """Whether a metric says how good the model is; all others say how fast it is."""
+    return metric.startswith(ACCURACY)
+
+
+def counts(found: list) -> dict:
+    """State -> how many rows, in the order of STATES."""
+    return {state: sum(row.state == state for row in found) for state in STATES}
+
+
+def headline(found: list) -> tuple:
+    """(the verdict on all rows in words, its state): never more than was judged."""
+    of = counts(found)
+    metrics = [row for row in found if row.metric]
+    if of[FAILED]:
+        worst = "something regressed" if any(r.metric for r in _failed(found)) else "a check failed"
+        return f"Not accepted: {worst} ({of[FAILED]} of {len(found)} failed)", FAILED
+    if of[NOT_MEASURED]:
+        lost = f"{of[NOT_MEASURED]} of {len(found)}"
+        return f"Could not be measured completely: {lost} without a result", NOT_MEASURED
+    if not metrics:
+        return "Nothing was measured", NOT_JUDGED
+    if not of[NOT_JUDGED]:
+        return f"Accepted: all {len(metrics)} metrics were judged and passed", PASSED
+    unknown = f"{of[NOT_JUDGED]} of {len(metrics)} without a reference"
+    parts = [_part(name, metrics, wanted) for name, wanted in (("accuracy", 1), ("speed", 0))]
+    words = ", ".join(part for part in parts if part)
+    if not any(row.state == PASSED for row in metrics):
+        return f"Measured, not judged: {unknown}", NOT_JUDGED
+    return f"{words[0].upper()}{words[1:]}: {unknown}", NOT_JUDGED
+
+
+def _failed(found: list) -> list:
+    return [row for row in found if row.state == FAILED]
+
+
+def _part(name: str, metrics: list, wanted: bool) -> str:
+    """One side of a headline: "accuracy OK", "speed not judged", "speed judged in part"."""
+    states = {row.state for row in metrics if is_accuracy(row.metric) == bool(wanted)}
+    words = {PASSED: f"{name} OK", NOT_JUDGED: f"{name} not judged"}
+    if len(states) > 1:
+        return f"{name} judged in part"
+    return words[states.pop()] if states else ""
+
+
+def measured(value: Value) -> str:
+    """A value with its interval, if it is known, and its unit."""
+    if math.isnan(value.value):
+        return "-"
+    low, high = value.interval
+    if math.isnan(low) or math.isnan(high):
+        return quantity(value.value, value.unit)
+    unit = "" if value.unit in ("", "1") else f" {value.unit}"
+    return f"{value.value:.4g} [{low:.4g} to {high:.4g}]{unit}"
+
+
+def _cells(row: Row) -> tuple:
+    """A row of a table in words: check, metric, value, reference and band, state."""
+    if row.value is None:
+        return (row.case.name, "-", "-", "-", row.state)
+    return (row.case.name, row.metric, measured(row.value), band(row.value), row.state)
+
+
+def _lines(found: list, colour: bool = False) -> list:
+    head = ("check", "metric", "value", "reference [band]", "verdict")
+    cells = [_cells(row) for row in found]
+    widths = [max(map(len, column)) for column in zip(head, *cells)]
+    lines = ["  ".join(name.ljust(width) for name, width in zip(head, widths)).rstrip()]
+    for row, words in zip(found, cells):
+        text = "  ".join(cell.ljust(width) for cell, width in zip(words[:4], widths))
+        state = f"\033[{COLOURS[row.state]}m{row.state}\033[0m" if colour else row.state
+        more = [row.detail] if row.detail and row.detail != NO_REFERENCE else []
+        more += [basis(row.value)] if row.value is not None and row.value.judged else []
+        lines.append(f"{text}  {state}" + (f"  ({'; '.join(more)})" if more else ""))
+    return lines
+
+
 def table(found: list) -> str:
     """The rows as aligned text, and a line that counts them."""
-    lines = [("check", "metric", "value", "reference [band]", "verdict", "")]
-    for row in found:
-        value, words = row.value, _words(row)
-        if value is None:
-            lines.append((row.case.name, "-", "-", "-", words, ""))
-            continue
-        unit = value.unit if value.unit != "1" else ""
-        shown = "-" if math.isnan(value.value) else f"{value.value:.4g} {unit}".strip()
-        cells = (row.case.name, row.metric, shown, band(value), words, basis(value))
-        lines.append(cells)
-    widths = [max(len(line[i]) for line in lines) for i in range(4)]
-    text = []
-    for line in lines:
-        aligned = [cell.ljust(width) for cell, width in zip(line, widths)]
-        text.append("  ".join([*aligned, line[4]]) + (f"  ({line[5]})" if line[5] else ""))
+    return "\n".join([*_lines(found), *_reasons(found), "", count(found)])
+
+
+def _reasons(found: list) -> list:
     reasons = [f"{row.case.name}, {row.metric}: {row.why}" for row in found if row.why]
-    return "\n".join([*text, *([""] if reasons else []), *reasons, "", count(found)])
-
-
-def _words(row: Row) -> str:
-    if row.metric and row.state == FAILED:
-        return f"FAIL: {row.detail}"
-    return row.detail or "pass"
+    return ["", *reasons] if reasons else []
 
 
 def count(found: list) -> str:
     """One line: how many rows are in which state."""
-    unjudged = sum(row.state == NOT_JUDGED for row in found)
-    failed = sum(not row.good for row in found)
-    return (
-        f"{len(found)} verdicts: {len(found) - unjudged - failed} passed, {failed} failed, "
-        f"{unjudged} without a reference (recorded, not judged)"
-    )
+    of = counts(found)
+    unjudged = f"{of[NOT_JUDGED]} not judged (no reference)"
+    lost = f", {of[NOT_MEASURED]} could not be measured" if of[NOT_MEASURED] else ""
+    return f"{len(found)} verdicts: {of[PASSED]} passed, {of[FAILED]} failed, {unjudged}{lost}"
+
+
+def wants_colour(stream) -> bool:
+    """Whether a stream is a terminal whose user has not set NO_COLOR."""
+    return stream.isatty() and not os.environ.get("NO_COLOR")
+
+
+def phases(found: list) -> str:
+    """Where the time of the newest case that kept its phases went, in words; "" if none did."""
+    for row in reversed(found):
+        ranks = [rank.get("phases") or {} for rank in row.case.evidence.get("ranks") or ()]
+        names = dict.fromkeys(name for rank in ranks for name in rank)
+        seconds = {name: [rank.get(name) or 0.0 for rank in ranks] for name in names}
+        sums = {name: math.fsum(part) for name, part in disjoint(seconds).items()}
+        whole = math.fsum(sums.values())
+        if whole > 0:
+            told = sorted(sums.items(), key=lambda part: -part[1])
+            shares = [f"{n} {s / whole:.0%}" for n, s in told if s >= FEWEST * whole]
+            return f"{row.case.name}: {', '.join(shares)}"
+    return ""
+
+
+def next_step(found: list) -> str:
+    """What to do after this run."""
+    state = headline(found)[1]
+    first = next((row for row in found if row.state == state and not row.good), None)
+    if first is not None:
+        where = f"; its files: {first.case.output}" if first.case.output else ""
+        return f"see {first.case.name}{where}; run it again: {repeat(first.case)}"
+    if state == NOT_JUDGED:
+        site = found[0].case.system.split(":")[0].split("@")[0] if found else "SITE"
+        return (
+            f"run it more often, then `bigearth-bench calibrate --site {site}` proposes references"
+        )
+    return "`bigearth-bench history` follows these numbers from run to run"
+
+
+def repeat(case: Case) -> str:
+    """The command that runs a case again."""
+    site = case.system.split(":")[0].split("@")[0]
+    name = f"/{case.hash}" if case.hash else f"^{case.check}"
+    return f"bigearth-bench run --site {site} -n '{name}'"
+
+
+def screen(
+    found: list, *, report: str = "", seconds: float = math.nan, colour: bool = False
+) -> str:
+    """The end of a run on one screen: the verdict first, then every row, where the time went, where
+    the report is and what to do next.
+
+    Args:
+        found: what `rows` returned.
+        report: the report's file, "" if none was written.
+        seconds: how long the run took.
+        colour: whether to colour the states, see `wants_colour`.
+    """
+    words, state = headline(found)
+    if colour:
+        words = f"\033[1;{COLOURS[state]}m{words}\033[0m"
+    took = "" if math.isnan(seconds) else f"   {seconds // 60:.0f} min {seconds % 60:.0f} s"
+    lines = [f" RESULT  {words}{took}", *(f"   {line}" for line in _lines(found, colour))]
+    lines += [f"   {line}".rstrip() for line in _reasons(found)]
+    spent = phases(found)
+    lines += [f" Time    {spent}"] if spent else []
+    lines += [f" Report  {report}"] if report else []
+    return "\n".join([*lines, f" Next    {next_step(found)}", f" {count(found)}"])
+
+
+def line(found: list, report: str = "") -> str:
+    """The last line of a run, for scripts: words of the form name=value."""
+    of = {name.replace(" ", "_"): number for name, number in counts(found).items()}
+    state = headline(found)[1].replace(" ", "_")
+    words = [f"state={state}", *(f"{name}={number}" for name, number in of.items())]
+    return " ".join(["bigearth-bench:", *words, *([f"report={report}"] if report else [])])
+
+
+def as_json(found: list, report: str = "") -> str:
+    """The verdict as one JSON object: headline, state, counts and all rows."""
+    words, state = headline(found)
+    content = {"headline": words, "state": state, "counts": counts(found), "report": report or None}
+    return json.dumps({**content, "rows": [_json(row) for row in found]}, allow_nan=False)
+
+
+def _json(row: Row) -> dict:
+    names = ("system", "check", "point", "metric")
+    content = {**dict(zip(names, row.key)), "state": row.state, "detail": row.detail}
+    if row.value is None:
+        return content
+    value = row.value
+    numbers = {"value": value.value, "reference": value.reference}
+    numbers.update(low=value.low, high=value.high)
+    known = {name: None if math.isnan(v) else v for name, v in numbers.items()}
+    return {**content, **known, "unit": value.unit, "origin": value.origin}

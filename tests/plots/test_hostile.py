@@ -41,8 +41,8 @@ def draw_all(path, out):
     """Builds every picture, table, export and text of what lies in a folder; none may crash, and
     XML must be well-formed."""
     found = runs.load(path)
-    series = history.histories(found.cases)
-    findings = history.judge(found.cases, series, 10, 0.02)
+    judged = history.judgement(found.cases, 10, 0.02)
+    series = judged.series
     for panel in (*figures.PANELS, timeline.PANEL):
         picture, rows, notes = figure.build(
             panel, series if panel is timeline.PANEL else found.runs
@@ -53,9 +53,9 @@ def draw_all(path, out):
         assert rows or notes, f"{panel.name}: nothing drawn and nothing said"
     for table in (tables.table2(found.runs), tables.table3(found.runs)):
         tables.save(table, out)
-    export.write_all(out, series, findings)
+    export.write_all(out, judged)
     ElementTree.parse(out / "junit.xml")
-    export.write_text(out / "summary.md", export.summary(found.cases, series, findings))
+    export.write_text(out / "summary.md", export.summary(judged))
     return found
 
 

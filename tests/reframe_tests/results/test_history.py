@@ -6,11 +6,13 @@ import re
 import subprocess
 from pathlib import Path
 
+import junitparser
 import numpy as np
 import polars
 import pytest
 import reframe
 from lxml import etree
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from plots.__main__ import main
 from reframe_tests.results import commits, history
@@ -117,50 +119,64 @@ def test_exports_hold_every_value_once_and_agree(tmp_path):
     assert change["changed"] == "image" and change["since"] == rows[REGRESSION_NIGHT]["time"]
 
 
-def test_junit_is_valid_and_has_a_failure_for_every_finding(tmp_path):
-    run(tmp_path, nights(1.05)[: REGRESSION_NIGHT + 5])
-    schema = etree.XMLSchema(etree.parse(str(Path(reframe.__file__).parent / "schemas/junit.xsd")))
+def test_junit_is_valid_and_has_an_entry_for_every_verdict(tmp_path):
+    reports = nights(1.05)[: REGRESSION_NIGHT + 5]
+    newest = reports[-1]["runs"][0]["testcases"][0]
+    unknown = (3.0, 0, None, None, "GB/s", "pass")
+    newest["perfvalues"]["local:default:write_bandwidth"] = list(unknown)
+    broken = sessions.case({}, check="prepare", result="fail", fail_phase="run", fail_reason="x")
+    reports[-1]["runs"][0]["testcases"].append(broken)
+    run(tmp_path, reports)
     document = etree.parse(str(tmp_path / "h/junit.xml"))
-    schema.assertValid(document)
-    assert len(document.findall(".//failure")) == 1
+    schema = Path(reframe.__file__).parent / "schemas/junit.xsd"
+    kinds = {case.get("name"): [part.tag for part in case] for case in document.iter("testcase")}
+    assert kinds == {
+        "nodes=1 time_per_epoch": ["failure"],
+        "nodes=1 write_bandwidth": ["skipped"],
+        "nodes=1": ["error"],
+    }
+    assert "no reference" in document.find(".//skipped").get("message")
+    assert schema.is_file() and junitparser.JUnitXml.fromfile(tmp_path / "h/junit.xml")
 
 
-OPENMETRICS_LINE = re.compile(
-    r'[a-z_]+\{system="[^"]*",check="[^"]*",point="[^"]*",metric="[^"]*"\} [0-9.e+-]+ [0-9.]+'
-)
+def samples(path):
+    """The samples of a text in OpenMetrics' format, by its own reader."""
+    families = text_string_to_metric_families(path.read_text())
+    return {
+        (sample.name, sample.labels.get("state", "")): (sample.value, sample.timestamp)
+        for family in families
+        for sample in family.samples
+    }
 
 
-def test_openmetrics_has_base_units_and_an_end(tmp_path):
-    run(tmp_path, sessions.nightly([1.5, 1.6], metric="write_bandwidth", unit="GB/s"))
-    lines = (tmp_path / "h/metrics.openmetrics").read_text().splitlines()
-    assert lines[-1] == "# EOF"
-    assert lines[0] == "# TYPE bigearth_write_bandwidth_bytes_per_second gauge"
-    (sample,) = [line for line in lines if not line.startswith("#")]
-    assert OPENMETRICS_LINE.fullmatch(sample) and float(sample.split()[-2]) == 1.6e9
+def test_openmetrics_has_base_units_limits_and_the_verdict(tmp_path):
+    values = {"write_bandwidth": (1.6, 1.5, -0.1, 0.2, "GB/s", "pass")}
+    run(tmp_path, [sessions.session(sessions.case(values))])
+    name = "bigearth_write_bandwidth"
+    assert samples(tmp_path / "h/metrics.prom") == {
+        (f"{name}_bytes_per_second", ""): (1.6e9, None),
+        (f"{name}_reference_bytes_per_second", ""): (1.5e9, None),
+        (f"{name}_lowest_good_bytes_per_second", ""): (pytest.approx(1.35e9), None),
+        (f"{name}_highest_good_bytes_per_second", ""): (pytest.approx(1.8e9), None),
+        ("bigearth_verdict", "passed"): (1.0, None),
+        ("bigearth_verdict", "failed"): (0.0, None),
+        ("bigearth_verdict", "not judged"): (0.0, None),
+        ("bigearth_verdict", "could not be measured"): (0.0, None),
+    }
 
 
 def test_metrics_whose_names_openmetrics_cannot_tell_apart_stay_one_family(tmp_path):
-    run(
-        tmp_path,
-        [
-            sessions.session(
-                sessions.case(
-                    {
-                        "my metric": (1.0, 0, None, None, "1", None),
-                        "my_metric": (2.0, 0, None, None, "1", None),
-                    }
-                )
-            )
-        ],
-    )
-    lines = (tmp_path / "h/metrics.openmetrics").read_text().splitlines()
-    assert len([line for line in lines if line.startswith("# TYPE")]) == 1
-    assert len({line.rsplit(" ", 2)[0] for line in lines if not line.startswith("#")}) == 2
+    entry = (1.0, 0, None, None, "1", None)
+    values = {"my metric": entry, "my_metric": (2.0, *entry[1:])}
+    run(tmp_path, [sessions.session(sessions.case(values))])
+    lines = (tmp_path / "h/metrics.prom").read_text().splitlines()
+    assert len([line for line in lines if line.startswith("# TYPE bigearth_my")]) == 1
+    assert len([line for line in lines if line.startswith("bigearth_my_metric")]) == 2
 
 
 @pytest.mark.parametrize(
     "options, said",
-    [(["--recent", "0"], "--recent is 0"), (["--min-effect", "7"], "--min-effect 7")],
+    [(["--recent", "0"], "--recent"), (["--min-effect", "7"], "--min-effect")],
 )
 def test_options_out_of_range_are_refused(tmp_path, capsys, options, said):
     assert run(tmp_path, nights()[:5], *options) == 2
