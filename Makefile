@@ -22,7 +22,7 @@ report: setup  ## after make run: what changed over time, and the acceptance rep
 	@$(PYTHON) -m plots history --results results/reframe --out results/history; \
 	$(PYTHON) -m plots report --results results/reframe --out results/report.html
 
-GALLERY := fig4_time_per_epoch learning_curves f1_per_class samples batch_study
+GALLERY := learning_curves f1_per_class samples batch_study
 
 gallery: setup  ## redraw the pictures of plots/gallery from the example results there
 	$(PYTHON) -m plots figures --results plots/gallery/results --out results/gallery

@@ -144,22 +144,6 @@ def write_table(path: Path, columns, rows, notes=()) -> None:
         writer.writerows({"note": note} for note in notes)
 
 
-def _empty() -> plt.Figure:
-    figure, axes = plt.subplots(figsize=(6.4, 2.4))
-    axes.set_axis_off()
-    axes.text(
-        0.5,
-        0.6,
-        "nothing to draw",
-        ha="center",
-        va="center",
-        fontsize=12,
-        transform=axes.transAxes,
-        **MISSING,
-    )
-    return figure
-
-
 def _say(figure, notes) -> None:
     """Writes the notes under the picture, wrapped to its width; a picture with many is taller, not
     smaller."""
@@ -169,15 +153,15 @@ def _say(figure, notes) -> None:
     figure.supxlabel(text, x=0.01, ha="left", fontsize=7.5, **MISSING)
 
 
-def build(panel: Panel, data) -> tuple:
-    """Draws one panel with its title and notes.
+def worth_drawing(rows: list) -> bool:
+    """Whether a picture would show anything that was measured here."""
+    return any(row.get("origin", "measured") == "measured" for row in rows)
 
-    Returns:
-        (matplotlib Figure, rows of its data table, notes). The caller closes the figure.
-    """
-    rows, notes = panel.rows(data)
+
+def draw(panel: Panel, rows: list, notes: list) -> plt.Figure:
+    """Draws one panel with its title and notes; the caller closes the figure."""
     with plt.rc_context({"figure.constrained_layout.use": True}):
-        figure = panel.draw(rows) if rows else _empty()
+        figure = panel.draw(rows)
     title = textwrap.fill(panel.title, int(figure.get_figwidth() * 10))
     # one weight and slant everywhere: each more costs a font in every PDF
     figure.suptitle(title, x=0.01, ha="left", fontsize=12)
@@ -186,19 +170,16 @@ def build(panel: Panel, data) -> tuple:
     figure.get_layout_engine().execute(figure)
     # the layout is solved once, and no format is drawn twice for its sake
     figure.set_layout_engine(None)
-    return figure, rows, notes
+    return figure
 
 
-def save(panel: Panel, data, out: Path) -> list:
+def save(panel: Panel, rows: list, notes: list, out: Path) -> None:
     """Draws one panel and saves it as SVG, PDF and PNG with its data table beside it as CSV.
-
-    Returns:
-        The notes: what is missing in the picture.
 
     Raises:
         InputError: the folder is not writable or the disk is full.
     """
-    figure, rows, notes = build(panel, data)
+    figure = draw(panel, rows, notes)
     formats = {
         "csv": lambda path: write_table(path, panel.columns, rows, notes),
         "svg": lambda path: path.write_text(svg(figure, panel.name), encoding="utf-8"),
@@ -209,14 +190,13 @@ def save(panel: Panel, data, out: Path) -> list:
         with new_file(out / f"{panel.name}.{ending}", "write the figure") as path:
             write(path)
     plt.close(figure)
-    return notes
 
 
 def svg(figure, name: str) -> str:
     """The figure as SVG text: points named by `hover` tell their values, and every id begins with
     `name`."""
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
     root = ElementTree.fromstring(buffer.getvalue())
     for number, group in enumerate(root.iter(f"{SVG}g")):
         if group.get("id", "").startswith(HOVER):

@@ -29,7 +29,7 @@ class Config:
 
 
 def draw(found: list, out: Path) -> dict:
-    """Draws every panel and writes the paper's tables.
+    """Draws every panel that has something measured to show and writes the paper's tables.
 
     Args:
         found: the runs.
@@ -38,14 +38,17 @@ def draw(found: list, out: Path) -> dict:
         panel name -> its notes, in the order of PANELS.
     """
     figure.use_style()
-    notes = {}
+    told = {}
     with Progress(len(PANELS), "figures", "figures") as progress:
         for panel in PANELS:
-            notes[panel.name] = figure.save(panel, found, out)
+            rows, notes = panel.rows(found)
+            if figure.worth_drawing(rows):
+                figure.save(panel, rows, notes, out)
+            told[panel.name] = notes
             progress.update(1)
     for table in (tables.table2, tables.table3):
         tables.save(table(found), out)
-    return notes
+    return told
 
 
 def run(config: Config) -> None:

@@ -25,6 +25,11 @@ def note(quantity: str = "") -> str:
     ).rstrip()
 
 
+def train_patches() -> tuple:
+    """The fewest and the most patches that an epoch of the paper can have had."""
+    return tuple(_content()["train_patches"])
+
+
 def points(quantity: str) -> list:
     """The paper's values of a metric: rows of series, origin, nodes, devices, mean, bound ("exact",
     "about", "below") and where."""

@@ -1,40 +1,42 @@
-"""`python -m plots report`: one HTML file, readable offline and printable, that a director signs
-and an engineer debugs with."""
+"""`bigearth-bench report`: one HTML file, readable offline and printable, that a director signs and
+an engineer debugs with."""
 
 import datetime
 import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 import jinja2
 import markupsafe
 import matplotlib.pyplot as plt
 
 from bigearth.cli import REQUIRED, option
+from bigearth.errors import InputError
+from bigearth.files import read_bytes
 from plots import figure, figures, tables
+from plots.cells import MARKS, Cell, Table, cell, scores, state
+from plots.origins import origins
 from plots.panels import ranks, timeline
-from reframe_tests.results import export, history, verdict
+from reframe_tests.results import export, verdict
+from reframe_tests.results.history import Judgement, judgement
 from reframe_tests.results.runs import Results, describe, load
-from reframe_tests.results.sessions import newest
-from reframe_tests.results.values import day, iso, percent, quantity
+from reframe_tests.results.values import day, percent
 
 PAGE = Path(__file__).with_name("page")
 MOST_ROWS = 200  # of a picture's data table in the page; the whole table is among the figures
-MOST_FINDINGS = 50  # that the verdict lists
-MARKS = {
-    verdict.PASSED: "good",
-    verdict.FAILED: "bad",
-    verdict.NOT_MEASURED: "bad",
-    verdict.NOT_JUDGED: "open",
-}
+MOST_TILES = 24  # verdicts that have a tile; all are in the table
+MOST_FINDINGS = 50  # that are listed under what changed
+MOST_SPARKS = 60  # values of a tile's line, the newest ones
+LOG_LINES, MOST_LOG_BYTES = 15, 64 << 20  # of a failed job's standard error
+PIXELS_PER_POINT = 1.75  # of a picture: its smallest letters (7 pt) have 12 pixels
 PHOTOGRAPHIC = ("samples",)  # not to be inverted on a dark screen
 
 
 @dataclass(frozen=True)
 class Config:
-    """Options of `python -m plots report`."""
+    """Options of `bigearth-bench report`."""
 
     results: str = option(
         REQUIRED, "folder with records, ReFrame's results.db or run-*.json reports"
@@ -53,25 +55,36 @@ class Config:
     )
 
 
-class Cell(NamedTuple):
-    """One cell of a table: its text, its value if it is a number, and a mark ("good", "bad",
-    "open") or ""."""
+class Tile(NamedTuple):
+    """One verdict at a glance; `spark` are the points of a line of its history, "" if there is
+    none."""
 
-    text: str
-    number: Optional[float] = None
-    mark: str = ""
+    metric: str
+    where: str
+    value: str
+    reference: str
+    state: str
+    mark: str
+    detail: str
+    spark: str
 
 
-class Table(NamedTuple):
-    title: str
-    columns: tuple
-    rows: list
-    notes: list
+class Failure(NamedTuple):
+    """A check that did not pass: where, why, the end of its log, and the command that repeats it."""
+
+    name: str
+    state: str
+    detail: str
+    nodes: str
+    why: str
+    log: str
+    command: str
 
 
 class Picture(NamedTuple):
     title: str
     svg: str
+    width: int
     table: Table
     photographic: bool
 
@@ -84,159 +97,71 @@ class Section(NamedTuple):
     pictures: list
 
 
-class Verdict(NamedTuple):
-    headline: str
-    mark: str
-    detail: str
-    findings: list
+def _spark(values) -> str:
+    """Points of a polyline in a box of 120 x 28 for some values, "" for fewer than three."""
+    values = [value for value in values if math.isfinite(value)][-MOST_SPARKS:]
+    if len(values) < 3:
+        return ""
+    low, span = min(values), max(values) - min(values)
+    step = 116 / (len(values) - 1)
+    heights = [14.0 if not span else 25 - 22 * (value - low) / span for value in values]
+    return " ".join(f"{2 + step * i:.1f},{height:.1f}" for i, height in enumerate(heights))
 
 
-def cell(value, unit: str = "") -> Cell:
-    """A table's cell from a value: numbers to four digits with their unit, what is missing as a
-    dash."""
-    if value is None or value == "" or value != value:
-        return Cell("–")
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        text = f"{value:,}" if isinstance(value, int) else quantity(value, unit)
-        return Cell(text, float(value) if math.isfinite(value) else None)
-    return Cell(str(value))
-
-
-def judge(cases: list, findings: list) -> Verdict:
-    """The verdict on the newest session of every system."""
-    now = newest(cases)
-    values = [value for case in now for value in case.values.values() if math.isfinite(value.value)]
-    judged = [value for value in values if value.judged]
-    counts = (
-        f"{len(judged)} of {len(values)} metrics of the newest sessions were compared with a "
-        "reference"
-    )
-    told = [finding.sentence for finding in findings[:MOST_FINDINGS]]
-    told += [f"and {len(findings) - MOST_FINDINGS} more"] if len(findings) > MOST_FINDINGS else []
-    code = history.exit_code(findings)
-    if code == history.REGRESSION:
-        return Verdict("Not accepted: something regressed", "bad", f"{counts}.", told)
-    if code == history.UNMEASURED:
-        return Verdict("Could not be measured completely", "bad", f"{counts}.", told)
-    if not judged:
-        detail = "No reference says what these numbers should be, so none of them passed or failed."
-        return Verdict(
-            "Measured, not judged",
-            "open",
-            f"{counts}. {detail}" if values else f"No ReFrame session was found. {detail}",
-            [],
-        )
-    return Verdict(
-        "Accepted: every judged metric is within its band",
-        "good",
-        f"{counts}; the others are recorded only.",
-        [],
-    )
-
-
-def _commit(provenance: dict) -> str:
-    changed = ", with changes" if provenance.get("git_dirty") else ""
-    return f"{provenance['git_commit']}{changed}" if provenance.get("git_commit") else ""
-
-
-def _hosts(run) -> str:
-    hosts = dict.fromkeys(host for host in run.column("ranks", "hostname") if host)
-    return ", ".join(map(str, hosts or run.provenance.get("nodelist") or ()))
-
-
-def _where(runs: list, cases: list) -> list:
-    """What was run where: the newest sessions, and the newest record of every system and
-    workload."""
-    rows = []
-    for case in newest(cases):
-        e = case.evidence
-        when, place = (
-            iso(case.time) if math.isfinite(case.time) else None,
-            " ".join((case.check, case.point)),
-        )
-        cells = (
-            case.system,
-            place,
-            when,
-            case.result,
-            e.get("image") or "native, no image",
-            e.get("commit"),
-            ", ".join(case.nodelist),
-        )
-        rows.append([cell(v) for v in (*cells, e.get("dataset"))])
-    columns = ("system", "check", "ended (UTC)", "result", "image", "commit", "nodes", "data")
-    latest: dict = {}
-    for run in runs:
-        if run.path:
-            latest[run.system, run.workload] = run
-    users: dict = {}  # of a version of a package: the workloads
-    for run in latest.values():
-        for name, version in {
-            **(run.provenance.get("packages") or {}),
-            **(run.provenance.get("libraries") or {}),
-        }.items():
-            users.setdefault((run.system, name, str(version)), []).append(run.workload)
-    packages = [
-        [*map(cell, key), cell(", ".join(workloads))] for key, workloads in sorted(users.items())
-    ]
-    origins = [
-        [
-            cell(v)
-            for v in (
-                run.system,
-                run.workload,
-                run.time,
-                p.get("image_digest") or "native, no image",
-                _commit(p),
-                _hosts(run),
+def tiles(judged: Judgement) -> list:
+    """A tile for every verdict, worst first; a small number of them if there are many."""
+    series = {one.key: one.values for one in judged.series}
+    found = []
+    for row in sorted(judged.rows, key=lambda row: verdict.STATES.index(row.state)):
+        value = row.value
+        found.append(
+            Tile(
+                metric=row.metric or row.case.check,
+                where=" ".join(part for part in row.key[:3] if part),
+                value=verdict.measured(value) if value else "",
+                reference=f"reference {verdict.band(value)}" if value and value.judged else "",
+                state=row.state,
+                mark=MARKS[row.state],
+                detail=figure.short(row.detail, 200),
+                spark=_spark(series.get(row.key, ())),
             )
-        ]
-        + [cell(p.get("dataset_digest"))]
-        for run in latest.values()
-        for p in [run.provenance]
-    ]
-    machines = [
-        [
-            cell(run.system),
-            cell(run.workload),
-            cell(run.provenance.get("processor")),
-            cell(run.provenance.get("kernel")),
-        ]
-        + [
-            cell(
-                ", ".join(
-                    sorted({str(device) for device in run.column("ranks", "device") if device})
-                )
-            ),
-            cell(run.nodes),
-            cell(run.devices),
-        ]
-        for run in latest.values()
-    ]
-    origin_columns = ("system", "workload", "began (UTC)", "image", "commit", "nodes", "data")
-    machine_columns = ("system", "workload", "processor", "kernel", "devices", "nodes", "ranks")
-    software_columns = ("system", "package", "version", "workloads")
-    return [
-        Table("Newest sessions", columns, rows, [] if rows else ["No ReFrame session was found."]),
-        Table(
-            "Newest records", origin_columns, origins, [] if origins else ["No record was found."]
-        ),
-        Table(
-            "Machines of the newest records",
-            machine_columns,
-            machines,
-            [] if machines else ["No record was found."],
-        ),
-        Table(
-            "Software of the newest records",
-            software_columns,
-            packages,
-            [] if packages else ["No record names the versions of its packages."],
-        ),
-    ]
+        )
+    return found[:MOST_TILES]
 
 
-def _metrics(cases: list) -> Table:
+def _log(case) -> str:
+    """The end of a job's standard error, if its file is still there."""
+    if not case.output or not case.stderr or "/" in case.stderr:
+        return ""
+    try:
+        data = read_bytes(Path(case.output) / case.stderr, "log", MOST_LOG_BYTES)
+    except InputError:
+        return ""
+    lines = [line for line in data.decode(errors="replace").splitlines() if line.strip()]
+    return "\n".join(figure.short(line, 200) for line in lines[-LOG_LINES:])
+
+
+def failures(judged: Judgement) -> list:
+    """Every verdict of the newest sessions that did not pass, with what helps to find out why."""
+    found = []
+    for row in judged.rows:
+        if row.good:
+            continue
+        found.append(
+            Failure(
+                name=f"{row.case.name} {row.metric}".strip(),
+                state=row.state,
+                detail=row.detail,
+                nodes=", ".join(row.case.nodelist),
+                why=row.why,
+                log=_log(row.case),
+                command=verdict.repeat(row.case),
+            )
+        )
+    return found
+
+
+def _metrics(judged: Judgement) -> Table:
     columns = (
         "system",
         "check",
@@ -246,130 +171,91 @@ def _metrics(cases: list) -> Table:
         "lowest good",
         "highest good",
         "origin",
-        "source",
         "verdict",
+        "why",
     )
     rows = []
-    for case in newest(cases):
-        for metric, v in sorted(case.values.items()):
-            state = verdict.judge(metric, v)[0]
-            numbers = [cell(x, v.unit) for x in (v.value, v.reference, v.low, v.high)]
-            rows.append(
-                [
-                    cell(case.system),
-                    cell(f"{case.check} {case.point}"),
-                    cell(metric),
-                    *numbers,
-                    cell(v.origin),
-                    cell(v.source),
-                    Cell(state, None, MARKS[state]),
-                ]
+    for row in judged.rows:
+        v = row.value
+        numbers = [Cell("–")] * 5
+        if v is not None:
+            shown = (
+                (v.value, v.reference, v.low, v.high) if v.judged else (v.value, None, None, None)
             )
-    return Table(
-        "Every metric of the newest sessions",
-        columns,
-        rows,
-        [] if rows else ["No ReFrame session was found: nothing was judged."],
-    )
+            numbers = [*(cell(x, v.unit) for x in shown), cell(verdict.basis(v))]
+        name = f"{row.case.check} {row.case.point}"
+        words = [cell(row.case.system), cell(name), cell(row.metric)]
+        rows.append([*words, *numbers, state(row.state), cell(row.detail)])
+    notes = [] if rows else ["No ReFrame session was found: nothing was judged."]
+    return Table("Every metric of the newest sessions", columns, rows, notes)
 
 
-def _preflight(cases: list) -> Table:
+def _preflight(runs: list) -> Table:
+    """What the newest preflight of every system and size found."""
+    latest = {
+        (run.system, run.nodes): run
+        for run in runs
+        if run.workload == "preflight" and run.table("checks")
+    }
+    marks = {"PASS": "good", "WARN": "open", "FAIL": "bad"}
     rows = []
-    for case in newest(cases):
-        if "preflight" in case.check:
-            mark = "good" if case.result in ("pass", "xfail") else "bad"
-            rows.append(
-                [
-                    cell(case.system),
-                    cell(f"{case.check} {case.point}"),
-                    Cell(case.result, None, mark),
-                    cell(case.reason),
-                ]
-            )
-    return Table(
-        "Preflight",
-        ("system", "check", "result", "reason"),
-        rows,
-        [] if rows else ["No preflight check is among the newest sessions."],
-    )
+    for (system, nodes), run in sorted(latest.items()):
+        for line in run.table("checks"):
+            status = str(line.get("status"))
+            words = [line.get(name) for name in ("found", "expected", "remedy")]
+            where = [cell(system), cell(nodes), cell(line.get("host")), cell(line.get("check"))]
+            rows.append([*where, Cell(status, None, marks.get(status, "")), *map(cell, words)])
+    order = {"bad": 0, "open": 1}
+    rows.sort(key=lambda row: order.get(row[4].mark, 2))
+    columns = ("system", "nodes", "host", "check", "result", "found", "expected", "remedy")
+    return Table("Checks before the work, faults first", columns, rows, [])
 
 
-def _changes(series: list) -> Table:
+def _changes(judged: Judgement) -> Table:
     rows = []
-    for one in series:
+    for one in judged.series:
         for event in one.events:
-            c = event.change
+            change = event.change
             mark = {"worse": "bad", "better": "good"}.get(event.direction, "open")
-            effect = Cell(
-                percent(c.effect), 100 * c.effect if math.isfinite(c.effect) else None, mark
-            )
-            cells = (
+            number = 100 * change.effect if math.isfinite(change.effect) else None
+            cells = [
                 cell(" ".join(one.key[:3])),
                 cell(one.key[3]),
                 cell(day(event.since)),
-                effect,
-                cell(c.strength),
-                cell(c.runs),
-            )
-            more = (
-                cell("yes" if c.lasting else "over"),
+                Cell(percent(change.effect), number, mark),
+                cell(change.runs),
+                cell("yes" if change.lasting else "over"),
                 cell(", ".join(event.with_it) or "nothing recorded"),
-            )
-            rows.append((event.since, [*cells, *more]))
-    columns = (
-        "where",
-        "metric",
-        "since",
-        "change",
-        "strength (noise deviations)",
-        "runs",
-        "lasting",
-        "changed with it",
-    )
+            ]
+            rows.append((event.since, cells))
+    columns = ("where", "metric", "since", "change", "runs", "lasting", "changed with it")
     rows.sort(key=lambda row: row[0], reverse=True)
-    notes = (
-        [
-            f"The newest {MOST_ROWS} of {len(rows)}; all are in changes.csv of `python -m plots "
-            "history`."
-        ]
-        if len(rows) > MOST_ROWS
-        else []
-    )
-    notes += [] if rows else ["No lasting change was found."]
+    notes = []
+    if len(rows) > MOST_ROWS:
+        notes.append(
+            f"The newest {MOST_ROWS} of {len(rows)}; all are in the history's changes.csv."
+        )
     return Table("Lasting changes", columns, [row for _, row in rows[:MOST_ROWS]], notes)
 
 
-def _scores(table: tables.Table) -> Table:
-    return Table(
-        table.title,
-        table.columns,
-        [
-            [Cell(tables.text(v), None if isinstance(v, str) or v != v else v) for v in row]
-            for row in table.rows
-        ],
-        table.notes,
-    )
-
-
-def _picture(panel: figure.Panel, data) -> Picture:
-    command = "history" if panel is timeline.PANEL else "figures"
-    drawn, rows, notes = figure.build(panel, data)
+def _picture(panel: figure.Panel, data):
+    """A panel for the page, None if it has nothing measured to show."""
+    rows, notes = panel.rows(data)
+    if not figure.worth_drawing(rows):
+        return None
+    drawn = figure.draw(panel, rows, notes)
     text = figure.svg(drawn, panel.name)
+    width = round(drawn.get_figwidth() * 72 * PIXELS_PER_POINT)
     plt.close(drawn)
     kept = [[cell(row.get(column)) for column in panel.columns] for row in rows[:MOST_ROWS]]
-    cut = (
-        [
-            f"The first {MOST_ROWS} of {len(rows)} rows; all are in {panel.name}.csv of `python -m "
-            f"plots {command}`."
-        ]
-        if len(rows) > MOST_ROWS
-        else []
-    )
+    if len(rows) > MOST_ROWS:
+        notes = [*notes, f"The first {MOST_ROWS} of {len(rows)} rows; all are in {panel.name}.csv."]
     return Picture(
-        panel.title,
-        text[text.index("<svg") :],
-        Table(panel.title, panel.columns, kept, notes + cut),
-        panel.name in PHOTOGRAPHIC,
+        title=panel.title,
+        svg=text[text.index("<svg") :],
+        width=width,
+        table=Table(panel.title, panel.columns, kept, notes),
+        photographic=panel.name in PHOTOGRAPHIC,
     )
 
 
@@ -383,7 +269,6 @@ SECTIONS = (  # id, title, panels
             "efficiency",
             "throughput_per_device",
             "fig5_training_time",
-            "phases",
         ),
     ),
     (
@@ -398,62 +283,88 @@ SECTIONS = (  # id, title, panels
             "samples",
         ),
     ),
-    ("nodes", "Slow nodes", ("step_time_by_rank",)),
-    ("history", "History", (timeline.PANEL.name,)),
 )
 
 
-def sections(runs: list, cases: list, series: list) -> list:
-    """All sections of the page, in order."""
-    figure.use_style()
-    pictures = {panel.name: _picture(panel, runs) for panel in figures.PANELS}
-    pictures[timeline.PANEL.name] = _picture(timeline.PANEL, series)
-    drawn = {
-        key: Section(key, title, [], [], [pictures[name] for name in panels])
-        for key, title, panels in SECTIONS
-    }
-    drawn["scaling"].text.append(
-        "The thin grey line, dashed, is the limit: a time that falls as 1 / devices from the "
-        "smallest size that was run."
+def _time(judged: Judgement, pictures: dict) -> Section:
+    spent = verdict.phases(judged.rows)
+    return Section(
+        id="limits",
+        title="Where the time went",
+        text=[spent] if spent else [],
+        tables=[],
+        pictures=_shown(pictures, ("phases",)),
     )
-    drawn["accuracy"].tables.extend(
-        _scores(table) for table in (tables.table2(runs), tables.table3(runs))
-    )
+
+
+def _shown(pictures: dict, names: tuple) -> list:
+    return [pictures[name] for name in names if pictures[name] is not None]
+
+
+def _nodes(runs: list, pictures: dict) -> Section:
     slow = ranks.slow_nodes(ranks.rank_rows(runs)[0])
     told = ", ".join(f"{node} (+{excess:.0f} %)" for node, excess in slow.items())
-    drawn["nodes"].text.append(
-        f"Slow: {told}."
-        if slow
-        else f"No node's median step is {100 * (ranks.SLOW - 1):.0f} % above the median node's."
-    )
-    drawn["history"].tables.append(_changes(series))
-    return [
-        Section("where", "What was run where", [], _where(runs, cases), []),
-        Section("metrics", "Metrics and verdicts", [], [_metrics(cases)], []),
-        drawn["scaling"],
-        drawn["accuracy"],
-        Section("preflight", "Preflight", [], [_preflight(cases)], []),
-        drawn["nodes"],
-        drawn["history"],
+    none = f"No node's median step is {100 * (ranks.SLOW - 1):.0f} % above the median node's."
+    shown = _shown(pictures, ("step_time_by_rank",))
+    text = [f"Slow: {told}." if slow else none] if shown else []
+    return Section(id="nodes", title="Map of nodes", text=text, tables=[], pictures=shown)
+
+
+def sections(runs: list, judged: Judgement) -> list:
+    """The sections of the page after the verdict, in order; those without anything to show are
+    left out."""
+    figure.use_style()
+    pictures = {panel.name: _picture(panel, runs) for panel in figures.PANELS}
+    pictures[timeline.PANEL.name] = _picture(timeline.PANEL, judged.series)
+    drawn = {
+        key: Section(id=key, title=title, text=[], tables=[], pictures=_shown(pictures, panels))
+        for key, title, panels in SECTIONS
+    }
+    if drawn["scaling"].pictures:
+        drawn["scaling"].text.append(
+            "The thin grey line, dashed, is the limit: a time that falls as 1 / devices from the "
+            "smallest size that was run."
+        )
+    drawn["accuracy"].tables.extend(scores(t(runs)) for t in (tables.table2, tables.table3))
+    preflight, history = _preflight(runs), _shown(pictures, (timeline.PANEL.name,))
+    found = [
+        _time(judged, pictures),
+        Section("preflight", "Preflight", [], [preflight] if preflight.rows else [], []),
+        _nodes(runs, pictures),
+        Section("metrics", "Metrics and verdicts", [], [_metrics(judged)], []),
+        *drawn.values(),
+        Section("history", "History", [], [], history),
+        Section("origins", "What was run where", [], origins(runs, judged.cases), []),
     ]
+    return [section for section in found if section.tables or section.pictures or section.text]
 
 
 def page(found: Results, config: Config) -> str:
     """The whole report as HTML."""
-    series = history.histories(found.cases)
-    findings = history.judge(found.cases, series, config.recent, config.min_effect)
+    judged = judgement(found.cases, config.recent, config.min_effect)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(PAGE),
         autoescape=True,
         trim_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
+    words, word = judged.headline
+    told = [finding.sentence for finding in judged.findings[:MOST_FINDINGS]]
+    if len(judged.findings) > MOST_FINDINGS:
+        told.append(f"and {len(judged.findings) - MOST_FINDINGS} more")
     return environment.get_template("template.html").render(
-        verdict=judge(found.cases, findings),
+        headline=words,
+        mark=MARKS[word],
+        counts=verdict.count(judged.rows),
+        tiles=tiles(judged),
+        more=max(0, len(judged.rows) - MOST_TILES),
+        findings=told,
+        changes=_changes(judged),
+        failures=failures(judged),
         made=datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         source=f"{describe(found.runs)}, {len({case.session for case in found.cases})} "
         "ReFrame sessions",
-        sections=sections(found.runs, found.cases, series),
+        sections=sections(found.runs, judged),
         style=markupsafe.Markup((PAGE / "style.css").read_text(encoding="utf-8")),
         script=markupsafe.Markup((PAGE / "script.js").read_text(encoding="utf-8")),
     )

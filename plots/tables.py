@@ -69,7 +69,9 @@ def table3(runs: list) -> Table:
     for label, group in series([run for run in trainings(runs) if run.table("per_class")]).items():
         columns.append(f"F1 {label}")
         for name, values in grouped(group, "per_class", "label", ("f1", "support")).items():
-            by_class.setdefault(str(name), {})[label] = statistic(values["f1"])[0]
+            # without a test patch of the class there is nothing to score
+            f1 = [v for v, n in zip(values["f1"], values["support"]) if n != 0]
+            by_class.setdefault(str(name), {})[label] = statistic(f1)[0]
             supports.setdefault(str(name), _count(values["support"][0]))
     labels = [column[3:] for column in columns]
     printed = {row["class"]: row for row in published.table3()}

@@ -55,7 +55,9 @@ def run(config: Config) -> int:
     text = export.summary(judged)
     export.write_text(out / "summary.md", text)
     figure.use_style()
-    figure.save(timeline.PANEL, judged.series, out)
+    rows, notes = timeline.PANEL.rows(judged.series)
+    if rows:
+        figure.save(timeline.PANEL, rows, notes, out)
     print(text, file=sys.stderr)
     print(out)
     return judged.exit_code

@@ -1,6 +1,8 @@
 """The picture of sample patches with true and predicted labels."""
 
 import math
+import zipfile
+import zlib
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,6 +13,9 @@ from plots.series import trainings
 MOST_SAMPLES = 12
 MOST_LABELS = 7  # under one patch
 THRESHOLD = 0.5
+MOST_BYTES = 64 << 20  # of all arrays: a small file may unpack to a large one
+DAMAGED = (zipfile.BadZipFile, zlib.error, NotImplementedError)
+STRETCH = (2, 98)  # percentiles of a patch's brightness that are drawn black and white
 
 
 def latest(runs: list, has):
@@ -26,8 +31,11 @@ def _samples(run):
     path = run.path.parent / name
     try:
         with np.load(path, allow_pickle=False) as file:
+            size = sum(entry.file_size for entry in file.zip.infolist())
+            if size > MOST_BYTES:
+                return None, f"{name} beside the last training's record holds {size:,} bytes"
             arrays = tuple(file[key] for key in ("rgb", "truth", "score", "names"))
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError, AttributeError, EOFError, *DAMAGED) as error:
         return None, (
             f"{name} beside the last training's record cannot be read ({type(error).__name__})"
         )
@@ -71,6 +79,13 @@ def sample_rows(runs: list) -> tuple:
     return rows, notes
 
 
+def _stretched(pixels: np.ndarray) -> np.ndarray:
+    """A patch with its brightness stretched so that it can be seen, (h, w, 3) uint8."""
+    low, high = np.percentile(pixels, STRETCH)
+    scaled = (pixels.astype(float) - low) / max(high - low, 1)
+    return (255 * scaled.clip(0, 1)).astype(np.uint8)
+
+
 def _sample_line(row: dict) -> str:
     mark = {(1, 1): "✓", (1, 0): "– missed:", (0, 1): "+ wrong:"}[row["true"], row["predicted"]]
     return f"{mark} {short(row['class'], 30)} {row['score']:.2f}"
@@ -90,10 +105,10 @@ def draw_samples(rows: list) -> plt.Figure:
     for axes in grid.flat[len(by_patch) :]:
         axes.set_axis_off()
     for axes, (patch, entries) in zip(grid.flat, by_patch.items()):
-        axes.imshow(entries[0]["_pixels"], interpolation="nearest")
+        axes.imshow(_stretched(entries[0]["_pixels"]), interpolation="nearest")
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
-        axes.set_title(short(patch, 40), fontsize=5.5)
+        axes.set_title(short(patch, 30), fontsize=7)
         ranked = sorted(entries, key=lambda r: (-r["true"], -r["score"]))
         text = "\n".join(_sample_line(row) for row in ranked[:MOST_LABELS])
         more = (
@@ -101,7 +116,7 @@ def draw_samples(rows: list) -> plt.Figure:
             if len(ranked) > MOST_LABELS
             else ""
         )
-        axes.set_xlabel(text + more, loc="left", fontsize=6.5)
+        axes.set_xlabel(text + more, loc="left", fontsize=7)
     return figure
 
 

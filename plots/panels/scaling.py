@@ -17,6 +17,8 @@ from reframe_tests.results.values import number, numbers, statistic
 
 COLUMNS = ("series", "origin", "nodes", "devices", "mean", "deviation", "runs", "bound", "where")
 IDEAL = {"color": "0.55", "linewidth": 1, "linestyle": (0, (5, 3)), "marker": "", "zorder": 1}
+TIMES = ("time_per_epoch", "training_time")
+ALIKE = 1.1  # amounts of work that differ by less are drawn on one axis
 BOUNDS = {"exact": "", "about": " (≈)", "below": " (less than)"}
 
 
@@ -66,6 +68,61 @@ def _losses(runs: list, name: str) -> list:
     ]
 
 
+def train_patches(run) -> float:
+    """How many patches an epoch of the run has, NaN if it was not recorded."""
+    patches = run.provenance.get("patches")
+    named = patches.get("train") if isinstance(patches, dict) else None
+    return number(run.provenance.get("train_patches") or named)
+
+
+def _printed(name: str, x: str, runs: list) -> tuple:
+    """The paper's points of a metric and a note; no times that are of another amount of work."""
+    points = [p for p in published.points(name) if x == "nodes" or p["nodes"] == 1]
+    if not points or name not in TIMES:
+        return points, []
+    low, high = published.train_patches()
+    sizes = [train_patches(run) for run in runs if math.isfinite(metric(run, name))]
+    if any(low / ALIKE <= size <= high * ALIKE for size in sizes):
+        return points, []
+    known = sorted({round(size) for size in sizes if math.isfinite(size)})
+    here = f"these of {known[0]:,}" if known else "how many these have was not recorded"
+    return [], [
+        f"The paper's times are of {low:,} or {high:,} patches per epoch, {here}: another amount of "
+        "work, not drawn beside these."
+    ]
+
+
+def _names(runs: list) -> dict:
+    """The series, each with its number of patches per epoch in its name where these differ."""
+    found = series(runs)
+    sizes = {label: train_patches(group[0]) for label, group in found.items()}
+    known = {size for size in sizes.values() if math.isfinite(size)}
+    if not known or max(known) <= ALIKE * min(known):
+        return found
+    return {
+        f"{label}, {sizes[label]:,.0f} patches" if math.isfinite(sizes[label]) else label: group
+        for label, group in found.items()
+    }
+
+
+def _ideal(points: list, x: str) -> list:
+    """The line of perfect scaling (value ~ 1 / size) through the smallest size."""
+    points = [p for p in points if p["mean"] > 0]
+    if len({p[x] for p in points}) < 2:
+        return []
+    first = points[0]
+    more = {"origin": "ideal", "deviation": math.nan, "runs": 0}
+    return [{**p, **more, "mean": first["mean"] * first[x] / p[x]} for p in points]
+
+
+def _sizes(rows: list, x: str) -> int:
+    """The most sizes that a series of some rows has."""
+    sizes: dict = {}
+    for row in rows:
+        sizes.setdefault(row["series"], set()).add(row[x])
+    return max(map(len, sizes.values()), default=0)
+
+
 def metric_rows(name: str, choose, x: str, with_ideal: bool = False):
     """A panel's `rows` function: one metric of the training runs over sizes.
 
@@ -79,43 +136,26 @@ def metric_rows(name: str, choose, x: str, with_ideal: bool = False):
         runs = trainings(runs)
         notes = _losses(runs, name) if runs else ["No training run was found."]
         measured, ideal = [], []
-        for label, group in series(runs).items():
+        for label, group in _names(runs).items():
             points = [
                 _row(label, "measured", size, [metric(r, name) for r in same])
                 for size, same in by_size(choose(group)).items()
             ]
             points = [p for p in points if p["runs"]]
             measured += points
-            points = [p for p in points if p["mean"] > 0]
-            if with_ideal and len({p[x] for p in points}) > 1:
-                first = points[0]
-                ideal += [
-                    {
-                        **p,
-                        "origin": "ideal",
-                        "mean": first["mean"] * first[x] / p[x],
-                        "deviation": math.nan,
-                        "runs": 0,
-                    }
-                    for p in points
-                ]
-        printed = [p for p in published.points(name) if x == "nodes" or p["nodes"] == 1]
-        if not measured:
-            notes.append(
-                "Nothing measured: only published numbers are shown."
-                if printed
-                else "Nothing measured."
-            )
+            ideal += _ideal(points, x) if with_ideal else []
+        printed, why = _printed(name, x, runs)
+        notes += why if measured else ["Nothing measured."]
         low = sum(row["mean"] <= 0 for row in measured)
         if with_ideal and low:
             notes.append(
                 f"Not on the log axis: {low} values that are not above 0; they are in the "
                 "data table."
             )
-        notes += shown(row["series"] for row in measured)[1] + (
-            [published.note(name)] if printed else []
-        )
-        return measured + ideal + printed, notes
+        notes += shown(row["series"] for row in measured)[1]
+        if max(_sizes(measured, x), _sizes(printed, x)) < 2:
+            return [], [*notes, "Measured at one size alone: not drawn."] if measured else notes
+        return measured + ideal + printed, notes + ([published.note(name)] if printed else [])
 
     return rows
 

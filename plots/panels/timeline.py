@@ -62,7 +62,7 @@ def draw(table: list) -> plt.Figure:
             [p["value"] for p in points],
             ".",
             color="C0",
-            markersize=3,
+            markersize=6,
             rasterized=len(points) > MOST_DOTS,
         )
         if len(points) <= MOST_DOTS:

@@ -141,6 +141,7 @@ def train(
             "image_digest": None,
             "nodelist": hosts,
             "dataset_digest": "sha256:" + "1" * 64,
+            "train_patches": 311_535,
             "start_time": start,
             "end_time": start,
             "system": system,

@@ -31,7 +31,9 @@ def table(path):
 
 
 def test_draws_every_figure_in_three_formats_with_its_table_and_prints_the_folder(tmp_path):
-    train(tmp_path / "r/a")
+    for nodes, devices in ((1, 1), (1, 2), (2, 2)):
+        train(tmp_path / f"r/{nodes}x{devices}", nodes=nodes, per_node=devices)
+    batch_study(tmp_path / "r/study")
     done = command("figures", "--results", tmp_path / "r", "--out", tmp_path / "f")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == str(tmp_path / "f")
@@ -66,6 +68,7 @@ def test_a_picture_shows_no_number_that_is_not_in_its_table(panel, tmp_path):
     for seed in range(2):
         train(tmp_path / f"a{seed}", seed=seed)
         train(tmp_path / f"b{seed}", seed=seed, nodes=2)
+        train(tmp_path / f"c{seed}", seed=seed, per_node=1)
     batch_study(tmp_path / "study")
     rows, _ = panel.rows(runs.load(tmp_path).runs)
     picture = panel.draw(rows)
@@ -89,9 +92,43 @@ def test_mean_and_deviation_of_two_runs(tmp_path):
     train(tmp_path / "r/a", seed=1, time=10.0)
     train(tmp_path / "r/b", seed=2, time=14.0)
     main(["figures", "--results", str(tmp_path / "r"), "--out", str(tmp_path / "f")])
-    (row,) = [r for r in table(tmp_path / "f/fig3_time_per_epoch.csv") if r["origin"] == "measured"]
+    (row,) = [r for r in table(tmp_path / "f/fig4_time_per_epoch.csv") if r["origin"] == "measured"]
     assert (float(row["mean"]), row["runs"]) == (12.0, "2")
     assert float(row["deviation"]) == pytest.approx(np.std([10, 14], ddof=1))
+
+
+def test_the_papers_times_are_not_drawn_beside_another_amount_of_work(tmp_path):
+    train(tmp_path / "like")
+    panel = next(panel for panel in figures.PANELS if panel.name == "fig4_time_per_epoch")
+    rows, _ = panel.rows(runs.load(tmp_path).runs)
+    assert {row["origin"] for row in rows} == {"measured", "published"}
+    path = tmp_path / "like/result.json"
+    content = json.loads(path.read_text())
+    content["provenance"]["train_patches"] = 896
+    path.write_text(json.dumps(content))
+    rows, notes = panel.rows(runs.load(tmp_path).runs)
+    assert rows == [] and "311,535 or 415,380 patches per epoch, these of 896" in " ".join(notes)
+
+
+def test_series_of_unlike_work_have_it_in_their_names(tmp_path):
+    for nodes in (1, 2):
+        train(tmp_path / f"a{nodes}", nodes=nodes)
+        path = train(tmp_path / f"b{nodes}", nodes=nodes, config={"classes": 19})
+        content = json.loads(path.read_text())
+        content["provenance"]["train_patches"] = 896
+        path.write_text(json.dumps(content))
+    panel = next(panel for panel in figures.PANELS if panel.name == "fig4_time_per_epoch")
+    rows, _ = panel.rows(runs.load(tmp_path).runs)
+    names = {row["series"] for row in rows if row["origin"] == "measured"}
+    assert {name.rsplit(", ", 1)[1] for name in names} == {"311,535 patches", "896 patches"}
+
+
+def test_a_panel_with_nothing_to_show_is_not_drawn(tmp_path):
+    train(tmp_path / "r/a")
+    assert main(["figures", "--results", str(tmp_path / "r"), "--out", str(tmp_path / "f")]) == 0
+    drawn = {path.stem for path in (tmp_path / "f").glob("*.svg")}
+    assert "learning_curves" in drawn
+    assert not drawn & {"batch_study", "efficiency", "throughput_per_device"}
 
 
 def test_a_copied_record_counts_once(tmp_path):
@@ -114,12 +151,8 @@ def test_what_is_missing_is_said(tmp_path):
     content["files"] = {}
     path.write_text(json.dumps(content))
     assert main(["figures", "--results", str(tmp_path / "r"), "--out", str(tmp_path / "f")]) == 0
-    notes = {
-        panel.name: " ".join(
-            row.get("note") or "" for row in table(tmp_path / f"f/{panel.name}.csv")
-        )
-        for panel in figures.PANELS
-    }
+    found = runs.load(tmp_path / "r").runs
+    notes = {panel.name: " ".join(panel.rows(found)[1]) for panel in figures.PANELS}
     assert (
         "the clock stopped" in notes["fig3_time_per_epoch"]
         and ("the clock stopped") in notes["fig4_time_per_epoch"]
@@ -190,11 +223,9 @@ def test_a_picture_that_cannot_be_finished_leaves_nothing_under_its_name(tmp_pat
     train(tmp_path / "r/a")
     monkeypatch.setattr(plt.Figure, "savefig", full)
     with pytest.raises(InputError, match="No space left"):
-        figure.save(
-            figures.PANELS[0]._replace(draw=lambda rows: plt.figure()),
-            runs.load(tmp_path / "r").runs,
-            tmp_path,
-        )
+        panel = figures.PANELS[0]
+        rows, notes = panel.rows(runs.load(tmp_path / "r").runs)
+        figure.save(panel._replace(draw=lambda rows: plt.figure()), rows, notes, tmp_path)
     assert {path.suffix for path in tmp_path.iterdir() if path.is_file()} == {".csv", ".svg"}
 
 
@@ -219,23 +250,19 @@ def test_ticks_of_sizes_do_not_crowd(sizes):
     )
 
 
-@pytest.mark.parametrize(
-    "name", ["fig4_time_per_epoch", "learning_curves", "f1_per_class", "samples", "batch_study"]
-)
+@pytest.mark.parametrize("name", ["learning_curves", "f1_per_class", "samples", "batch_study"])
 def test_the_gallery_is_what_its_example_results_say(name, tmp_path):
     gallery = Path(figures.__file__).with_name("gallery")
     panel = next(panel for panel in figures.PANELS if panel.name == name)
-    figure.save(panel, runs.load(gallery / "results").runs, tmp_path)
+    figure.save(panel, *panel.rows(runs.load(gallery / "results").runs), tmp_path)
     assert (tmp_path / f"{name}.csv").read_text() == (gallery / f"{name}.csv").read_text()
 
 
 @pytest.mark.parametrize("width", [2.8, 5.2, 8.4])
 def test_a_title_stays_in_its_picture(width):
     panel = next(panel for panel in figures.PANELS if panel.name == "samples")
-    drawn = panel._replace(
-        rows=lambda _: ([{}], []), draw=lambda _: plt.subplots(figsize=(width, 3))[0]
-    )
-    picture, _, _ = figure.build(drawn, [])
+    drawn = panel._replace(draw=lambda _: plt.subplots(figsize=(width, 3))[0])
+    picture = figure.draw(drawn, [{}], [])
     picture.canvas.draw()
     right = picture._suptitle.get_window_extent().x1
     plt.close(picture)

@@ -44,13 +44,13 @@ def draw_all(path, out):
     judged = history.judgement(found.cases, 10, 0.02)
     series = judged.series
     for panel in (*figures.PANELS, timeline.PANEL):
-        picture, rows, notes = figure.build(
-            panel, series if panel is timeline.PANEL else found.runs
-        )
-        ElementTree.fromstring(figure.svg(picture, panel.name))
-        plt.close(picture)
-        figure.write_table(out / "table.csv", panel.columns, rows, notes)
+        rows, notes = panel.rows(series if panel is timeline.PANEL else found.runs)
         assert rows or notes, f"{panel.name}: nothing drawn and nothing said"
+        if figure.worth_drawing(rows):
+            picture = figure.draw(panel, rows, notes)
+            ElementTree.fromstring(figure.svg(picture, panel.name))
+            plt.close(picture)
+        figure.write_table(out / "table.csv", panel.columns, rows, notes)
     for table in (tables.table2(found.runs), tables.table3(found.runs)):
         tables.save(table, out)
     export.write_all(out, judged)

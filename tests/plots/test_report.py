@@ -12,6 +12,7 @@ from plots import report
 from plots.__main__ import main
 from reframe_tests.results import history
 from reframe_tests.results import sessions as reader
+from reframe_tests.results.runs import load
 from tests.plots import example_sessions as sessions
 from tests.plots.example_results import train
 
@@ -91,9 +92,10 @@ def test_it_is_one_file_that_needs_no_network(page):
 
 
 def test_verdict_metrics_origin_and_sign_off_are_there(page):
-    assert "<h1" in page and "Accepted: every judged metric is within its band" in page
+    assert "<h1" in page and "Accuracy OK, speed judged in part: 1 of 3 without a reference" in page
     assert page.index("<h1") < page.index("Metrics and verdicts") < page.index("Sign-off")
-    for text in ("made up", "10 s", "9 s", "11 s", "not judged", "Signature", "Preflight"):
+    assert page.index('id="verdicts"') < page.index('id="changed"') < page.index('id="metrics"')
+    for text in ("made up", "10 s", "9 s", "11 s", "not judged", "Signature"):
         assert text in html.unescape(page), text
 
 
@@ -142,29 +144,58 @@ def test_a_browser_shows_it_without_errors_or_overlaps(page, tmp_path):
 
 def verdict(*cases):
     found = [case for report_ in cases for case in reader.cases_of(report_, "x")]
-    return report.judge(found, history.judge(found, history.histories(found), 10, 0.02))
+    return history.judgement(found, 10, 0.02).headline
 
 
 def test_the_verdict_says_what_is_so():
-    good, bad = (9.5, 10.0, -0.1, 0.1, "s", "pass"), (15.0, 10.0, -0.1, 0.1, "s", "fail")
-    assert verdict(sessions.session(sessions.case({"time_per_epoch": good}))).mark == "good"
-    assert (
-        verdict(sessions.session(sessions.case({"time_per_epoch": 9.5}))).headline
-        == "Measured, not judged"
+    bad = (15.0, 10.0, -0.1, 0.1, "s", "fail")
+    lost = sessions.case({}, result="fail", fail_phase="sanity")
+    slow = sessions.case({"time_per_epoch": bad}, result="fail", fail_phase="performance")
+    assert verdict(sessions.session(slow))[0].startswith("Not accepted")
+    assert verdict(sessions.session(lost))[0].startswith("Could not be measured completely")
+    assert verdict() == ("Measured, not judged: no ReFrame session was found", "not judged")
+
+
+def failing(folder):
+    """A session of a regression, with the log of its job."""
+    slow = sessions.case(
+        {"time_per_epoch": (15.0, 10.0, -0.1, 0.1, "s", "fail")},
+        result="fail",
+        fail_phase="performance",
+        outputdir=str(folder / "output"),
+        job_stderr="rfm.err",
+        hashcode="abcd1234",
     )
-    assert (
-        verdict(
-            sessions.session(
-                sessions.case({"time_per_epoch": bad}, result="fail", fail_phase="performance")
-            )
-        ).mark
-        == "bad"
-    )
-    assert (
-        "Could not"
-        in verdict(sessions.session(sessions.case({}, result="fail", fail_phase="sanity"))).headline
-    )
-    assert verdict().headline == "Measured, not judged"
+    (folder / "output").mkdir(parents=True)
+    (folder / "output/rfm.err").write_text("starting\nlink of n7 is down\n")
+    return sessions.session(slow)
+
+
+def test_what_failed_has_its_node_its_log_and_the_command_that_repeats_it(tmp_path):
+    sessions.database(tmp_path / "r/results.db", [failing(tmp_path / "r")])
+    out = tmp_path / "report.html"
+    assert main(["report", "--results", str(tmp_path / "r"), "--out", str(out)]) == 0
+    text = html.unescape(out.read_text())
+    assert "Not accepted: something regressed (1 of 1 failed)" in text
+    assert "link of n7 is down" in text and "Nodes: n1" in text
+    assert "bigearth-bench run --site local -n '/abcd1234'" in text
+    assert text.count("+50.0 %, regression") >= 2 and ">passed<" not in text
+
+
+def test_hashes_are_cut_and_whole_on_hover(page):
+    assert f'<abbr title="sha256:{"1" * 64}">11111111</abbr>' in page
+
+
+def test_all_rows_of_the_preflight_are_shown_with_their_remedies(tmp_path):
+    rows = [
+        {"host": f"n{i}", "check": "clock", "status": status, "found": "9 s", "expected": "0.5 s"}
+        for i, status in enumerate(("PASS", "FAIL", "WARN"))
+    ]
+    rows[1]["remedy"] = "start chronyd"
+    train(tmp_path / "r", workload="preflight", tables={"checks": rows})
+    found = report._preflight(load(tmp_path).runs)
+    assert [row[4].text for row in found.rows] == ["FAIL", "WARN", "PASS"]
+    assert found.rows[0][-1].text == "start chronyd"
 
 
 def test_records_alone_make_a_report(tmp_path):
