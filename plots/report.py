@@ -74,7 +74,7 @@ class Failure(NamedTuple):
 
     name: str
     state: str
-    detail: str
+    details: list
     nodes: str
     why: str
     log: str
@@ -142,20 +142,23 @@ def _log(case) -> str:
 
 
 def failures(judged: Judgement) -> list:
-    """Every verdict of the newest sessions that did not pass, with what helps to find out why."""
-    found = []
+    """Every case of the newest sessions that did not pass, with what helps to find out why."""
+    by_case: dict = {}
     for row in judged.rows:
-        if row.good:
-            continue
+        if not row.good:
+            by_case.setdefault((row.case.session, row.case.key, row.case.environ), []).append(row)
+    found = []
+    for rows in by_case.values():
+        case = rows[0].case
         found.append(
             Failure(
-                name=f"{row.case.name} {row.metric}".strip(),
-                state=row.state,
-                detail=row.detail,
-                nodes=", ".join(row.case.nodelist),
-                why=row.why,
-                log=_log(row.case),
-                command=verdict.repeat(row.case),
+                name=case.name,
+                state=min((row.state for row in rows), key=verdict.STATES.index),
+                details=[f"{row.metric}: {row.detail}".removeprefix(": ") for row in rows],
+                nodes=", ".join(case.nodelist),
+                why=next((row.why for row in rows if row.why), ""),
+                log=_log(case),
+                command=verdict.repeat(case),
             )
         )
     return found

@@ -10,7 +10,6 @@ import copy
 import datetime
 import difflib
 import math
-import statistics
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,56 +20,35 @@ from bigearth.errors import InputError
 from bigearth.files import new_file
 
 from . import partitions, references, sites
-from .references import MIN_RUNS
 from .results import sessions
 from .settings.common import RESULTS, ROOT
 
-SIGMAS = 4.0  # the band holds this many robust standard deviations
-NARROWEST = 0.01  # relative; a handful of equal runs does not prove that there is no noise
-# the good side's limit, in widths of the band: further off is an error, not an improvement
-TOO_GOOD = 3.0
 
-
-def band(values: list) -> tuple:
-    """Median and relative half width of some measurements.
-
-    The width is 4 robust standard deviations (1.4826 times the median absolute deviation), at least
-    1 %, and never so narrow that it would have refused one of these runs.
-    """
-    centre = statistics.median(values)
-    deviations = [abs(value - centre) / centre for value in values]
-    return centre, max(SIGMAS * 1.4826 * statistics.median(deviations), max(deviations), NARROWEST)
-
-
-def proposal(metric: str, runs: list) -> dict:
+def proposal(metric: str, runs: list, band) -> dict:
     """A cell from like runs.
 
     Args:
         runs: (value, Unix time, evidence) of each.
+        band: a `calibration.Band` of their values.
     """
-    values = [value for value, _, _ in runs]
-    centre, width = band(values)
-    width, good = (
-        round(math.ceil(width * 1000) / 1000, 3),
-        round(TOO_GOOD * math.ceil(width * 1000) / 1000, 3),
-    )
     unit, better = record.METRICS[metric].unit, record.METRICS[metric].better
     evidence = runs[-1][2]
     days = sorted(datetime.date.fromtimestamp(when) for _, when, _ in runs)
+    value = float(f"{band.value:.4g}")
+    worse, good = (math.ceil(1000 * abs(edge / value - 1)) / 1000 for edge in (band.red, band.good))
     return {
-        "value": float(f"{centre:.4g}"),
-        "lower": -min(good, 1.0) if better == "lower" else -min(width, 1.0),
-        "upper": width if better == "lower" else good,
+        "value": value,
+        "lower": -min(good if better == "lower" else worse, 1.0),
+        "upper": worse if better == "lower" else good,
         "unit": unit,
         "origin": "measured",
         "date": days[-1],
-        "runs": len(values),
+        "runs": len(runs),
         "image": evidence["image"],
         "dataset": evidence["dataset"],
         "patches": evidence["patches"],
-        "source": f"median of {len(values)} runs, {days[0]} to {days[-1]}",
-        "band": f"{SIGMAS:g} robust standard deviations, every run inside, at least "
-        f"{NARROWEST:.0%}; {TOO_GOOD:g} times that on the good side",
+        "source": f"median of {len(runs)} runs, {days[0]} to {days[-1]}",
+        "band": band.sentence(),
     }
 
 
@@ -80,14 +58,16 @@ def gate(cell: dict, better: str) -> float:
 
 
 def loosens(old: dict, new: dict, better: str) -> bool:
-    """Whether a proposal would accept a result that the present reference refuses."""
+    """Whether a proposal would accept a result that the present reference refuses, without resting
+    on more runs of the same work."""
     if old["origin"] == "unknown":
         return False
-    return (
-        gate(new, better) > gate(old, better)
-        if better == "lower"
-        else gate(new, better) < gate(old, better)
-    )
+    more = new["runs"] > old.get("runs", 0) and old["origin"] == "measured"
+    if more and all(old.get(name) == new[name] for name in ("image", "dataset", "patches")):
+        return False
+    if better == "lower":
+        return gate(new, better) > gate(old, better)
+    return gate(new, better) < gate(old, better)
 
 
 def collect(cases: list, system: str) -> dict:
@@ -127,19 +107,38 @@ def machine(cases: list, site: str) -> str:
     return found[-1]
 
 
+def bands(runs: dict) -> dict:
+    """The band of every cell, or a sentence why there is none; arguments as of `propose`."""
+    from .results import calibration
+
+    found = {}
+    for metric in dict.fromkeys(where[3] for where in runs):
+        cells = {
+            where: [value for value, _, _ in measured]
+            for where, measured in runs.items()
+            if where[3] == metric
+        }
+        found.update(calibration.calibrate(cells, record.METRICS[metric].better == "lower"))
+    return found
+
+
 def propose(content: dict, runs: dict, accept_slower: bool) -> tuple:
     """New references and a sentence for every cell that was left as it is.
+
+    Args:
+        runs: what `collect` returned.
 
     Raises:
         InputError: no cell has enough runs.
     """
     new, left, changed = copy.deepcopy(content), [], 0
-    for (partition, check, point, metric), found in sorted(runs.items()):
-        where = f"{partition}/{check}/{point}/{metric}"
-        if len(found) < MIN_RUNS:
-            left.append(f"{where}: {len(found)} run(s), expected {MIN_RUNS} or more")
+    for key, band in sorted(bands(runs).items()):
+        partition, check, point, metric = key
+        where = "/".join(key)
+        if isinstance(band, str):
+            left.append(f"{where}: {band}")
             continue
-        cell, better = proposal(metric, found), record.METRICS[metric].better
+        cell, better = proposal(metric, runs[key], band), record.METRICS[metric].better
         old = references.cell(new, partition=partition, check=check, point=point, metric=metric)
         if loosens(old, cell, better) and not accept_slower:
             left.append(
@@ -152,9 +151,10 @@ def propose(content: dict, runs: dict, accept_slower: bool) -> tuple:
         new["image"] = cell["image"]
         changed += 1
     if not changed and not any("--accept-slower" in sentence for sentence in left):
+        why = f": {left[0]}" if left else ""
         raise InputError(
-            f"no cell has {MIN_RUNS} like runs in the results database; run the suite {MIN_RUNS} "
-            "times with the same image and data"
+            f"no cell has enough like runs in the results database{why}; run the suite more often "
+            "with the same image and data"
         )
     return new, left
 

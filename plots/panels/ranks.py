@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from plots.figure import Panel, cover, entry, legend_above, short
+from plots.figure import Panel, cover, entry, short
 from plots.series import by_size, series, shown, trainings
 from reframe_tests.results.values import disjoint, numbers, statistic
 
@@ -200,7 +200,7 @@ def draw_phases(rows: list) -> plt.Figure:
     axes.invert_yaxis()
     cover(axes.xaxis, 0, 0)
     axes.set_xlabel("time (s)")
-    legend_above(axes, columns=2 if max(map(len, phases)) > 12 else 4)
+    figure.legend(loc="outside upper left", ncols=2 if max(map(len, phases)) > 12 else 4)
     return figure
 
 

@@ -282,7 +282,7 @@ def wants_colour(stream) -> bool:
 
 def phases(found: list) -> str:
     """Where the time of the newest case that kept its phases went, in words; "" if none did."""
-    for row in reversed(found):
+    for row in reversed([row for row in found if row.state != NOT_MEASURED]):
         ranks = [rank.get("phases") or {} for rank in row.case.evidence.get("ranks") or ()]
         names = dict.fromkeys(name for rank in ranks for name in rank)
         seconds = {name: [rank.get(name) or 0.0 for rank in ranks] for name in names}
