@@ -63,6 +63,10 @@ def options_for_reframe(options: RunConfig, passed_on: list, system: dict) -> li
         words += ["-p", "^container$" if options.image else "^(?!container$)"]
     if any(word.startswith("--distribute") for word in passed_on):
         words += ["-S", "after_preflight=0"]  # ReFrame cannot spread a check's dependencies
+    about = partitions.of_configuration(system["partitions"])
+    workers = [p for p in system["partitions"] if "compute" in about[p["name"]].features]
+    if all(p["scheduler"] == "local" and p.get("max_jobs") != 1 for p in workers):
+        words += ["--exec-policy=serial"]  # measurements never beside each other on one node
     return [*words, *passed_on]
 
 

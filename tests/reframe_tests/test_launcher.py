@@ -1,16 +1,20 @@
 """What cannot be run is said in one sentence, with exit code 2, before anything starts."""
 
+import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from bigearth.errors import InputError
+from reframe_tests import __main__ as launcher_module
 from reframe_tests import launch, sites
-from tests.reframe_tests.run_suite import reference_file, suite
+from tests.reframe_tests.run_suite import SITE, reference_file, suite
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -280,3 +284,69 @@ def test_results_folder_that_a_script_cannot_name_is_refused(tmp_path):
     with pytest.raises(InputError, match="job scripts cannot have"), launch.lock(folder):
         pass
     assert not folder.exists()
+
+
+def of_this_test(folder) -> list:
+    """Processes whose environment names the folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if str(folder).encode() in (process / "environ").read_bytes():
+                found.append((process / "cmdline").read_bytes())
+        except OSError:
+            continue
+    return found
+
+
+def test_a_killed_launcher_ends_everything_it_started(tmp_path):
+    reference_file(tmp_path)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "BIGEARTH_REFERENCES": str(tmp_path),
+        "STAND_IN_FAULTS": json.dumps({"sleep": 600}),
+    }
+    command = [sys.executable, "-m", "reframe_tests", "--site", str(SITE), "-n", "^training"]
+    with subprocess.Popen(
+        [*command, "--results", str(tmp_path / "results")], cwd=ROOT, env=environment
+    ) as process:
+        while not any(b"benchmarks.train" in line for line in of_this_test(tmp_path)):
+            assert process.poll() is None
+            time.sleep(0.2)
+        process.terminate()
+        assert process.wait(timeout=120) == 128 + signal.SIGTERM
+    assert not of_this_test(tmp_path)
+
+
+def test_login_node_of_an_unknown_cluster_is_not_trained_on(tmp_path):
+    (tmp_path / "sbatch").write_text("#!/bin/sh\n")
+    (tmp_path / "sbatch").chmod(0o755)
+    done = launcher(tmp_path, "--tag", "smoke", PATH=f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    assert done.returncode == 2 and "a login node is not to be trained on" in done.stderr
+
+
+OURS = """
+import reframe as rfm
+from reframe_tests.checks.training import training
+
+@rfm.simple_test
+class our_training(training):
+    after_preflight = False
+    reference = {"*": {"time_per_epoch": (5.0, None, 0.1, "s")}}
+"""
+
+
+def test_reference_stated_in_reframes_way_wins(tmp_path):
+    reference_file(tmp_path)  # says 10 s, and the run takes 10 s
+    (tmp_path / "ours.py").write_text(OURS)
+    code, output = suite(tmp_path, "-c", str(tmp_path / "ours.py"))
+    assert code == 1 and "+100.0 %, regression" in output, output
+    assert "`reference` of our_training" in output and "throughput" in output
+
+
+@pytest.mark.parametrize("jobs, serial", [(None, True), (4, True), (1, False)])
+def test_measurements_are_never_beside_each_other_on_one_node(jobs, serial):
+    partition = {"name": "x", "scheduler": "local", "environs": ["builtin"]}
+    system = {"name": "mine", "partitions": [{**partition, **({"max_jobs": jobs} if jobs else {})}]}
+    words = launcher_module.options_for_reframe(launcher_module.RunConfig(), [], system)
+    assert ("--exec-policy=serial" in words) == serial
