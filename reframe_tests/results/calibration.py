@@ -1,7 +1,7 @@
 """The band in which the next run is expected, from the runs there are.
 
-`calibrate(cells, site)` takes the worse-is-up scores of all cells of one metric and gives a `Band`
-for each. A site states how many red nights per month it accepts without a cause (`Site`); the
+`calibrate(cells, lower_is_better, site)` takes the runs of all cells of one metric and gives a
+`Band` for each. A site states how many red nights per month it accepts without a cause (`Site`); the
 factor that keeps this promise is found by simulation of the whole procedure:
 
 1. A night's first measurement beyond the `again` edge is measured again, at most `max_retries`
@@ -31,10 +31,8 @@ PROVISIONAL = 2.0  # times as many red nights are accepted below the wanted runs
 POOL = 10  # cells that tell about each other
 ASSUMED = 0.5  # autocorrelation of nights where it is not known
 MOST_SKEWED = 2.0  # skewness of an exponential; also what is assumed where it is not known
-NARROWEST = (
-    0.01  # relative width of a band: a handful of equal runs does not prove there is no noise
-)
-TOO_GOOD = 3.0  # times the width on the bad side: further off is an error, not an improvement
+NARROWEST = 0.01  # relative width of a band: a handful of equal runs does not mean no noise
+TOO_GOOD = 3.0  # times the width on the bad side: further off is an error, no improvement
 NOISY = 3.0  # standard deviations from the other cells' spread: not one of them
 DRAWS = 100_000  # simulated cells
 MOST_RUNS = 60  # of a simulated cell: more runs only make the promise safer

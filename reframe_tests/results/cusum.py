@@ -1,8 +1,8 @@
 """How strongly the newest runs of one series say that it got worse.
 
-The first runs are a frozen baseline: 20, then 40, then 60 of them as the series grows. It gives the
-level, the spread and the autocorrelation; later runs never move them, so a slow drift and a partial
-recovery are measured against what once was. Three steps:
+The first runs are a frozen baseline: 20, then 40, then 60 of them as the series grows. Later runs
+never move its level, so a slow drift and a partial recovery are measured against what once was.
+Spread and autocorrelation come from up to 150 runs. Three steps:
 
 1. Scores: distance from the baseline's median in robust standard deviations, cut off at 4 so that
    no single night decides, and scaled to unit spread.
@@ -25,9 +25,10 @@ import numpy as np
 
 from bigearth.intervals import autocovariance
 
-STAGES = (20, 40, 60)  # runs of the baseline
-SETTLED = 10  # runs after which a longer baseline replaces the shorter
-LEAST_RUNS = STAGES[0]
+# runs that the level rests on, runs that the noise is known from
+STAGES = ((20, 20), (40, 40), (60, 60), (60, 80), (60, 110), (60, 150))
+SETTLED = 10  # runs after which a longer stage replaces the shorter
+LEAST_RUNS, MOST_RUNS = 20, 60  # of a baseline
 CUT = 4.0  # of the scores, in robust standard deviations
 NO_NOISE = 0.0025  # taken for the spread where all runs of the baseline are equal
 ALLOWANCE = 1.0
@@ -71,23 +72,23 @@ def evidence(values, judged_from: int = 0) -> Evidence:
         p=np.ones(n),
         first=np.zeros(n, int),
         drift=np.zeros(n, bool),
-        baseline=np.full(n, min(n, STAGES[0])),
+        baseline=np.full(n, min(n, LEAST_RUNS)),
     )
-    for stage, size in enumerate(STAGES):
-        begin = size if stage == 0 else size + SETTLED
+    for stage, (size, known) in enumerate(STAGES):
+        begin = known if stage == 0 else known + SETTLED
         if n > begin:
-            part = _stage(values, size, max(size, judged_from), judged_from)
+            part = _stage(values, size=size, known=known, judged_from=judged_from)
             for whole, new in zip(found, part):
                 whole[begin:] = new[begin:]
     return found
 
 
-def _stage(values: np.ndarray, size: int, start: int, judged_from: int) -> Evidence:
+def _stage(values: np.ndarray, *, size: int, known: int, judged_from: int) -> Evidence:
     """Evidence of all runs with one baseline."""
-    n = len(values)
-    margin = MARGIN * math.sqrt(STAGES[-1] / size)  # a short baseline knows level and noise badly
-    scores = _scores(values, size)
-    white = _whiten(scores, size)
+    n, start = len(values), max(size, judged_from)
+    margin = MARGIN * math.sqrt(MOST_RUNS / size)  # a short baseline knows level and noise badly
+    scores = _scores(values, size, known)
+    white = _whiten(scores, known)
     step, first = np.ones(n), np.full(n, start)
     if n > start:
         sums, first[start:] = _cusum(white[start:])
@@ -101,31 +102,30 @@ def _stage(values: np.ndarray, size: int, start: int, judged_from: int) -> Evide
     drift = (trend < step) & (step > CLEAR)  # a step says since when
     return Evidence(
         p=np.minimum(1, 2 * np.minimum(step, trend)),
-        first=np.where(drift, judged_from, first),
+        first=np.where(drift, np.minimum(start, n - 1), first),
         drift=drift,
         baseline=np.full(n, size),
     )
 
 
-def _scores(values: np.ndarray, size: int) -> np.ndarray:
-    base = values[:size]
-    centre = np.median(base)
-    spread = 1.4826 * np.median(np.abs(base - centre)) or base.std()
+def _scores(values: np.ndarray, size: int, known: int) -> np.ndarray:
+    centre = np.median(values[:size])
+    spread = 1.4826 * np.median(np.abs(values[:known] - centre)) or values[:known].std()
     scores = np.clip((values - centre) / (spread or NO_NOISE), -CUT, CUT)
-    return (scores - scores[:size].mean()) / (scores[:size].std(ddof=1) or 1.0)
+    return (scores - scores[:size].mean()) / (scores[:known].std(ddof=1) or 1.0)
 
 
-def _whiten(scores: np.ndarray, size: int) -> np.ndarray:
-    covariance = autocovariance(scores[:size], 1)
+def _whiten(scores: np.ndarray, known: int) -> np.ndarray:
+    covariance = autocovariance(scores[:known], 1)
     coefficient = covariance[1] / covariance[0] if covariance[0] > 0 else 0.0
-    coefficient += (1 + 3 * coefficient) / size
-    coefficient += math.sqrt(max(1 - coefficient**2, 0.05) / size)
+    coefficient += (1 + 3 * coefficient) / known
+    coefficient += math.sqrt(max(1 - coefficient**2, 0.05) / known)
     coefficient = min(max(coefficient, 0.0), MOST_CORRELATION)
     white = scores.copy()
     white[1:] -= coefficient * scores[:-1]
     white[1:] /= math.sqrt(1 - coefficient**2)
-    lags = min(LAGS, size // 4)
-    left = autocovariance(white[1:size], lags)
+    lags = min(LAGS, known // 4)
+    left = autocovariance(white[1:known], lags)
     longrun = left[0] + 2 * ((1 - np.arange(1, lags + 1) / (lags + 1)) * left[1:]).sum()
     return white / math.sqrt(max(1.0, longrun))
 

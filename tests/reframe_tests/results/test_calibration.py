@@ -5,50 +5,17 @@ import math
 
 import numpy as np
 import pytest
-from scipy import signal, stats
+from scipy import stats
 
-from reframe_tests.results import calibration
-from reframe_tests.results.calibration import Site, calibrate
-
-CELLS, NIGHTS = 100, 300
+from reframe_tests.results import calibration, study
+from reframe_tests.results.calibration import calibrate
 
 
-def correlated(rng, shape, coefficient=0.5):
-    white = rng.standard_normal((shape[0] + 100, *shape[1:])) * math.sqrt(1 - coefficient**2)
-    return signal.lfilter([1], [1, -coefficient], white, axis=0)[100:]
-
-
-NOISE = {
-    "normal": lambda rng, shape: rng.standard_normal(shape),
-    "skewed": lambda rng, shape: rng.exponential(size=shape) - 1,
-    "AR(1) 0.5": correlated,
-}
-
-
-def nights_of(kind, runs, slow, repeats=3):
-    """Red nights of 30 and the share of red cells, second measurements included, as a site of 100
-    cells with 1 % noise sees them."""
-    rng, site = np.random.default_rng(7), Site()
-    red = []
-    for _ in range(repeats):
-        past = 100 * (1 + 0.01 * NOISE[kind](rng, (runs, CELLS)))
-        bands = calibrate(dict(enumerate(past.T)), lower_is_better=True, site=site)
-        shape = (site.max_retries + 1, CELLS, NIGHTS)
-        night = 100 * (1 + 0.01 * NOISE[kind](rng, shape)) * (1 + slow)
-        again, edge = (
-            np.array([getattr(bands[i], name) for i in range(CELLS)])[:, None]
-            for name in ("again", "red")
-        )
-        red.append((night > again).all(axis=0) & (night.mean(axis=0) > edge))
-    red = np.array(red)
-    return 30 * red.any(axis=1).mean(), red.mean()
-
-
-@pytest.mark.parametrize("kind", NOISE)
+@pytest.mark.parametrize("kind", ["normal", "exponential", "lognormal", "AR(1) 0.5"])
 @pytest.mark.parametrize(("runs", "most"), [(20, 1.5), (10, 3.0)])
 def test_red_nights_without_a_cause_are_few_and_a_slow_down_is_red(kind, runs, most):
-    assert nights_of(kind, runs, slow=0.0)[0] <= most
-    assert nights_of(kind, runs, slow=0.05)[1] >= 0.95
+    red, slower = study.band_line(kind, runs, study.Config(repeats=3))
+    assert red <= most and slower >= 0.95
 
 
 def test_one_measurement_of_one_normal_cell_is_a_prediction_interval():
