@@ -15,7 +15,7 @@ from typing import List, Optional
 from bigearth import cli
 from bigearth.errors import InputError
 
-from . import budget, launch, partitions
+from . import budget, launch, partitions, quoting
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -141,7 +141,25 @@ def check_references(system: dict) -> None:
         raise InputError("\n       ".join([*lines, *(f"{path}: {fault}" for fault in faults)]))
 
 
-def judge(report: Path, results: Path) -> int:
+def post_mortem(rows: list, again: list) -> list:
+    """A line for each case that failed: its node, its files, and the command that repeats it.
+
+    Args:
+        again: the words of that command, without the case.
+    """
+    failed = {}
+    for row in rows:
+        if not row.good and row.case.jobid:
+            failed.setdefault((row.case.name, row.case.jobid), row.case)
+    return [
+        f"{case.name}: job {case.jobid} on {', '.join(case.nodelist) or 'an unknown node'}; files: "
+        f"{case.output}; messages: {case.stderr or 'rfm_job.err'}; again: "
+        f"{' '.join(quoting.words([*again, '-n', f'/{case.hash}']))}"
+        for case in failed.values()
+    ]
+
+
+def judge(report: Path, results: Path, again: list, seconds: float) -> int:
     """Prints the verdicts of a session; returns the exit code."""
     from .results import sessions, verdict
 
@@ -153,12 +171,17 @@ def judge(report: Path, results: Path) -> int:
         raise InputError(
             "no check was run; see the names and tags that `bigearth-bench list` prints"
         )
-    print("\n" + verdict.table(rows))
+    colour = verdict.wants_colour(sys.stdout)
+    print("\n" + verdict.screen(rows, report=str(report), seconds=seconds, colour=colour))
+    for sentence in post_mortem(rows, again):
+        print(f"   {sentence}")
+    print(verdict.line(rows, str(report)))
     return 0 if all(row.good for row in rows) else 1
 
 
 def main(options: RunConfig, passed_on: list) -> int:
     """Runs the suite; returns the exit code."""
+    began = time.monotonic()
     if options.results:
         os.environ["BIGEARTH_RESULTS"] = str(Path(options.results).absolute())
     from . import images, sites  # the settings read BIGEARTH_RESULTS as they are imported
@@ -203,7 +226,8 @@ def main(options: RunConfig, passed_on: list) -> int:
     if skipped:
         raise InputError(f"ReFrame left out checks that it could not load: {'; '.join(skipped)}")
     if not shows:
-        return judge(report, RESULTS)
+        again = ["bigearth-bench", "run", "--site", site, "--results", str(RESULTS)]
+        return judge(report, RESULTS, again, time.monotonic() - began)
     if code:
         raise InputError("ReFrame could not do it; its messages are above")
     return 0

@@ -8,6 +8,8 @@ ones.
 
 import datetime
 import os
+import shlex
+import socket
 import subprocess
 import sys
 import time
@@ -183,6 +185,17 @@ def test_failed_part_of_a_session_is_run_again(training):
     assert code == 1, output
     code, output = training({}, "--restore-session", "--failed")
     assert code == 0 and "Ran 1/1 test case(s)" in output, output
+
+
+def test_failure_names_node_files_and_the_command_that_repeats_it(training, tmp_path):
+    code, output = training({"dead_rank": 1})
+    (said,) = [line for line in output.splitlines() if "; again: " in line]
+    assert code == 1 and f" on {socket.gethostname()}; files: {tmp_path}/results/stage/" in said
+    assert "; messages: rfm_job.err;" in said
+    words = shlex.split(said.split("; again: ")[1])
+    assert words[:2] == ["bigearth-bench", "run"] and words[-2] == "-n"
+    code, output = training({}, *words[-2:])
+    assert code == 0 and output.count("training nodes=1") >= 3, output
 
 
 # ---- on a real Slurm

@@ -87,7 +87,7 @@ class Case:
         values: metric -> Value.
         evidence: what the check kept of the record: image, dataset, commit, ranks …
         nodelist: host names; nodes, tasks: how many.
-        output: the folder its files were kept in; stderr: of its job; jobid, hash: ReFrame's names
+        output: the folder its files are in (of a failed case, the stage folder); stderr: of its job; jobid, hash: ReFrame's names
             for the job and for the test; each may be "".
         fixture: whether it only prepares other cases.
     """
@@ -232,7 +232,7 @@ def _case(tc: dict, session: dict) -> Case:
         nodes=_count(evidence.get("nodes"), tc.get("num_nodes"), len(nodelist) or None),
         tasks=_count(tc.get("num_tasks")),
         environ=_text(tc.get("environ")),
-        output=_text(tc.get("outputdir")),
+        output=_text(tc.get("outputdir" if tc["result"] in GOOD else "stagedir")),
         stderr=_text(tc.get("job_stderr")),
         jobid=_text(tc.get("jobid")),
         hash=_text(tc.get("hashcode")),
