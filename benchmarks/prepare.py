@@ -24,7 +24,7 @@ from typing import List, Literal, Optional
 
 import numpy as np
 
-from bigearth import agreement, cli, store
+from bigearth import agreement, cli, nomenclature, store
 from bigearth.cli import option
 from bigearth.errors import InputError, together
 from bigearth.prepare import (
@@ -48,7 +48,7 @@ class Config:
 
     archive: Optional[str] = option(
         None,
-        "take patches from this BigEarthNet v1.0 archive: one folder per patch",
+        "take patches from this BigEarthNet archive, of version 1.0 or 2.0",
         group="source: --archive, or --tiles and --list",
     )
     tiles: Optional[str] = option(
@@ -59,6 +59,13 @@ class Config:
     list: Optional[str] = option(
         None,
         "which patches to cut from the tiles, or to plan for: a CSV list (docs/preparation.md)",
+        group="source: --archive, or --tiles and --list",
+    )
+    boa_offset: Optional[int] = option(
+        None,
+        "BOA_ADD_OFFSET of products of your own Sen2Cor (baseline 99.99) that do not say theirs",
+        least=-10_000,
+        most=10_000,
         group="source: --archive, or --tiles and --list",
     )
     splits: Optional[str] = option(
@@ -163,11 +170,6 @@ def _verify(path: str) -> None:
             f"{patches.names[wrong.min()]}; "
             "expected an unchanged file; copy it or prepare it again"
         )
-    if store.content_digest(patches.array("checksum"), patches.interpolation) != patches.digest:
-        raise InputError(
-            f"{path}: the content digest differs from the checksums; expected an unchanged file; "
-            "copy it or prepare it again"
-        )
     if COMM.rank == 0:
         print(f"{path}: {len(patches)} patches as they were written, {patches.digest}")
 
@@ -217,23 +219,27 @@ def _prepare(config: Config) -> None:
 
 
 def _from_archive(config: Config, target: Path) -> Job:
-    chosen = None
+    opened, choice = None, None
     with together(COMM.allgather):
         if COMM.rank == 0:
-            splits = selection.find_splits(config.splits, config.archive)
-            chosen = selection.select(
-                archive.list_patches(config.archive), splits, config.exclude, config.archive
+            opened = archive.open_archive(config.archive)
+            splits = selection.read_splits(config.splits) if config.splits else opened.splits()
+            choice = selection.select(
+                names=opened.names(),
+                splits=splits,
+                exclude=config.exclude,
+                where=config.archive,
             )
             if not splits:
-                say(
-                    "prepare: no train.csv, val.csv and test.csv in the archive: every patch is "
-                    "in split 'none'"
-                )
-    names, codes = COMM.bcast(chosen)
+                say("prepare: no train.csv, val.csv, test.csv here: all patches are in no split")
+            for what, join in choice.joined.items():
+                say(f"prepare: {join['found']} of {join['listed']} patches of {what} are there")
+    opened, choice = COMM.bcast((opened, choice))
+    names, codes = choice.names, choice.codes
     partial = extract.partial_path(
         target, os.path.realpath(config.archive), config.on_bad_patch, names, codes.tolist()
     )
-    skipped = _find_bad(config.archive, names, partial) if config.on_bad_patch == "skip" else {}
+    skipped = _find_bad(opened, names, partial) if config.on_bad_patch == "skip" else {}
     kept = [i for i, name in enumerate(names) if name not in skipped]
     if not kept:
         raise InputError(
@@ -242,17 +248,18 @@ def _from_archive(config: Config, target: Path) -> Job:
         )
     names, codes = [names[i] for i in kept], codes[kept]
     return Job(
-        source=archive.ArchiveSource(config.archive, names),
-        description="BigEarthNet v1.0 archive",
+        source=archive.ArchiveSource(opened, names),
+        description=opened.description,
         interpolation="bilinear",
         names=names,
         splits=codes,
         partial=partial,
-        counts=dict(skipped=skipped),
+        classes=len(opened.labels),
+        counts=dict(skipped=skipped, joined=choice.joined, **opened.counts()),
     )
 
 
-def _find_bad(root: str, names: list, partial: Path) -> dict:
+def _find_bad(opened, names: list, partial: Path) -> dict:
     """Name -> what is wrong, for all bad patches; what an interrupted run took is not read
     again."""
     taken = None
@@ -265,7 +272,7 @@ def _find_bad(root: str, names: list, partial: Path) -> dict:
     bad = {}
     with Team(COMM, len(suspects), "check", "patches") as team:
         for i in range(0, len(mine), archive.BLOCK):
-            bad.update(archive.find_bad(root, mine[i : i + archive.BLOCK]))
+            bad.update(archive.find_bad(opened, mine[i : i + archive.BLOCK]))
             team.report(len(mine[i : i + archive.BLOCK]))
     bad = {name: reason for part in COMM.allgather(bad) for name, reason in part.items()}
     if taken is not None and len(bad) < len(suspects):
@@ -279,42 +286,45 @@ def _find_bad(root: str, names: list, partial: Path) -> dict:
 
 
 def _from_tiles(config: Config, target: Path) -> Job:
-    chosen = None
+    dsen2 = config.upsample == "dsen2"
+    entries = choice = products = networks = None
     with together(COMM.allgather):
         if COMM.rank == 0:
-            entries = {entry.name: entry for entry in patchlist.read(config.list)}
-            splits = {name: store.SPLITS.index(entry.split) for name, entry in entries.items()}
+            listed = {entry.name: entry for entry in patchlist.read(config.list)}
+            splits = {name: store.SPLITS.index(entry.split) for name, entry in listed.items()}
             if config.splits:
                 splits = selection.read_splits(config.splits)
-            names, codes = selection.select(entries, splits, config.exclude, config.list)
-            chosen = (
-                [entries[name] for name in names],
-                names,
-                codes,
-                tile.find_products(config.tiles),
-                weights.find(config.weights_20m, config.weights_60m)
-                if config.upsample == "dsen2"
-                else {},
+            choice = selection.select(
+                names=listed, splits=splits, exclude=config.exclude, where=config.list
             )
-    entries, names, codes, products, networks = COMM.bcast(chosen)
+            entries = [listed[name] for name in choice.names]
+            products = tile.find_products(config.tiles)
+            if dsen2:
+                networks = weights.find(config.weights_20m, config.weights_60m)
+    entries, choice, products, networks = COMM.bcast((entries, choice, products, networks))
     with together(COMM.allgather):
-        upsampler = (
-            superres.DSen2(networks[20], networks[60]) if config.upsample == "dsen2" else None
-        )
-        source = cut.TileSource(products, entries, upsampler)
+        upsampler = superres.DSen2(networks[20], networks[60]) if dsen2 else None
+        source = cut.TileSource(products, entries, upsampler, config.boa_offset)
         source.check(COMM.rank, COMM.size)
     text = [entry._replace(classes=entry.classes.tolist()) for entry in entries]
+    stated = () if config.boa_offset is None else (config.boa_offset,)
     partial = extract.partial_path(
-        target, source.products, upsampler and upsampler.digest, text, codes.tolist()
+        target,
+        source.products,
+        upsampler and upsampler.digest,
+        text,
+        choice.codes.tolist(),
+        *stated,
     )
     return Job(
         source=source,
         description="Sentinel-2 Level-2A tiles",
         interpolation=config.upsample,
-        names=names,
-        splits=codes,
+        names=choice.names,
+        splits=choice.codes,
         partial=partial,
-        counts={},
+        classes=len(nomenclature.LABELS),
+        counts=dict(joined=choice.joined),
     )
 
 

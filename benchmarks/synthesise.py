@@ -58,6 +58,7 @@ def run(config: Config) -> None:
             names=source.names,
             splits=source.splits,
             partial=extract.partial_path(output.target, "synthetic", config.patches, config.seed),
+            classes=len(nomenclature.LABELS),
             counts={},
         )
 

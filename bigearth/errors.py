@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Callable
 
 MOST_LETTERS = 380  # of a sentence, with "error: " before it below 400
+FIRST = 80  # letters that stay before the cut in one that is too long: mostly a path
 
 
 def _printable(text) -> str:
@@ -23,14 +24,13 @@ class InputError(Exception):
 
     Programs catch it at the top, print `error: <sentence>` once (rank 0) and end with exit code 2.
     Whatever foreign text the sentence was made with, it is one line without control characters; of
-    a sentence that is too long the middle goes, so that the remedy at its end stays.
+    a sentence that is too long a part near its start goes, which mostly is the middle of a path.
     """
 
     def __init__(self, sentence):
         shown = _printable(sentence)
         if len(shown) > MOST_LETTERS:
-            half = MOST_LETTERS // 2
-            shown = f"{shown[:half]}…{shown[1 - half :]}"
+            shown = f"{shown[:FIRST]}…{shown[1 + FIRST - MOST_LETTERS :]}"
         super().__init__(shown)
 
 

@@ -1,10 +1,12 @@
 """One door for what is read, one writer: files have their name only when they are complete."""
 
 import contextlib
+import csv
 import errno
 import fcntl
 import glob
 import io
+import json
 import os
 import re
 import secrets
@@ -14,9 +16,32 @@ import stat
 from pathlib import Path
 from typing import Iterable
 
-from bigearth.errors import InputError, disk_error
+from bigearth.errors import InputError, disk_error, one_line
 
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+
+
+def open_regular(path, what: str):
+    """A regular file, open for reading as bytes.
+
+    Args:
+        what: names the kind of file in the message, e.g. "result record".
+
+    Raises:
+        InputError: it is missing, unreadable or not a regular file (a folder, a pipe, a device).
+    """
+    try:
+        # a pipe without a writer would wait for ever without O_NONBLOCK
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(
+            f"{path}: cannot read the {what}: {reason}; check the path and that it may be read"
+        ) from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise InputError(f"{path}: not a regular file; expected a {what}; give its path")
+    return open(descriptor, "rb")
 
 
 def read_bytes(path, what: str, most: int) -> bytes:
@@ -31,21 +56,81 @@ def read_bytes(path, what: str, most: int) -> bytes:
             larger than `most`.
     """
     try:
-        # a pipe without a writer would wait for ever without O_NONBLOCK
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(descriptor, "rb") as file:
-            about = os.fstat(descriptor)
-            if not stat.S_ISREG(about.st_mode):
-                raise InputError(f"{path}: not a regular file; expected a {what}; give its path")
+        with open_regular(path, what) as file:
             data = file.read(most + 1)
-    except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
-        reason = getattr(error, "strerror", None) or str(error)
+    except OSError as error:
         raise InputError(
-            f"{path}: cannot read the {what}: {reason}; check the path and that it may be read"
+            f"{path}: cannot read the {what}: {error.strerror}; check that it may be read"
         ) from error
     if len(data) > most:
         raise InputError(f"{path}: larger than {most:,} bytes; expected a {what}; check the path")
     return data
+
+
+def read_text(path, what: str, most: int, remedy: str = "save it again") -> str:
+    """The content of a small text file in UTF-8, with or without a byte order mark.
+
+    Args:
+        what, most: as of `read_bytes`.
+        remedy: what the user can do if it is another kind of file.
+
+    Raises:
+        InputError: as of `read_bytes`, or it is not UTF-8.
+    """
+    try:
+        return read_bytes(path, what, most).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path}: not text in UTF-8 ({error.reason} at byte {error.start}); expected a {what}; "
+            f"{remedy}"
+        ) from error
+
+
+def read_json(path, what: str, most: int, remedy: str = "save it again"):
+    """The content of a small JSON file; arguments and errors as of `read_text`."""
+    try:
+        return json.loads(read_text(path, what, most, remedy), parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        why = "nested too deeply" if isinstance(error, RecursionError) else one_line(error, 80)
+        raise InputError(f"{path}: malformed JSON ({why}); expected a {what}; {remedy}") from error
+
+
+def _no_constant(word: str):
+    raise ValueError(f"{word} is no number of JSON")
+
+
+def read_csv(path, what: str, most: int, remedy: str = "save it again") -> list:
+    """(line number, cells) of every line of a CSV file that is not blank, cells without blanks
+    around them; arguments and errors as of `read_text`."""
+    reader = csv.reader(io.StringIO(read_text(path, what, most, remedy), newline=""))
+    rows = []
+    try:
+        for row in reader:
+            cells = [cell.strip() for cell in row]
+            if any(cells):
+                rows.append((reader.line_num, cells))
+    except csv.Error as error:
+        raise InputError(
+            f"{path}, line {reader.line_num}: not CSV ({error}); expected a {what}; {remedy}"
+        ) from error
+    return rows
+
+
+def regular(path, what: str, remedy: str) -> None:
+    """Refuses a path that a library would open, and wait for ever at, if it is not a regular file.
+
+    Raises:
+        InputError: it is missing, a folder, a pipe or a device.
+    """
+    try:
+        about = os.stat(path)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: missing; expected a {what}; {remedy}") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"{path}: cannot read the {what}: {reason}; {remedy}") from error
+    if not stat.S_ISREG(about.st_mode):
+        raise InputError(f"{path}: not a regular file; expected a {what}; {remedy}")
 
 
 def check_output(path, inputs: Iterable = (), action: str = "write it") -> Path:

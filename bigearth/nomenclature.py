@@ -2,14 +2,14 @@
 
 Order, codes, spelling and counts are those of BigEarthNet v1.0 (Sumbul et al. 2019,
 arXiv:1902.06148, Table 2); the 19-class nomenclature is that of Sumbul et al. 2020. Eleven of the
-    43 classes have no 19-class target.
+43 classes have no 19-class target.
 """
 
 from typing import Iterable, NamedTuple, Optional
 
 import numpy as np
 
-from bigearth.errors import InputError
+from bigearth.errors import InputError, one_line
 
 
 class LandCover(NamedTuple):
@@ -102,37 +102,45 @@ LABELS_19 = (
 )
 # fmt: on
 
-ARCHIVE_PATCHES = 590_326
+ARCHIVE_PATCHES = 590_326  # of version 1.0
+ARCHIVE_PATCHES_V2 = 549_488  # of version 2.0 (reBEN), with snow, cloud and shadow
 LABELS = tuple(c.label for c in CLASSES)
-_INDEX = {label: i for i, label in enumerate(LABELS)}
+_INDEX = {len(names): {label: i for i, label in enumerate(names)} for names in (LABELS, LABELS_19)}
 _TARGET_19 = np.array([LABELS_19.index(c.label_19) if c.label_19 else -1 for c in CLASSES])
 
 
-def binarise(labels: Iterable[str], where: str) -> np.ndarray:
+def labels_of(count: int) -> tuple:
+    """The names of the classes of a nomenclature of 43 or 19."""
+    return {len(LABELS): LABELS, len(LABELS_19): LABELS_19}[count]
+
+
+def binarise(labels: Iterable[str], where, names: tuple = LABELS) -> np.ndarray:
     """The multi-hot vector of a patch's labels.
 
     Args:
         labels: label strings, in any order.
         where: the file they come from, for the error message.
+        names: the nomenclature: `LABELS` or `LABELS_19`.
 
     Returns:
-        (43,) uint8, 1 where the class is present.
+        (43,) or (19,) uint8, 1 where the class is present.
 
     Raises:
-        InputError: a label is not one of the 43, or there is none.
+        InputError: a label is not one of the nomenclature, or there is none.
     """
-    vector = np.zeros(len(LABELS), np.uint8)
+    index = _INDEX[len(names)]
+    vector = np.zeros(len(names), np.uint8)
     for label in labels:
-        if label not in _INDEX:
+        if not isinstance(label, str) or label not in index:
             raise InputError(
-                f"{where}: unknown label {label!r}; expected one of the 43 CORINE labels of "
-                "BigEarthNet v1.0 "
-                "(bigearth/nomenclature.py); correct the label or leave the patch out"
+                f"{where}: unknown label {one_line(repr(label), 60)}; expected one of the "
+                f"{len(names)} CORINE labels of BigEarthNet (bigearth/nomenclature.py); correct "
+                "the label or leave the patch out"
             )
-        vector[_INDEX[label]] = 1
+        vector[index[label]] = 1
     if not vector.any():
         raise InputError(
-            f"{where}: no label; a patch needs at least one of the 43 CORINE labels; "
+            f"{where}: no label; a patch needs at least one of the {len(names)} CORINE labels; "
             "add one or leave the patch out"
         )
     return vector

@@ -13,7 +13,16 @@ SPLITS = ("train", "val", "test")
 
 def samples_of(store: Store, split: str, classes: int) -> np.ndarray:
     """Positions of the patches of a split that have a label in the nomenclature of the run: some
-    have none among the 19 classes."""
+    have none among the 19 classes.
+
+    Raises:
+        InputError: the file has fewer classes.
+    """
+    if classes > len(store.labels):
+        raise InputError(
+            f"{store.path}: has the {len(store.labels)} classes of {store.source}; expected "
+            f"{classes}; give --classes {len(store.labels)}"
+        )
     positions = store.indices(split)
     if classes == len(nomenclature.LABELS):
         return positions

@@ -41,11 +41,13 @@ class TileSource:
         entries: the patches (patchlist.Entry), in the order of the file.
         upsampler: makes `data_super` of a tile (superres.DSen2), or None for the patch-wise
             bilinear one.
+        own_offset: as of `tile.Tile`.
     """
 
-    def __init__(self, products: dict, entries: list, upsampler=None):
+    def __init__(self, products: dict, entries: list, upsampler=None, own_offset=None):
         self._entries = entries
         self._upsampler = upsampler
+        self._own_offset = own_offset
         self._members = {}  # path of a product -> positions of its patches
         for position, entry in enumerate(entries):
             self._members.setdefault(_product(products, entry), []).append(position)
@@ -64,7 +66,7 @@ class TileSource:
                 another UTM zone.
         """
         for path in sorted(self._members)[rank::ranks]:
-            self._cuts(tiles.Tile(path), self._members[path])
+            self._cuts(tiles.Tile(path, self._own_offset, verify=True), self._members[path])
 
     def _cuts(self, tile: tiles.Tile, positions) -> list:
         """Where in an open tile the patches at some positions lie."""
@@ -118,7 +120,7 @@ class TileSource:
         tile."""
         for path, of_tile in itertools.groupby(blocks, key=lambda block: block.key[0]):
             with clock("read"):
-                tile = tiles.Tile(path)
+                tile = tiles.Tile(path, self._own_offset)
             for _, of_strip in itertools.groupby(of_tile, key=lambda block: block.key):
                 positions = sorted(position for block in of_strip for position in block.positions)
                 yield from self._strip(tile, self._cuts(tile, positions), clock)
@@ -184,13 +186,13 @@ def _product(products: dict, entry) -> str:
     found = products.get(tiles.scene_of(entry.tile, f"patch {entry.name}"), ())
     if len(found) != 1:
         folder = next(iter(products.values()))[0].parent
-        what = (
-            (f"two tiles, {found[0].name} and {found[1].name}, claim patch")
-            if found
-            else "no product for patch"
-        )
+        if found:
+            raise InputError(
+                f"{folder}: two tiles, {found[0].name} and {found[1].name}, claim patch "
+                f"{entry.name}; expected one Level-2A product; remove one of them"
+            )
         raise InputError(
-            f"{folder}: {what} {entry.name} of {entry.tile}; expected one Level-2A product of that "
-            "mission, time, orbit and tile; " + ("remove one of them" if found else "add it")
+            f"{folder}: no product for patch {entry.name} of {entry.tile}; expected one Level-2A "
+            "product of that mission, time, orbit and tile; add it"
         )
     return str(found[0])

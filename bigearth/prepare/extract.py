@@ -42,13 +42,14 @@ def begin(
     splits: np.ndarray,
     interpolation: str,
     description: str,
+    classes: int,
 ) -> np.ndarray:
     """Creates the partial file unless an interrupted run left it, and finds what is still to be
     done.
 
     Args:
         partial: from `partial_path`.
-        names, splits, interpolation, description: as of `store.create`.
+        names, splits, interpolation, description, classes: as of `store.create`.
 
     Returns:
         positions, ascending; the same on every rank.
@@ -58,7 +59,14 @@ def begin(
     """
     with together(comm.allgather):
         if comm.rank == 0 and not partial.exists():
-            store.create(partial, names, splits, interpolation, description)
+            store.create(
+                path=partial,
+                names=names,
+                splits=splits,
+                interpolation=interpolation,
+                source=description,
+                classes=classes,
+            )
     with together(comm.allgather):
         unfinished = store.Store(partial, complete=False)
         if list(unfinished.names) != names:

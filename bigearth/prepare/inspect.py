@@ -10,7 +10,7 @@ from typing import Optional
 
 import numpy as np
 
-from bigearth import bands, cli, nomenclature
+from bigearth import bands, cli
 from bigearth.cli import REQUIRED, option
 from bigearth.files import new_file
 from bigearth.store import ARRAYS, SPLITS, Store
@@ -47,20 +47,18 @@ def describe(patches: Store, seed: int) -> str:
         patches.digest,
         "",
     ]
-    for key, array in ARRAYS.items():
+    for key, array in patches.arrays.items():
         shape = " x ".join(str(n) for n in (len(patches),) + array.shape)
         lines.append(f"{key:12}{array.dtype.str[1:]:6}{shape:26}{' '.join(array.bands)}".rstrip())
     lines += ["", "split" + "".join(f"{name:>9}" for name in SPLITS)]
     lines.append("     " + "".join(f"{len(patches.indices(name)):9d}" for name in SPLITS))
     lines += ["", f"{'label':90}" + "".join(f"{name:>9}" for name in (*SPLITS, "all"))]
     counts = [patches.classes[patches.indices(name)].sum(0, dtype=int) for name in SPLITS]
-    for i, label in enumerate(nomenclature.LABELS):
+    for i, label in enumerate(patches.labels):
         row = [int(count[i]) for count in counts]
         if sum(row):
             lines.append(f"{label:90}" + "".join(f"{n:9d}" for n in (*row, sum(row))))
-    absent = [
-        label for i, label in enumerate(nomenclature.LABELS) if not patches.classes[:, i].any()
-    ]
+    absent = [label for i, label in enumerate(patches.labels) if not patches.classes[:, i].any()]
     lines += textwrap.wrap(f"in no patch: {'; '.join(absent)}", 120) if absent else []
     labels = patches.classes.sum(1)
     lines += ["", f"labels a patch: {labels.min()} to {labels.max()}, mean {labels.mean():.2f}", ""]
@@ -108,7 +106,7 @@ def _columns(interpolation: str) -> tuple:
 
 def _caption(axes, patches: Store, position: int) -> None:
     """Writes a patch's name, split and labels beside its row."""
-    labels = [nomenclature.LABELS[i] for i in np.flatnonzero(patches.classes[position])]
+    labels = [patches.labels[i] for i in np.flatnonzero(patches.classes[position])]
     text = [patches.names[position], SPLITS[patches.splits[position]], ""]
     for label in labels:
         text += textwrap.wrap(label, 38, initial_indent="• ", subsequent_indent="   ")

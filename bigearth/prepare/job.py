@@ -33,6 +33,7 @@ class Job:
         interpolation: how `data_super` is made: one of `store.INTERPOLATIONS`.
         names, splits: as of `store.create`.
         partial: from `extract.partial_path`.
+        classes: 43 or 19.
         counts: what the record's provenance says besides, e.g. which patches were skipped.
     """
 
@@ -42,6 +43,7 @@ class Job:
     names: list
     splits: np.ndarray
     partial: Path
+    classes: int
     counts: dict
 
 
@@ -161,6 +163,7 @@ def _write(job: Job, method: str, mpio: bool, workload: str) -> tuple:
         splits=job.splits,
         interpolation=job.interpolation,
         description=job.description,
+        classes=job.classes,
     )
     if len(todo) < len(job.names):
         done = len(job.names) - len(todo)

@@ -13,17 +13,17 @@ CORINE labels joined by "|", split is train, val, test or nothing. Columns may b
 
 import csv
 import dataclasses
-from pathlib import Path
+import re
 from typing import Iterable, NamedTuple
 
 import numpy as np
 
-from bigearth import cli, nomenclature
+from bigearth import cli, files, nomenclature
 from bigearth.cli import REQUIRED, option
-from bigearth.errors import InputError, disk_error
+from bigearth.errors import InputError, one_line
 from bigearth.files import check_output, new_file
 from bigearth.prepare import archive
-from bigearth.prepare.selection import NO_SPLIT, PATCH_NAME, find_splits
+from bigearth.prepare.selection import MOST_BYTES, NO_SPLIT, PATCH_NAME, find_splits
 from bigearth.prepare.tile import scene_of
 from bigearth.store import SPLITS
 
@@ -58,49 +58,35 @@ def read(path) -> list:
         InputError: the file cannot be read, a line is malformed, a label is unknown, or a patch
             name comes twice.
     """
-    entries, first = [], {}
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            header = [column.strip().lower() for column in next(reader, ())]
-            if sorted(header) not in (sorted(COLUMNS), sorted(set(COLUMNS) - {"split"})):
-                raise InputError(
-                    f"{path}, line 1: another header; expected {','.join(COLUMNS)}; "
-                    "see docs/preparation.md"
-                )
-            for row in reader:
-                if not any(cell.strip() for cell in row):
-                    continue
-                where = f"{path}, line {reader.line_num}"
-                if len(row) != len(header):
-                    raise InputError(
-                        f"{where}: {len(row)} columns; expected {len(header)}, "
-                        f"{','.join(header)}; correct the line"
-                    )
-                entry = _entry(dict(zip(header, (cell.strip() for cell in row))), where)
-                if entry.name in first:
-                    line, tile = first[entry.name]
-                    what = (
-                        f"is in line {line} too"
-                        if tile == entry.tile
-                        else f"is claimed by two tiles, {tile} in line {line} and {entry.tile}"
-                    )
-                    raise InputError(
-                        f"{where}: patch {entry.name} {what}; expected every name "
-                        "once; delete one of the lines"
-                    )
-                first[entry.name] = reader.line_num, entry.tile
-                entries.append(entry)
-    except OSError as error:
-        raise disk_error(path, "read the list of patches", error) from error
-    except (UnicodeDecodeError, csv.Error) as error:
+    rows = files.read_csv(path, f"list of patches with columns {','.join(COLUMNS)}", MOST_BYTES)
+    header = [column.lower() for column in rows[0][1]] if rows else []
+    if sorted(header) not in (sorted(COLUMNS), sorted(set(COLUMNS) - {"split"})):
         raise InputError(
-            f"{path}: not a CSV file in UTF-8 ({error}); expected the columns "
-            f"{','.join(COLUMNS)}; save it again"
-        ) from error
+            f"{path}, line 1: another header; expected {','.join(COLUMNS)}; see docs/preparation.md"
+        )
+    entries, first = [], {}
+    for line, row in rows[1:]:
+        where = f"{path}, line {line}"
+        if len(row) != len(header):
+            raise InputError(
+                f"{where}: {len(row)} columns; expected {len(header)}, "
+                f"{','.join(header)}; correct the line"
+            )
+        entry = _entry(dict(zip(header, row)), where)
+        if entry.name in first:
+            other, tile = first[entry.name]
+            what = f"is in line {other} too"
+            if tile != entry.tile:
+                what = f"is claimed by two tiles, {tile} in line {other} and {entry.tile}"
+            raise InputError(
+                f"{where}: patch {entry.name} {what}; expected every name "
+                "once; delete one of the lines"
+            )
+        first[entry.name] = line, entry.tile
+        entries.append(entry)
     if not entries:
         raise InputError(
-            f"{path}: no patch in this list; expected one line a patch after the "
+            f"{path}: no patch in this list; expected one line per patch after the "
             "header; give another list"
         )
     return entries
@@ -110,20 +96,21 @@ def _entry(row: dict, where: str) -> Entry:
     name, tile, split = row["patch"], row["tile"], row.get("split") or "none"
     if not PATCH_NAME.fullmatch(name):
         raise InputError(
-            f"{where}: {name!r} is not a patch name; expected one such as "
+            f"{where}: {one_line(repr(name), 80)} is not a patch name; expected one such as "
             "S2A_MSIL2A_20170613T101031_87_48; correct the line"
         )
     scene_of(tile, where)
-    try:
-        epsg, ulx, uly = (int(row[column]) for column in ("epsg", "ulx", "uly"))
-    except ValueError as error:
-        raise InputError(
-            f"{where}: epsg, ulx or uly of {name} is not a whole number ({error}); correct the line"
-        ) from error
+    for column in ("epsg", "ulx", "uly"):
+        if not re.fullmatch("-?[0-9]{1,9}", row[column]):
+            raise InputError(
+                f"{where}: {column} of {name} is {one_line(repr(row[column]), 40)}; expected a "
+                "whole number of at most nine digits; correct the line"
+            )
+    epsg, ulx, uly = (int(row[column]) for column in ("epsg", "ulx", "uly"))
     if split not in SPLITS:
         raise InputError(
-            f"{where}: split of {name} is {split!r}; expected train, val, test or "
-            "nothing; correct the line"
+            f"{where}: split of {name} is {one_line(repr(split), 40)}; expected train, val, "
+            "test or nothing; correct the line"
         )
     labels = [label.strip() for label in row["labels"].split("|")] if row["labels"] else []
     return Entry(name, tile, epsg, ulx, uly, nomenclature.binarise(labels, where), split)
@@ -155,20 +142,21 @@ def from_archive(root) -> list:
         InputError: no archive, or the JSON file of a patch is missing or malformed.
     """
     entries, splits = [], find_splits(None, root)
-    for name in sorted(archive.list_patches(root)):
-        metadata = archive.read_metadata(Path(root) / name / f"{name}_labels_metadata.json")
-        ulx, uly = (round(corner) for corner in metadata.corners[:2])
-        entries.append(
-            Entry(
-                name,
-                metadata.tile_source,
-                metadata.epsg,
-                ulx,
-                uly,
-                metadata.classes,
-                SPLITS[splits.get(name, NO_SPLIT)],
-            )
+    opened = archive.Version1(root)
+    for name in sorted(opened.names()):
+        metadata = opened.metadata(name)
+        scene_of(metadata.tile_source, opened.stem(name))
+        ulx, uly = metadata.corners[:2]
+        entry = Entry(
+            name=name,
+            tile=metadata.tile_source,
+            epsg=metadata.epsg,
+            ulx=ulx,
+            uly=uly,
+            classes=metadata.classes,
+            split=SPLITS[splits.get(name, NO_SPLIT)],
         )
+        entries.append(entry)
     return entries
 
 

@@ -15,8 +15,8 @@ from typing import Iterable
 
 import numpy as np
 
-from bigearth import bands
-from bigearth.errors import InputError
+from bigearth import bands, files
+from bigearth.errors import InputError, one_line
 
 SCALE = 2000.0  # digital numbers that are 1 to the network
 CORE = 360  # pixels of 10 m: three patches, six 60 m pixels times ten
@@ -49,8 +49,9 @@ def read_weights(path, resolution: int) -> list:
         f"expected the DSen2 network for {resolution} m bands ({PARAMETERS[resolution]:,} "
         "parameters); give another weight file"
     )
-    if not os.path.isfile(path):
+    if not os.path.exists(path):
         raise InputError(f"{path}: no such file; {expected}")
+    files.regular(path, "weight file of Keras", "give another weight file")
     weights = []
     try:
         with h5py.File(path, "r") as file:
@@ -71,8 +72,12 @@ def read_weights(path, resolution: int) -> list:
                         f"architecture than {shape}; {expected}"
                     )
                 weights.append((kernel[...].astype(np.float32), bias[...].astype(np.float32)))
-    except (OSError, KeyError) as error:
-        raise InputError(f"{path}: not a weight file of Keras ({error}); {expected}") from error
+    except InputError:
+        raise
+    except Exception as error:  # one bad byte makes h5py raise almost anything
+        raise InputError(
+            f"{path}: not a weight file of Keras ({one_line(error, 80)}); {expected}"
+        ) from error
     assert sum(kernel.size + bias.size for kernel, bias in weights) == PARAMETERS[resolution]
     return weights
 

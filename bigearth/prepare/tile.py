@@ -1,5 +1,5 @@
-"""Reads Sentinel-2 Level-2A products: SAFE folders with one JP2 a band and resolution (ESA,
-Sentinel-2 Products Specification).
+"""Reads Sentinel-2 Level-2A products: SAFE folders, or zip files of them, with one JP2 per band and
+resolution (ESA, Sentinel-2 Products Specification).
 
     <product>.SAFE/MTD_MSIL2A.xml
     <product>.SAFE/GRANULE/*/IMG_DATA/R10m/*_B02_10m.jp2, R20m/*_B05_20m.jp2, R60m/*_B01_60m.jp2
@@ -9,25 +9,35 @@ which is added here (and what then falls below 0 becomes 0), so that digital num
 baselines mean the same: reflectance x 10,000.
 """
 
+import contextlib
+import hashlib
 import os
 import re
 import struct
 import xml.etree.ElementTree as ET
+import zipfile
+import zlib
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 import numpy as np
 
-from bigearth import bands
-from bigearth.errors import InputError, disk_error
+from bigearth import bands, files
+from bigearth.errors import InputError, disk_error, one_line
 from bigearth.prepare import raster
 
 REMEDY = "download the product again"
+METADATA = "MTD_MSIL2A.xml"
+MOST_XML = 50_000_000  # bytes; real files have less than 1 MB
+OWN = 9999  # processing baseline (times 100) of a product that Sen2Cor made for a user
+CHECKSUMS = ("md5", "sha3_256", "sha256")  # as manifest.safe names them, in Python's spelling
+ZIP_ERRORS = (RuntimeError, NotImplementedError, EOFError, zlib.error, ValueError)
 # bytes: the JP2 blocks under two neighbouring windows of a full tile, so that none is decoded twice
 BLOCK_CACHE = 512 << 20
 
 _PRODUCT = re.compile(
-    r"(S2[A-Z])_MSIL(1C|2A)_(\d{8}T\d{6})_N\d{4}_(R\d{3})_(T\d{2}[A-Z]{3})_\d{8}T\d{6}(?:\.SAFE)?"
+    "(S2[A-Z])_MSIL(1C|2A)_([0-9]{8}T[0-9]{6})_N[0-9]{4}_(R[0-9]{3})_(T[0-9]{2}[A-Z]{3})"
+    r"_[0-9]{8}T[0-9]{6}(?:\.SAFE)?(?:\.zip)?"
 )
 # position of each band in the product's own numbering, `band_id`
 _BAND_IDS = {
@@ -56,8 +66,8 @@ def scene_of(product: str, where) -> Scene:
     match = _PRODUCT.fullmatch(product)
     if not match:
         raise InputError(
-            f"{where}: {product!r} is not the name of a Sentinel-2 product; expected one such as "
-            "S2A_MSIL2A_20170613T101031_N0205_R022_T33UUP_20170613T101608.SAFE; correct the name"
+            f"{where}: {one_line(repr(product), 80)} is not the name of a Sentinel-2 product; "
+            "expected one such as S2A_MSIL2A_20170613T101031_N0205_R022_T33UUP_20170613T101608.SAFE; correct the name"
         )
     mission, _, time, orbit, mgrs = match.groups()
     return Scene(mission, time, orbit, mgrs)
@@ -84,72 +94,210 @@ def find_products(folder) -> dict:
         raise disk_error(folder, "read the folder of tiles", error) from error
     if not levels["2A"] and not levels["1C"]:
         raise InputError(
-            f"{folder}: no Sentinel-2 product in this folder; expected *.SAFE "
-            "folders; give the folder that holds them"
+            f"{folder}: no Sentinel-2 product in this folder; expected *.SAFE folders or "
+            "*.SAFE.zip files; give the folder that holds them"
         )
     return {**levels["1C"], **levels["2A"]}
+
+
+class Product:
+    """The files of a product: a SAFE folder, or a zip file that holds one, read in place.
+
+    Args:
+        path: the folder or zip file.
+
+    Attributes:
+        path: as given.
+        members: names of its files relative to the SAFE folder, ascending; files that begin with a
+            dot (which file managers and archivers leave) are passed over.
+
+    Raises:
+        InputError: it cannot be read, or is no zip file of one product.
+    """
+
+    def __init__(self, path):
+        self.path = Path(path)
+        self._root = ""  # of the product inside the zip file
+        self._zip = None
+        try:
+            if self.path.is_dir():
+                found = [p.relative_to(self.path).as_posix() for p in self._walk()]
+            else:
+                files.regular(self.path, "Sentinel-2 product", REMEDY)
+                self._zip = zipfile.ZipFile(self.path)
+                self._root, found = self._zipped()
+        except OSError as error:
+            raise disk_error(self.path, "read the product", error) from error
+        except (zipfile.BadZipFile, *ZIP_ERRORS) as error:
+            raise InputError(
+                f"{self.path}: neither a SAFE folder nor a readable zip file of one "
+                f"({one_line(error, 60)}); unpack the product, or {REMEDY}"
+            ) from error
+        hidden = re.compile(r"(^|/)\.")
+        self.members = sorted(name for name in found if not hidden.search(name))
+
+    def _walk(self):
+        """Paths of all files, in folders that are not hidden."""
+        for folder, folders, names in os.walk(self.path):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            yield from (Path(folder, name) for name in names)
+
+    def _zipped(self) -> tuple:
+        """(folder of the product in the zip file, names of its files in there)."""
+        names = [name for name in self._zip.namelist() if not name.endswith("/")]
+        metadata = [n for n in names if re.fullmatch(r"([^/]+/)?MTD_MSIL[12][AC]\.xml", n)]
+        if len(metadata) != 1:
+            raise InputError(
+                f"{self.path}: a zip file of {len(metadata)} products; expected one, with its "
+                f"MTD_MSIL2A.xml; {REMEDY}"
+            )
+        root = metadata[0][: metadata[0].rfind("/") + 1]
+        return root, [name[len(root) :] for name in names if name.startswith(root)]
+
+    def name(self, member: str) -> str:
+        """The path of one of its files, for GDAL and for messages."""
+        if self._zip is None:
+            return os.fspath(self.path / member)
+        return f"{raster.ZIPPED}{{{os.path.realpath(self.path)}}}/{self._root}{member}"
+
+    @contextlib.contextmanager
+    def open(self, member: str):
+        """One of its files, open for reading as bytes.
+
+        Raises:
+            InputError: it cannot be read; also while the block reads it.
+        """
+        try:
+            if self._zip is None:
+                source = files.open_regular(self.path / member, "file of a product")
+            else:
+                source = self._zip.open(self._root + member)
+            with source:
+                yield source
+        except OSError as error:
+            raise disk_error(self.name(member), "read it", error) from error
+        except (zipfile.BadZipFile, *ZIP_ERRORS) as error:
+            raise InputError(
+                f"{self.name(member)}: damaged in its zip file ({one_line(error, 60)}); {REMEDY}"
+            ) from error
+
+    def read(self, member: str, most: int = MOST_XML) -> bytes:
+        """The content of a small file.
+
+        Raises:
+            InputError: it cannot be read, or has more than `most` bytes.
+        """
+        with self.open(member) as source:
+            content = source.read(most + 1)
+        if len(content) > most:
+            raise InputError(f"{self.name(member)}: larger than {most:,} bytes; {REMEDY}")
+        return content
+
+    def xml(self, member: str) -> ET.Element:
+        """The root of an XML file.
+
+        Raises:
+            InputError: it cannot be read, or is not XML.
+        """
+        try:
+            return ET.fromstring(self.read(member))
+        except (ET.ParseError, ValueError, LookupError, RecursionError) as error:
+            raise InputError(
+                f"{self.name(member)}: not readable XML ({one_line(error, 80)}); expected the "
+                f"metadata of a Level-2A product; {REMEDY}"
+            ) from error
+
+    def verify(self, members) -> None:
+        """Compares files with the checksums that `manifest.safe` has of them, if it has.
+
+        Raises:
+            InputError: a file is not the one that was published.
+        """
+        if "manifest.safe" not in self.members:
+            return
+        wanted = {}
+        for stream in self.xml("manifest.safe").iter("byteStream"):
+            place, checksum = stream.find("fileLocation"), stream.find("checksum")
+            if place is not None and checksum is not None:
+                href = place.get("href", "")
+                wanted[href[2:] if href.startswith("./") else href] = checksum
+        for member in (m for m in members if m in wanted):
+            name = wanted[member].get("checksumName", "").lower().replace("-", "_")
+            if name not in CHECKSUMS:
+                continue
+            digest = hashlib.new(name)
+            with self.open(member) as source:
+                for chunk in iter(lambda source=source: source.read(1 << 20), b""):
+                    digest.update(chunk)
+            if digest.hexdigest() != (wanted[member].text or "").strip().lower():
+                raise InputError(
+                    f"{self.name(member)}: differs from its checksum in manifest.safe; expected "
+                    f"the file as it was published; {REMEDY}"
+                )
 
 
 class Tile:
     """One Level-2A product, open for reading.
 
     Attributes:
-        path: the SAFE folder.
+        path: the SAFE folder, or the zip file that holds it.
         epsg: EPSG code of its UTM zone.
         ulx, uly: upper left corner in metres.
         columns, rows: size in pixels of 10 m.
     """
 
-    def __init__(self, path):
+    def __init__(self, path, own_offset: Optional[int] = None, verify: bool = False):
         """Opens all twelve bands and checks them; no pixel is read.
+
+        Args:
+            path: the SAFE folder, or a zip file of it.
+            own_offset: BOA_ADD_OFFSET of a product of the user's own Sen2Cor that does not say it.
+            verify: also compare all files that are read with the checksums of `manifest.safe`.
 
         Raises:
             InputError: not a Level-2A product, a file is missing or cut short, or the bands do not
                 fit on each other.
         """
         self.path = Path(path)
-        self._offsets = _offsets(self.path)
+        product = Product(path)
+        self._offsets = _offsets(product, own_offset)
         raster.set_block_cache(BLOCK_CACHE)
-        self._datasets = {band.name: self._open(band) for band in bands.BANDS}
+        chosen = {band: _member(product, band) for band in bands.BANDS}
+        if verify:
+            product.verify([METADATA, *chosen.values()])
+        self._datasets = {}
+        for band, member in chosen.items():
+            with product.open(member) as source:
+                check_whole(source, product.name(member))
+            path = product.name(member)
+            dataset = raster.open_raster(path, "JP2OpenJPEG", None, REMEDY)
+            self._datasets[band.name] = path, dataset
         path, dataset = self._datasets["B02"]
-        self.ulx, _, _, self.uly, _, _ = dataset.GetGeoTransform()
-        self.epsg = raster.epsg(dataset.GetProjection(), path)
+        self.ulx, _, _, self.uly, _, _ = raster.georeference(dataset, path, REMEDY)
+        self.epsg = raster.zone_of(dataset, path, REMEDY)
         self.columns, self.rows = dataset.RasterXSize, dataset.RasterYSize
         for band in bands.BANDS:
-            path, dataset = self._datasets[band.name]
-            expected = (self.ulx, band.resolution, 0, self.uly, 0, -band.resolution)
-            if dataset.GetGeoTransform() != expected:
-                raise InputError(
-                    f"{path}: georeference {dataset.GetGeoTransform()}; expected "
-                    f"{expected}, which fits B02; {REMEDY}"
-                )
-            scale = band.resolution // 10
-            if (dataset.RasterXSize * scale, dataset.RasterYSize * scale) != (
-                self.columns,
-                self.rows,
-            ):
-                raise InputError(
-                    f"{path}: {dataset.RasterXSize} x {dataset.RasterYSize} pixels of "
-                    f"{band.resolution} m; expected the area of B02, "
-                    f"{self.columns} x {self.rows} pixels of 10 m; {REMEDY}"
-                )
-            if raster.epsg(dataset.GetProjection(), path) != self.epsg:
-                raise InputError(
-                    f"{path}: EPSG:{raster.epsg(dataset.GetProjection(), path)}; expected "
-                    f"EPSG:{self.epsg} as of B02; {REMEDY}"
-                )
+            self._fits(band)
 
-    def _open(self, band: bands.Band) -> tuple:
-        """(path, dataset) of one band."""
-        pattern = f"GRANULE/*/IMG_DATA/R{band.resolution}m/*_{band.name}_{band.resolution}m.jp2"
-        found = sorted(self.path.glob(pattern))
-        if len(found) != 1:
+    def _fits(self, band: bands.Band) -> None:
+        """Checks that a band covers the area of B02."""
+        path, dataset = self._datasets[band.name]
+        place = raster.georeference(dataset, path, REMEDY)
+        expected = (self.ulx, band.resolution, 0, self.uly, 0, -band.resolution)
+        if place != expected:
             raise InputError(
-                f"{self.path}: {len(found)} files match {pattern}; expected one, band "
-                f"{band.name}; {REMEDY}"
+                f"{path}: georeference {place}; expected {expected}, which fits B02; {REMEDY}"
             )
-        check_whole(found[0])
-        return found[0], raster.open_raster(found[0], "JP2OpenJPEG", None, REMEDY)
+        scale = band.resolution // 10
+        columns, rows = dataset.RasterXSize, dataset.RasterYSize
+        if (columns * scale, rows * scale) != (self.columns, self.rows):
+            raise InputError(
+                f"{path}: {columns} x {rows} pixels of {band.resolution} m; expected the area of "
+                f"B02, {self.columns} x {self.rows} pixels of 10 m; {REMEDY}"
+            )
+        found = raster.zone_of(dataset, path, REMEDY)
+        if found != self.epsg:
+            raise InputError(f"{path}: EPSG:{found}; expected EPSG:{self.epsg} as of B02; {REMEDY}")
 
     def read(self, resolution: int, column: int, row: int, columns: int, rows: int) -> np.ndarray:
         """Reads a window of all bands of one resolution.
@@ -175,53 +323,116 @@ class Tile:
         return window
 
 
-def _offsets(product: Path) -> dict:
+def _member(product: Product, band: bands.Band) -> str:
+    """The one file of a band at its own resolution."""
+    folder, ending = f"R{band.resolution}m", f"_{band.name}_{band.resolution}m.jp2"
+    pattern = rf"GRANULE/[^/]+/IMG_DATA/{folder}/[^/]+{re.escape(ending)}"
+    found = [member for member in product.members if re.fullmatch(pattern, member)]
+    if len(found) != 1:
+        raise InputError(
+            f"{product.path}: {len(found)} files match GRANULE/*/IMG_DATA/{folder}/*{ending}; "
+            f"expected one, band {band.name}; {REMEDY}"
+        )
+    return found[0]
+
+
+def _offsets(product: Product, own_offset: Optional[int]) -> dict:
     """Band name -> BOA_ADD_OFFSET, from MTD_MSIL2A.xml; 0 for all in products of before baseline
     04.00.
+
+    Args:
+        own_offset: that of a product of the user's own Sen2Cor which does not say it.
 
     Raises:
         InputError: no such file, not XML, or of another processing level.
     """
-    path = product / "MTD_MSIL2A.xml"
-    if "_MSIL1C_" in product.name or (product / "MTD_MSIL1C.xml").exists():
-        raise InputError(
-            f"{product}: a Level-1C product; expected Level-2A (surface reflectance); process it "
-            "with Sen2Cor or download Level-2A"
-        )
-    if not path.is_file():
-        raise InputError(f"{path}: missing; expected the metadata of a Level-2A product; {REMEDY}")
-    try:
-        root = ET.parse(path).getroot()
-    except (ET.ParseError, OSError) as error:
-        raise InputError(
-            f"{path}: not readable XML ({error}); expected the metadata of a Level-2A "
-            f"product; {REMEDY}"
-        ) from error
+    path = product.name(METADATA)
+    _check_level(product)
+    root = product.xml(METADATA)
     level = root.findtext(".//PROCESSING_LEVEL", "missing").strip()
     if not level.startswith("Level-2A"):
         raise InputError(
-            f"{path}: processing level is {level}; expected Level-2A (surface reflectance); "
-            "process it with Sen2Cor or download Level-2A"
+            f"{path}: processing level is {one_line(level, 40)}; expected Level-2A (surface "
+            "reflectance); process it with Sen2Cor or download Level-2A"
         )
-    try:
-        baseline = float(root.findtext(".//PROCESSING_BASELINE", "missing"))
-        offsets = {int(e.get("band_id")): int(e.text) for e in root.iter("BOA_ADD_OFFSET")}
-    except (ValueError, TypeError) as error:
+    baseline = _baseline(root, product)
+    scale = root.findtext(".//BOA_QUANTIFICATION_VALUE", "10000").strip()
+    if not re.fullmatch(r"10000(\.0*)?", scale):
         raise InputError(
-            f"{path}: PROCESSING_BASELINE or BOA_ADD_OFFSET is not a number ({error}); {REMEDY}"
-        ) from error
+            f"{path}: BOA_QUANTIFICATION_VALUE is {one_line(scale, 40)}; expected 10000; {REMEDY}"
+        )
+    offsets = {}
+    for element in root.iter("BOA_ADD_OFFSET"):
+        band, text = element.get("band_id", ""), (element.text or "").strip()
+        if not re.fullmatch("[0-9]|1[0-2]", band) or not re.fullmatch("-?[0-9]{1,5}", text):
+            raise InputError(
+                f"{path}: BOA_ADD_OFFSET of band {one_line(repr(band), 20)} is "
+                f"{one_line(repr(text), 40)}; expected a whole number of at most five digits, "
+                f"bands 0 to 12; {REMEDY}"
+            )
+        if offsets.setdefault(int(band), int(text)) != int(text):
+            raise InputError(f"{path}: two values of BOA_ADD_OFFSET for band {band}; {REMEDY}")
     missing = [band.name for band in bands.BANDS if _BAND_IDS[band.name] not in offsets]
-    if baseline >= 4 and missing:
+    if missing and baseline == OWN:
+        if own_offset is None:
+            raise InputError(
+                f"{path}: baseline 99.99 is a product of your own Sen2Cor, and it says no "
+                f"BOA_ADD_OFFSET for {missing[0]}; state it with --boa-offset (0, or -1000 from "
+                "Sen2Cor 2.10 on)"
+            )
+        return dict.fromkeys(bands.NAMES, own_offset)
+    if missing and baseline >= 400:
         raise InputError(
-            f"{path}: no BOA_ADD_OFFSET for {missing[0]}; expected one per band from baseline 04.00 "
-            f"on (this is {baseline:05.2f}); {REMEDY}"
+            f"{path}: no BOA_ADD_OFFSET for {missing[0]}; expected one per band from baseline "
+            f"04.00 on (this is {baseline // 100:02d}.{baseline % 100:02d}); {REMEDY}"
         )
     return {band.name: offsets.get(_BAND_IDS[band.name], 0) for band in bands.BANDS}
 
 
-def check_whole(path) -> None:
+def _check_level(product: Product) -> None:
+    """Refuses what is not a Level-2A product, and says why."""
+    if "_MSIL1C_" in product.path.name or "MTD_MSIL1C.xml" in product.members:
+        raise InputError(
+            f"{product.path}: a Level-1C product; expected Level-2A (surface reflectance); process "
+            "it with Sen2Cor or download Level-2A"
+        )
+    if METADATA in product.members:
+        return
+    inner = [member for member in product.members if member.endswith(f"/{METADATA}")]
+    if inner:
+        raise InputError(
+            f"{product.path}: the product is one folder deeper, in "
+            f"{one_line(inner[0].rpartition('/')[0])}; give the folder that holds it, or move it up"
+        )
+    raise InputError(
+        f"{product.name(METADATA)}: missing; expected the metadata of a Level-2A product; {REMEDY}"
+    )
+
+
+def _baseline(root: ET.Element, product: Product) -> int:
+    """PROCESSING_BASELINE times 100, e.g. 509 for "05.09"; the folder's name must agree."""
+    text = root.findtext(".//PROCESSING_BASELINE", "missing").strip()
+    if not re.fullmatch(r"[0-9]{2}\.[0-9]{2}", text):
+        raise InputError(
+            f"{product.name(METADATA)}: PROCESSING_BASELINE is {one_line(repr(text), 40)}; "
+            f"expected a number such as 05.09; {REMEDY}"
+        )
+    named = re.search("_N([0-9]{4})_", product.path.name)
+    if named and named[1] != text.replace(".", ""):
+        raise InputError(
+            f"{product.name(METADATA)}: PROCESSING_BASELINE is {text}, the product's name says "
+            f"N{named[1]}; expected the same; {REMEDY}"
+        )
+    return int(text.replace(".", ""))
+
+
+def check_whole(file, path) -> None:
     """Checks that a JP2 file ends where its boxes say, and its codestream with the end marker
     (ISO/IEC 15444-1, annexes A and I).
+
+    Args:
+        file: open for reading as bytes.
+        path: for the message.
 
     Raises:
         InputError: cut short, or not a JP2 file.
@@ -229,27 +440,23 @@ def check_whole(path) -> None:
     wrong = InputError(
         f"{path}: cut short or not a JP2 file; expected a codestream with its end marker; {REMEDY}"
     )
-    try:
-        size = os.path.getsize(path)
-        with open(path, "rb") as file:
-            start = 0
-            while start < size:
-                file.seek(start)
-                header = file.read(16)
-                if len(header) < 8:
-                    raise wrong
-                length, kind = struct.unpack(">I4s", header[:8])
-                if length == 1 and len(header) == 16:
-                    length = struct.unpack(">Q", header[8:])[0]
-                end = start + length if length else size
-                if length in range(1, 8) or end > size:
-                    raise wrong
-                if kind == b"jp2c":
-                    file.seek(end - 2)
-                    if file.read(2) == b"\xff\xd9":
-                        return
-                    raise wrong
-                start = end
-    except OSError as error:
-        raise disk_error(path, "read the band", error) from error
+    size = file.seek(0, os.SEEK_END)
+    start = 0
+    while start < size:
+        file.seek(start)
+        header = file.read(16)
+        if len(header) < 8:
+            raise wrong
+        length, kind = struct.unpack(">I4s", header[:8])
+        if length == 1 and len(header) == 16:
+            length = struct.unpack(">Q", header[8:])[0]
+        end = start + length if length else size
+        if length in range(1, 8) or end > size:
+            raise wrong
+        if kind == b"jp2c":
+            file.seek(end - 2)
+            if file.read(2) == b"\xff\xd9":
+                return
+            raise wrong
+        start = end
     raise wrong

@@ -7,6 +7,7 @@ the labels of a patch are the covers it really shows.
 """
 
 import functools
+import hashlib
 import multiprocessing
 import os
 import shutil
@@ -210,8 +211,28 @@ def write_product(folder: Path, product: Product, pool, progress: Progress) -> l
     for _ in pool.imap_unordered(functools.partial(_compress, folder, product), bands.BANDS):
         progress.update(1)
     shutil.rmtree(scratch)
-    (folder / product.name / "MTD_MSIL2A.xml").write_text(_metadata(product))
+    safe = folder / product.name
+    (safe / "MTD_MSIL2A.xml").write_text(_metadata(product))
+    (safe / "manifest.safe").write_text(_manifest(safe))
     return cells
+
+
+def _manifest(safe: Path) -> str:
+    """`manifest.safe` with the checksum of every file, as in real products."""
+    objects = []
+    for number, path in enumerate(sorted(path for path in safe.rglob("*") if path.is_file())):
+        digest = hashlib.sha3_256(path.read_bytes()).hexdigest()
+        objects.append(
+            f'    <dataObject ID="file_{number}"><byteStream size="{path.stat().st_size}">'
+            f'<fileLocation locatorType="URL" href="./{path.relative_to(safe).as_posix()}"/>'
+            f'<checksum checksumName="SHA3-256">{digest}</checksum></byteStream></dataObject>'
+        )
+    lines = "\n".join(objects)
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?>\n'
+        '<xfdu:XFDU xmlns:xfdu="urn:ccsds:schema:xfdu:1">\n'
+        f"  <dataObjectSection>\n{lines}\n  </dataObjectSection>\n</xfdu:XFDU>\n"
+    )
 
 
 def _allocate(path: Path, count: int, size: int) -> np.memmap:

@@ -14,12 +14,13 @@ own, from seed and position.
 import dataclasses
 import datetime
 import functools
+import io
 import json
 import multiprocessing
 import os
 import struct
 from pathlib import Path
-from typing import NamedTuple, Optional
+from typing import Literal, NamedTuple, Optional
 
 import numpy as np
 from osgeo import gdal, osr
@@ -28,7 +29,9 @@ from bigearth import bands, cli, nomenclature
 from bigearth.cli import REQUIRED, option
 from bigearth.errors import InputError, disk_error
 from bigearth.files import new_folder
+from bigearth.prepare import reben
 from bigearth.progress import Progress
+from bigearth.store import SPLITS
 from bigearth.synthetic import geography, landscape, products
 from bigearth.synthetic.covers import LINEAR
 from bigearth.synthetic.products import FULL_SIZE, MOST
@@ -53,6 +56,7 @@ class Patch(NamedTuple):
         ulx, uly: upper left corner in metres.
         labels: (k,) ascending class indices.
         group: a split, or a key of `EXCLUDE`.
+        product: in version 2.0 the folder that it lies in, else None.
     """
 
     name: str
@@ -61,6 +65,7 @@ class Patch(NamedTuple):
     uly: int
     labels: np.ndarray
     group: str
+    product: Optional[str] = None
 
     @property
     def time(self) -> datetime.datetime:
@@ -72,10 +77,14 @@ class Patch(NamedTuple):
         return start + datetime.timedelta(seconds=int(clock[4:]))
 
 
-def plan(count: int, seed: int) -> list:
+def plan(count: int, seed: int, version: int = 1) -> list:
     """Draws names, places, labels and splits of `count` patches, at most as many as the real
-    archive has; ascending by name."""
-    rng = np.random.default_rng((seed, 0))
+    archive has; ascending by name.
+
+    Args:
+        version: of the archive: in 2 patches are named as there, and all have a 19-class label.
+    """
+    rng = np.random.default_rng((seed, 0) if version == 1 else (seed, 0, version))
     places = {}
     while len(places) < count:
         tile = geography.tiles()[rng.integers(len(geography.tiles()))]
@@ -95,12 +104,25 @@ def plan(count: int, seed: int) -> list:
             geography.draw_labels(rng),
             group,
         )
+        if version == 2:
+            patch = _in_version_2(patch, rng)
         if group not in geography.SPLIT_SHARES:
             patch = patch._replace(group="snow" if patch.time.month in COLD_MONTHS else "cloud")
         elif not nomenclature.to_19(_multi_hot(patch.labels)).any():
             patch = patch._replace(group="unmapped")
         patches.append(patch)
     return patches
+
+
+def _in_version_2(patch: Patch, rng) -> Patch:
+    """The patch named and labelled as in version 2.0."""
+    while not nomenclature.to_19(_multi_hot(patch.labels)).any():
+        patch = patch._replace(labels=geography.draw_labels(rng))
+    mission, level, time, h, v = patch.name.split("_")
+    date, clock = time.split("T")
+    orbit = patch.tile.product.split("_")[4]
+    product = f"{mission}_{level}_{date}T{clock.zfill(6)}_N9999_{orbit}_T{patch.tile.mgrs}"
+    return patch._replace(name=f"{product}_{int(h):02d}_{int(v):02d}", product=product)
 
 
 def _multi_hot(labels: np.ndarray) -> np.ndarray:
@@ -228,7 +250,8 @@ def write_patch(folder, patch: Patch, native: dict) -> None:
             (place / f"{patch.name}_{band.name}.tif").write_bytes(
                 geotiff(image[..., i], resolution, epsg, patch.ulx, patch.uly)
             )
-    (place / f"{patch.name}_labels_metadata.json").write_text(json.dumps(metadata(patch)))
+    if patch.product is None:  # version 2.0 has its labels in one table
+        (place / f"{patch.name}_labels_metadata.json").write_text(json.dumps(metadata(patch)))
 
 
 def _draw(task) -> None:
@@ -239,6 +262,21 @@ def _draw(task) -> None:
         raise disk_error(folder, f"write patch {patch.name}", error) from error
 
 
+def _draw_all(folders: list, patches: list, seed: int, processes: int) -> None:
+    """Writes every patch into its folder, by several processes."""
+    tasks = ((folders[i], patch, seed, i) for i, patch in enumerate(patches))
+    landscape.prepare()
+    with (
+        multiprocessing.Pool(processes) as pool,
+        Progress(len(patches), "synthesis", "patches") as progress,
+    ):
+        for _ in pool.imap_unordered(_draw, tasks, chunksize=16):
+            progress.update(1)
+        # let the processes end by themselves: terminating waits for ever where SIGTERM is ignored
+        pool.close()
+        pool.join()
+
+
 def write_archive(out, count: int, seed: int, processes: int) -> list:
     """Writes the whole archive as folder `out` and returns its plan.
 
@@ -247,23 +285,46 @@ def write_archive(out, count: int, seed: int, processes: int) -> list:
     """
     patches = plan(count, seed)
     with new_folder(out) as folder:
-        tasks = ((folder, patch, seed, index) for index, patch in enumerate(patches))
-        landscape.prepare()
-        with (
-            multiprocessing.Pool(processes) as pool,
-            Progress(count, "synthesis", "patches") as progress,
-        ):
-            for _ in pool.imap_unordered(_draw, tasks, chunksize=16):
-                progress.update(1)
-            # let the processes end by themselves: terminating waits for ever where SIGTERM is
-            # ignored
-            pool.close()
-            pool.join()
+        _draw_all([folder] * count, patches, seed, processes)
         for split in geography.SPLIT_SHARES:
             write_list(folder / f"{split}.csv", patches, split)
         (folder / "exclude").mkdir()
         for group, name in EXCLUDE.items():
             write_list(folder / "exclude" / name, patches, group)
+    return patches
+
+
+def write_archive_v2(out, count: int, seed: int, processes: int) -> list:
+    """Writes an archive in the layout of version 2.0 (see prepare.reben) as folder `out` and
+    returns its plan; arguments and errors as of `write_archive`.
+
+    Its patches are others than those of version 1.0: each has a label among the 19 classes.
+    """
+    import polars  # only here: most machines that synthesise have no use for it
+
+    patches = plan(count, seed, version=2)
+    with new_folder(out) as folder:
+        images = folder / reben.IMAGES
+        for product in sorted({patch.product for patch in patches}):
+            (images / product).mkdir(parents=True)
+        _draw_all([images / patch.product for patch in patches], patches, seed, processes)
+        names = {code: name for name, code in reben.SPLITS.items()}
+        for path, clear in ((reben.TABLE, True), (reben.LEFT_OUT, False)):
+            some = [p for p in patches if (p.group in geography.SPLIT_SHARES) == clear]
+            splits = [SPLITS.index(p.group) if clear else 0 for p in some]
+            labels = [nomenclature.to_19(_multi_hot(p.labels)) for p in some]
+            columns = {
+                "patch_id": [patch.name for patch in some],
+                "labels": [[nomenclature.LABELS_19[i] for i in np.flatnonzero(x)] for x in labels],
+                "split": [names[code] for code in splits],
+                "contains_seasonal_snow": [patch.group == "snow" for patch in some],
+                "contains_cloud_or_shadow": [patch.group == "cloud" for patch in some],
+            }
+            kinds = {"labels": polars.List(polars.String), "patch_id": polars.String}
+            table = io.BytesIO()  # polars' own words on a full disk are no sentence
+            frame = polars.DataFrame(columns, schema_overrides={**kinds, "split": polars.String})
+            frame.write_parquet(table)
+            (folder / path).write_bytes(table.getbuffer())
     return patches
 
 
@@ -289,6 +350,11 @@ class Config:
         "write so many Level-2A products, and the list of their patches",
         least=1,
         most=MOST,
+        group="what to write: --patches or --products",
+    )
+    archive_version: Literal["1.0", "2.0"] = option(
+        "1.0",
+        "layout of the archive: BigEarthNet v1.0 (43 classes), or v2.0, reBEN (19 classes)",
         group="what to write: --patches or --products",
     )
     tile_size: int = option(
@@ -317,9 +383,8 @@ def run(config: Config) -> None:
             )
         print(f"{config.out}: {config.products} products, {count} patches in patches.csv")
         return
-    patches = write_archive(
-        out=config.out, count=config.patches, seed=config.seed, processes=processes
-    )
+    write = write_archive if config.archive_version == "1.0" else write_archive_v2
+    patches = write(out=config.out, count=config.patches, seed=config.seed, processes=processes)
     groups = (*geography.SPLIT_SHARES, *EXCLUDE)
     counts = {group: sum(p.group == group for p in patches) for group in groups}
     print(

@@ -2,6 +2,7 @@
 wrong."""
 
 import json
+import os
 import subprocess
 
 import numpy as np
@@ -33,7 +34,7 @@ def gdal_pixels(path):
 def test_pixels_and_labels_equal_gdals(archive):
     root, _ = archive
     native = empty()
-    classes, size = archives.read_patch(root, NAME, native)
+    classes, size = archives.read_patch(archives.open_archive(root), NAME, native)
     assert {nomenclature.LABELS[i] for i in np.flatnonzero(classes)} == {"Pastures", "Mixed forest"}
     assert size == 2 * (4 * 120**2 + 6 * 60**2 + 2 * 20**2)
     for resolution in bands.RESOLUTIONS:
@@ -54,7 +55,7 @@ def test_list_passes_over_what_is_no_patch(archive):
 def test_source_yields_every_position_once(archive):
     root, pixels = archive
     names = sorted(pixels)
-    source = archives.ArchiveSource(root, names)
+    source = archives.ArchiveSource(archives.open_archive(root), names)
     clock = sharing.Clock()
     pieces = list(source.pieces(source.blocks(), clock))
     assert np.concatenate([positions for positions, _ in pieces]).tolist() == [0, 1, 2]
@@ -76,6 +77,22 @@ def translate(root, band, *options):
 def cut_short(root, band, size):
     path = root / NAME / f"{NAME}_{band}.tif"
     path.write_bytes(path.read_bytes()[:size])
+
+
+def flip_a_bit(root):
+    """One after which GDAL opens the file and fails only when its projection is asked for."""
+    path = root / NAME / f"{NAME}_B02.tif"
+    content = bytearray(path.read_bytes())
+    content[8:8] = b""
+    place = content.find(b"WGS 84")
+    content[place - 40 : place] = bytes(b ^ 4 for b in content[place - 40 : place])
+    path.write_bytes(content)
+
+
+def pipe(root):
+    path = root / NAME / f"{NAME}_B02.tif"
+    path.unlink()
+    os.mkfifo(path)
 
 
 BAD = {
@@ -107,6 +124,22 @@ BAD = {
         lambda root: edit(root, coordinates={"ulx": 0, "uly": 0, "lrx": 1200, "lry": 0}),
         "span 1200 m x 0 m",
     ),
+    "one bad bit": (flip_a_bit, "B02.tif: cut short or damaged"),
+    "deep": (
+        lambda root: (root / NAME / f"{NAME}_labels_metadata.json").write_text("[" * 100_000),
+        "nested too deeply",
+    ),
+    "infinite": (
+        lambda root: edit(root, coordinates={"ulx": 0, "uly": 0, "lrx": 1e400, "lry": 0}),
+        "malformed JSON .Infinity",
+    ),
+    "half a metre": (
+        lambda root: edit(root, coordinates={"ulx": 0.5, "uly": 0, "lrx": 1200.5, "lry": -1200}),
+        "'ulx' is 0.5; expected a coordinate in whole metres",
+    ),
+    "list as label": (lambda root: edit(root, labels=[["Pastures"]]), "unknown label"),
+    "control characters": (lambda root: edit(root, labels=["\x1b[31m\n" * 999]), "unknown label"),
+    "pipe": (pipe, "B02.tif: not a regular file"),
     "projection": (lambda root: edit(root, projection="UTM"), "not a WKT with an EPSG code"),
     "not JSON": (
         lambda root: (root / NAME / f"{NAME}_labels_metadata.json").write_text('{"labels": ['),
@@ -129,11 +162,10 @@ def test_bad_patches(archive, case):
     spoil, sentence = BAD[case]
     spoil(root)
     with pytest.raises(InputError, match=sentence) as caught:
-        archives.read_patch(root, NAME, empty())
+        archives.read_patch(archives.open_archive(root), NAME, empty())
     assert "\n" not in str(caught.value) and NAME in str(caught.value)
-    assert list(archives.find_bad(root, sorted(p.name for p in root.iterdir() if p.is_dir()))) == [
-        NAME
-    ]
+    opened = archives.open_archive(root)
+    assert list(archives.find_bad(opened, sorted(opened.names()))) == [NAME]
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ def test_list_of_an_archive(archive, tmp_path):
             "line 2: 'tile_.*' is not the name of a Sentinel-2 product",
         ),
         ((LINE.replace("Pastures|Mixed forest", ""),), "line 2: no label"),
-        ((LINE.replace("404400", "x"),), "line 2: epsg, ulx or uly"),
+        ((LINE.replace("404400", "x"),), "line 2: ulx of S2A.* is 'x'"),
         ((LINE.replace("Pastures", "Lawn"),), "line 2: unknown label 'Lawn'"),
         ((LINE.replace("val", "valid"),), "split of .* is 'valid'"),
         ((LINE.replace(",val", ""),), "line 2: 6 columns; expected 7"),

@@ -21,7 +21,7 @@ def scenes(tmp_path_factory):
     found = []
     for name in sorted(archive.list_patches(folder / "archive")):
         native = {key: np.empty(store.ARRAYS[key].shape, np.uint16) for key in store.NATIVE}
-        archive.read_patch(folder / "archive", name, native)
+        archive.read_patch(archive.open_archive(folder / "archive"), name, native)
         found.append({r: native[f"data_{r}m"] for r in (10, 20, 60)})
     return found
 

@@ -1,6 +1,9 @@
 """Reading Level-2A products, and cutting patches out of them as gdal_translate does."""
 
+import hashlib
+import shutil
 import subprocess
+import zipfile
 
 import numpy as np
 import pytest
@@ -178,3 +181,129 @@ def test_the_folder_may_be_the_product_itself(tmp_path, make_product):
 def test_folder_without_products(tmp_path):
     with pytest.raises(InputError, match="no Sentinel-2 product"):
         tile.find_products(tmp_path)
+
+
+def zipped(path, inside=True):
+    """The product as a zip file beside it; the folder goes."""
+    target = path.with_name(path.name + ".zip")
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as file:
+        for member in sorted(p for p in path.rglob("*") if p.is_file()):
+            file.write(member, member.relative_to(path.parent if inside else path))
+    shutil.rmtree(path)
+    return target
+
+
+@pytest.mark.parametrize("inside", [True, False])
+@pytest.mark.parametrize("renamed", [True, False])
+def test_a_zip_file_is_read_in_place(tmp_path, make_product, inside, renamed):
+    folder = tmp_path / "it's {1} #2"
+    folder.mkdir()
+    path, pixels = make_product(folder, 120, "0500", -1000)
+    product = zipped(path, inside)
+    if renamed:  # unpacked by name only
+        product = product.rename(path)
+    ((found,),) = tile.find_products(folder).values()
+    assert found == product
+    window = tile.Tile(product, verify=True).read(10, 0, 0, 120, 120)
+    expected = np.clip(pixels["B02"].astype(int) - 1000, 0, None)
+    assert np.array_equal(window[..., 0], expected)
+
+
+def test_a_damaged_zip_file_is_a_sentence(tmp_path, make_product):
+    product = zipped(make_product(tmp_path, 120)[0])
+    good = product.read_bytes()
+    for content in (b"", b"PK\x03\x04" * 9, good[:-50], good[: len(good) // 2]):
+        product.write_bytes(content)
+        with pytest.raises(InputError, match="neither a SAFE folder nor a readable zip"):
+            tile.Tile(product)
+    spoiled = bytearray(good)
+    spoiled[good.find(b"MTD_MSIL2A.xml") + 40] ^= 0xFF
+    product.write_bytes(spoiled)
+    with pytest.raises(InputError, match="damaged in its zip file"):
+        tile.Tile(product)
+
+
+def test_one_folder_deeper_is_named(tmp_path, make_product):
+    path, _ = make_product(tmp_path / "inner", 120)
+    (tmp_path / path.name).mkdir()
+    path.rename(tmp_path / path.name / path.name)
+    with pytest.raises(InputError, match="one folder deeper, in S2A_MSIL2A_2017"):
+        tile.Tile(tmp_path / path.name)
+
+
+def test_files_that_begin_with_a_dot_are_passed_over(tmp_path, make_product):
+    path, _ = make_product(tmp_path, 120)
+    for image in list(path.rglob("*.jp2")):
+        image.with_name(f"._{image.name}").write_bytes(b"Mac OS X")
+    (tmp_path / f"._{path.name}").touch()
+    assert list(tile.find_products(tmp_path).values()) == [[path]]
+    assert tile.Tile(path).columns == 120
+
+
+def change(path, old, new):
+    metadata = path / "MTD_MSIL2A.xml"
+    text = metadata.read_text()
+    assert old in text
+    metadata.write_text(text.replace(old, new))
+
+
+BASELINE = "<PROCESSING_BASELINE>02.05<"
+OFFSET = '<BOA_ADD_OFFSET band_id="1">-1000<'
+METADATA = {
+    "not a number": ("0205", BASELINE, BASELINE.replace("02.05", "nan"), "is 'nan'; expected"),
+    "more digits": ("0205", BASELINE, BASELINE.replace("02.05", "002.05"), "is '002.05'"),
+    "other digits": ("0205", BASELINE, BASELINE.replace("02.05", "\u0660\u0662.05"), "expected a"),
+    "another": ("0205", BASELINE, BASELINE.replace("02.05", "05.00"), "name says N0205"),
+    "too large": ("0500", OFFSET, OFFSET.replace("1000", "9" * 20), "at most five digits"),
+    "underscore": ("0500", OFFSET, OFFSET.replace("1000", "1_000"), "at most five digits"),
+    "two values": ("0500", OFFSET, OFFSET + "/BOA_ADD_OFFSET>" + OFFSET.replace("10", "2"), "two"),
+    "unknown band": ("0500", OFFSET, OFFSET.replace('"1"', '"13"'), "bands 0 to 12"),
+}
+
+
+@pytest.mark.parametrize("case", METADATA)
+def test_numbers_of_the_metadata_are_taken_strictly(tmp_path, make_product, case):
+    baseline, old, new, sentence = METADATA[case]
+    path, _ = make_product(tmp_path, 120, baseline, -1000 if baseline == "0500" else None)
+    change(path, old, new)
+    with pytest.raises(InputError, match=sentence):
+        tile.Tile(path)
+
+
+def test_xml_of_an_unknown_encoding(tmp_path, make_product):
+    path, _ = make_product(tmp_path, 120)
+    (path / "MTD_MSIL2A.xml").write_bytes(b'<?xml version="1.0" encoding="no-such"?><a/>')
+    with pytest.raises(InputError, match="not readable XML"):
+        tile.Tile(path)
+
+
+def test_a_product_of_ones_own_sen2cor(tmp_path, make_product):
+    path, pixels = make_product(tmp_path, 120, "9999")
+    with pytest.raises(InputError, match="a product of your own Sen2Cor.*--boa-offset"):
+        tile.Tile(path)
+    found = tile.Tile(path, own_offset=-500).read(20, 0, 0, 60, 60)[..., 0]
+    assert np.array_equal(found, np.clip(pixels["B05"].astype(int) - 500, 0, None))
+    shutil.rmtree(path)
+    path, pixels = make_product(tmp_path, 120, "9999", -1000)
+    found = tile.Tile(path, own_offset=7).read(20, 0, 0, 60, 60)[..., 0]
+    assert np.array_equal(found, np.clip(pixels["B05"].astype(int) - 1000, 0, None))
+
+
+@pytest.mark.parametrize("name", ["MD5", "SHA3-256"])
+def test_checksums_of_the_manifest(tmp_path, make_product, name):
+    path, _ = make_product(tmp_path, 120)
+    image = band(path, "B03")
+    make = {"MD5": hashlib.md5, "SHA3-256": hashlib.sha3_256}[name]
+    (path / "manifest.safe").write_text(
+        f'<x><byteStream><fileLocation href="./{image.relative_to(path).as_posix()}"/>'
+        f'<checksum checksumName="{name}">{make(image.read_bytes()).hexdigest().upper()}</checksum>'
+        "</byteStream></x>"
+    )
+    tile.Tile(path, verify=True)
+    content = bytearray(image.read_bytes())
+    content[len(content) // 2] ^= 1
+    image.write_bytes(content)
+    with pytest.raises(InputError, match="B03_10m.jp2: differs from its checksum in manifest.safe"):
+        tile.Tile(path, verify=True)
+    with pytest.raises(InputError, match="differs from its checksum"):
+        extract(tmp_path, [entry(0, 0)])

@@ -80,7 +80,7 @@ def test_names_are_those_of_level_2a(folder, plan):
             if p.is_file()
         ]
         assert sorted(files) == sorted(
-            ["MTD_MSIL2A.xml", *(product.band_path(b) for b in bands.BANDS)]
+            ["MTD_MSIL2A.xml", "manifest.safe", *(product.band_path(b) for b in bands.BANDS)]
         )
         for band in bands.BANDS:
             pattern = rf"GRANULE/[^/]+/IMG_DATA/R{band.resolution}m/T\d\d[A-Z]{{3}}_\d{{8}}T\d{{6}}_{band.name}_{band.resolution}m\.jp2"
@@ -146,7 +146,7 @@ def test_the_programs_that_read_products_take_them(folder, tmp_path, mpirun):
         "benchmarks.prepare",
         "--tiles",
         folder,
-        "--patches",
+        "--list",
         folder / "patches.csv",
         "--out",
         tmp_path / "a.h5",

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from osgeo import gdal, osr
 
-from bigearth import bands, files, nomenclature
+from bigearth import bands, files, nomenclature, store
+from bigearth.prepare import archive as archives
 from bigearth.synthetic import geography, landscape, synthesis
 
 COUNT = 160
@@ -285,3 +286,22 @@ def test_what_a_killed_run_left_is_cleared_away(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["a"] and not (
         tmp_path / "a" / "S2A_old"
     ).exists()
+
+
+def test_an_archive_of_version_2_is_read(tmp_path):
+    out = tmp_path / "a"
+    done = synthesise("--patches", 60, "--seed", 2, "--archive-version", "2.0", "--out", out)
+    assert done.returncode == 0, done.stderr
+    opened = archives.open_archive(out)
+    names = opened.names()
+    assert opened.labels == nomenclature.LABELS_19
+    assert len(names) + opened.counts()["snow_cloud_or_shadow"] == 60
+    native = {key: np.empty(store.ARRAYS[key].shape, np.uint16) for key in store.NATIVE}
+    plan = {patch.name: (i, patch) for i, patch in enumerate(synthesis.plan(60, 2, version=2))}
+    for name in names[:5]:
+        classes, _ = archives.read_patch(opened, name, native)
+        index, patch = plan[name]
+        truth = np.bincount(patch.labels, minlength=43)
+        assert np.array_equal(classes, np.minimum(nomenclature.to_19(truth), 1))
+        assert np.array_equal(native["data_20m"], synthesis.pixels(patch, 2, index)[20])
+    assert set(opened.splits()) == set(names)
