@@ -13,9 +13,10 @@ help:  ## list the targets
 setup:  ## install everything this needs (system packages, .venv, Horovod); repeats in under a second
 	ci/bootstrap.sh
 
-run: setup  ## the whole benchmark, small, on this machine: data, training, verdicts, figures
+run: setup  ## the whole benchmark, small, on this machine: data, training, verdicts, figures, report
 	@status=0; $(PYTHON) -m reframe_tests --site local --tag smoke || status=$$?; \
-	[ $$status = 2 ] || $(PYTHON) -m plots figures --results results/reframe --out results/figures || [ $$status != 0 ] || status=1; \
+	[ $$status = 2 ] || { $(PYTHON) -m plots figures --results results/reframe --out results/figures && \
+	    $(PYTHON) -m plots report --results results/reframe --out results/report.html; } || [ $$status != 0 ] || status=1; \
 	exit $$status
 
 report: setup  ## after make run: what changed over time, and the acceptance report of this machine (results/report.html)

@@ -44,6 +44,7 @@ done
 judged=$?
 [ "$judged" -le 2 ] || judged=2
 cp "$out/history/summary.md" "$out/summary.md" 2>/dev/null || judged=2
+[ ! -f "$store/acknowledged.jsonl" ] || cp "$store/acknowledged.jsonl" "$out/"
 cp -r "$store" "$out/history/store" || exit 2   # the report shows the whole history beside this run's records
 "$python" -m plots figures --results "$results" --out "$out/figures" || echo "no figures were drawn" >&2
 "$python" -m plots report --results "$out" --out "$out/report.html" || echo "no report was written" >&2

@@ -20,7 +20,8 @@ from plots.cells import MARKS, Cell, Table, cell, scores, state
 from plots.origins import origins
 from plots.panels import ranks, timeline
 from reframe_tests.results import export, verdict
-from reframe_tests.results.history import Judgement, judgement
+from reframe_tests.results.alarms import acknowledgements, read_acknowledgements
+from reframe_tests.results.history import MIN_EFFECT, Judgement, judgement
 from reframe_tests.results.runs import Results, describe, load
 from reframe_tests.results.values import day, percent
 
@@ -42,16 +43,8 @@ class Config:
         REQUIRED, "folder with records, ReFrame's results.db or run-*.json reports"
     )
     out: str = option(REQUIRED, "the HTML file to write")
-    recent: int = option(
-        10,
-        "a change for the worse counts as a regression while it is at most this many runs old",
-        least=1,
-    )
     min_effect: float = option(
-        0.02,
-        "relative changes smaller than this are told but are no regression",
-        least=0.0,
-        most=1.0,
+        MIN_EFFECT, "relative changes smaller than this are no regression", least=0.0, most=1.0
     )
 
 
@@ -218,20 +211,21 @@ def _changes(judged: Judgement) -> Table:
     rows = []
     for one in judged.series:
         for event in one.events:
-            change = event.change
-            mark = {"worse": "bad", "better": "good"}.get(event.direction, "open")
-            number = 100 * change.effect if math.isfinite(change.effect) else None
+            effect = event.alarm.effect
+            mark = "good" if event.direction == "better" else "bad" if event.open else "open"
+            number = 100 * effect if math.isfinite(effect) else None
+            known = event.alarm.acknowledged
             cells = [
                 cell(" ".join(one.key[:3])),
                 cell(one.key[3]),
                 cell(day(event.since)),
-                Cell(percent(change.effect), number, mark),
-                cell(change.runs),
-                cell("yes" if change.lasting else "over"),
+                Cell(percent(effect), number, mark),
+                cell(event.runs),
                 cell(", ".join(event.with_it) or "nothing recorded"),
+                cell(f"{known.name}: {known.reason}" if known else None),
             ]
             rows.append((event.since, cells))
-    columns = ("where", "metric", "since", "change", "runs", "lasting", "changed with it")
+    columns = ("where", "metric", "since", "change", "runs", "changed with it", "acknowledged")
     rows.sort(key=lambda row: row[0], reverse=True)
     notes = []
     if len(rows) > MOST_ROWS:
@@ -344,7 +338,8 @@ def sections(runs: list, judged: Judgement) -> list:
 
 def page(found: Results, config: Config) -> str:
     """The whole report as HTML."""
-    judged = judgement(found.cases, config.recent, config.min_effect)
+    known = read_acknowledgements(acknowledgements(config.results))
+    judged = judgement(found.cases, known, config.min_effect)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(PAGE),
         autoescape=True,

@@ -20,7 +20,7 @@ def rows(series: list) -> tuple:
     ranked = sorted(series, key=lambda one: (not one.events, one.key))  # what changed first
     table = []
     for one in ranked[:MOST_SERIES]:
-        begins = {event.change.index: event for event in one.events}
+        begins = {event.index: event for event in one.events}
         for i, (case, value, level) in enumerate(zip(one.cases, one.values, one.levels())):
             judged = case.values[one.key[3]]
             row = {

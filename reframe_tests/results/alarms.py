@@ -385,6 +385,12 @@ def _changed_sentence(runs: list, why: str) -> str:
     )
 
 
+def acknowledgements(results) -> Path:
+    """The file of acknowledgements that belongs to some results: in their folder."""
+    path = Path(results)
+    return (path if path.is_dir() else path.parent) / "acknowledged.jsonl"
+
+
 def read_acknowledgements(path) -> tuple:
     """The acknowledgements in a JSON-lines file, oldest first; none if there is no such file.
 

@@ -102,7 +102,7 @@ def summary(record: dict, patches: int) -> dict:
     every result.
 
     Returns:
-        record (its id), commit, driver, packages, kernel, image, dataset, patches, nodes; the
+        record (its id), machine (processor and devices), commit, driver, packages, kernel, image, dataset, patches, nodes; the
         intervals of the metrics (name -> [low, high]); and rows of rank, hostname, median step time
         (s) and phases (name -> s), where the workload records them.
     """
@@ -116,8 +116,11 @@ def summary(record: dict, patches: int) -> dict:
         }
         for row in record["ranks"]
     ]
+    devices = sorted({str(row["device"]) for row in record["ranks"] if row.get("device")})
+    machine = [name for name in (provenance.get("processor"), *devices) if name]
     return {
         "record": record.get("id"),
+        "machine": ", ".join(machine) or None,
         "commit": provenance.get("git_commit"),
         "driver": provenance.get("driver"),
         "packages": {**(provenance.get("packages") or {}), **(provenance.get("libraries") or {})},

@@ -44,11 +44,11 @@ CHANGES = (
     "after",
     "unit",
     "effect",
-    "strength",
+    "kind",
     "runs",
-    "lasting",
     "direction",
     "changed",
+    "acknowledged",
 )
 UNITS = {  # ours -> (OpenMetrics', factor)
     "s": ("seconds", 1.0),
@@ -94,20 +94,22 @@ def change_rows(series: list) -> list:
     rows = []
     for one in series:
         for event in one.events:
-            c = event.change
+            alarm = event.alarm
+            known = alarm.acknowledged
             cells = (
                 *one.key,
                 iso(event.since),
-                c.before,
-                c.after,
+                alarm.before,
+                alarm.after,
                 one.unit,
-                c.effect,
-                c.strength,
-                c.runs,
-                c.lasting,
+                alarm.effect,
+                alarm.kind,
+                event.runs,
                 event.direction,
+                ", ".join(event.with_it),
+                f"{known.name}: {known.reason}" if known else "",
             )
-            rows.append(dict(zip(CHANGES, (*cells, ", ".join(event.with_it)))))
+            rows.append(dict(zip(CHANGES, cells)))
     return rows
 
 
@@ -232,18 +234,17 @@ def _levels(judged: Judgement) -> list:
     bad = {row.key for row in judged.rows if not row.good}
     lines = [
         "",
-        "| where | metric | last | level | change | trend per month | runs |",
-        "|:--|:--|--:|--:|--:|--:|--:|",
+        "| where | metric | last | level | change | runs |",
+        "|:--|:--|--:|--:|--:|--:|",
     ]
     for one in sorted(judged.series, key=lambda one: (one.key not in bad, one.key))[:MOST_ROWS]:
-        change = percent(one.events[-1].change.effect) if one.events else "none"
-        trend = percent(one.trend) if one.trend else "none"
+        change = percent(one.events[-1].alarm.effect) if one.events else "none"
         last, level = (quantity(v, one.unit) for v in (one.values[-1], one.levels()[-1]))
         metric = f"{one.key[3]} (failed)" if one.key in bad else one.key[3]
-        cells = (" ".join(one.key[:3]), metric, last, level, change, trend, len(one.values))
+        cells = (" ".join(one.key[:3]), metric, last, level, change, len(one.values))
         lines.append(pipes(cells))
     if len(judged.series) > MOST_ROWS:
-        lines.append(f"| … | {len(judged.series) - MOST_ROWS} more in history.csv | | | | | |")
+        lines.append(f"| … | {len(judged.series) - MOST_ROWS} more in history.csv | | | | |")
     return lines
 
 

@@ -2,19 +2,23 @@
 with it."""
 
 import math
-from dataclasses import dataclass
+import statistics
+import time
+from dataclasses import dataclass, replace
 
+from bigearth.errors import InputError
 from bigearth.record import METRICS
 
-from . import commits, verdict
+from . import alarms, commits, verdict
 from .sessions import newest
-from .values import day, percent, quantity
+from .values import day, iso, percent, quantity
 
 REGRESSION, UNMEASURED = 1, 2
 # of a case's evidence, in the order they are told
 COMPARED = ("image", "driver", "commit", "dataset", "patches", "kernel")
 MOST_LETTERS = 400  # of a reason
-TREND_RUNS = 200  # a trend is fitted to at most this many runs, the newest ones
+MIN_EFFECT = 0.02  # smaller relative changes are no alarm
+SETTLED = 2  # a change is placed to within this many runs
 
 
 @dataclass(frozen=True)
@@ -22,31 +26,41 @@ class Event:
     """A lasting change of one metric.
 
     Attributes:
-        change: see `changes.Change`.
-        since: when the first run of the new level ended (Unix s).
-        direction: "worse", "better", or "other" where neither way is better.
-        with_it: what else changed between the last run before and the runs that establish the new
-            level, in words.
+        alarm: what `alarms.judge` raised.
+        index: of the first run of the new level among the runs of the series.
+        since: when it ended (Unix s).
+        runs: how many runs there are from that one on.
+        direction: "worse" or "better".
+        with_it: what else changed between the last run before and the first of the new level or
+            the next two, in words.
     """
 
-    change: tuple
+    alarm: alarms.Alarm
+    index: int
     since: float
+    runs: int
     direction: str
     with_it: tuple
 
+    @property
+    def open(self) -> bool:
+        """Whether it is for the worse and nobody has acknowledged it."""
+        return self.direction == "worse" and self.alarm.acknowledged is None
+
     def sentence(self, metric: str) -> str:
         """E.g. "time_per_epoch +4.8 % since 2026-11-03, 7 runs, image changed (worse)"."""
-        ended = "" if self.change.lasting else ", over since"
         what = (
             f"{' and '.join(self.with_it)} changed"
             if self.with_it
             else "nothing recorded changed with it"
         )
-        runs = f"{self.change.runs} run{'s' * (self.change.runs != 1)}"
-        judged = f" ({self.direction})" if self.direction in ("worse", "better") else ""
+        how = "a drift of " if self.alarm.kind == "drift" else ""
+        runs = f"{self.runs} run{'s' * (self.runs != 1)}"
+        known = self.alarm.acknowledged
+        told = f", acknowledged by {known.name}: {known.reason}" if known else ""
         return (
-            f"{metric} {percent(self.change.effect)} since {day(self.since)}, {runs}{ended}, "
-            f"{what}{judged}"
+            f"{metric} {how}{percent(self.alarm.effect)} since {day(self.since)}, {runs}, {what} "
+            f"({self.direction}){told}"
         )
 
 
@@ -58,8 +72,7 @@ class Series:
         key: (system, check, point, metric).
         cases: the test cases that measured it, oldest first; values: of each; unit: of the values.
         events: its lasting changes, in order.
-        trend: relative change per 30 days of the current level, 0 if it is not distinguishable from
-            0 (95 %).
+        steady: what `alarms.judge` says of it otherwise, in words.
         older: cases that measured it later with an older commit; they are not judged.
     """
 
@@ -67,8 +80,8 @@ class Series:
     cases: tuple
     values: tuple
     unit: str
-    events: tuple
-    trend: float
+    events: tuple = ()
+    steady: str = ""
     older: tuple = ()
 
     @property
@@ -77,12 +90,11 @@ class Series:
         return " ".join(part for part in self.key if part)
 
     def levels(self) -> list:
-        """The mean of the level that each run belongs to."""
-        edges = [0, *(event.change.index for event in self.events), len(self.values)]
+        """The median of the runs between two changes, for each run."""
+        edges = sorted({0, len(self.values), *(event.index for event in self.events)})
         found = []
         for first, end in zip(edges, edges[1:]):
-            part = self.values[first:end]
-            found += [math.fsum(part) / len(part)] * len(part)
+            found += [statistics.median(self.values[first:end])] * (end - first)
         return found
 
 
@@ -110,78 +122,107 @@ def with_it(before, after) -> tuple:
     return tuple(found)
 
 
-def _direction(metric: str, effect: float) -> str:
-    if metric not in METRICS:
-        return "other"
-    return "better" if (effect < 0) == (METRICS[metric].better == "lower") else "worse"
-
-
-def trend(times: list, values: list) -> float:
-    """The slope of some values (Theil and Sen) relative to their mean, per 30 days; 0 if its 95 %
-    interval holds 0 or the values are too few."""
-    from scipy import stats
-
-    from . import changes
-
-    times, values = times[-TREND_RUNS:], values[-TREND_RUNS:]
-    few = len(values) < 4 * changes.MIN_RUNS
-    if few or min(times) == max(times) or not math.fsum(values):
-        return 0.0
-    slope, _, low, high = stats.theilslopes(values, times)
-    mean = math.fsum(values) / len(values)
-    return float(slope * 30 * 86400 / mean) if low * high > 0 else 0.0
-
-
-def _series(key: tuple, found: list, order: commits.Order) -> Series:
-    from . import changes
-
-    older = order.older([case.evidence.get("commit") for case in found])
-    cases = [case for case, late in zip(found, older) if not late]
-    values = [case.values[key[-1]].value for case in cases]
-    changed = changes.find(values)
-    events = tuple(
-        # A step is placed to within a run or two: what differs from the last run before is looked
-        # for until the level is established.
-        Event(
-            change=c,
-            since=cases[c.index].time,
-            direction=_direction(key[-1], c.effect),
-            with_it=with_it(cases[c.index - 1], cases[c.index + changes.MIN_RUNS - 1]),
-        )
-        for c in changed
-    )
-    start = changed[-1].index if changed else 0
-    return Series(
-        key=key,
-        cases=tuple(cases),
-        values=tuple(values),
-        unit=cases[-1].values[key[-1]].unit,
-        events=events,
-        trend=trend([case.time for case in cases[start:]], values[start:]),
-        older=tuple(case for case, late in zip(found, older) if late),
-    )
-
-
-def histories(cases: list) -> list:
+def _measured(cases: list) -> list:
     """Series of every (system, check, point, metric) with at least one finite value, in order of
-    their keys."""
+    their keys; not judged yet."""
     grouped: dict = {}
     for case in cases:
         for metric, value in case.values.items():
             if math.isfinite(value.value) and math.isfinite(case.time):
                 grouped.setdefault((*case.key, metric), []).append(case)
     order = commits.Order()
-    return [_series(key, grouped[key], order) for key in sorted(grouped)]
+    found = []
+    for key in sorted(grouped):
+        members = grouped[key]
+        late = order.older([case.evidence.get("commit") for case in members])
+        kept = tuple(case for case, is_late in zip(members, late) if not is_late)
+        found.append(
+            Series(
+                key=key,
+                cases=kept,
+                values=tuple(case.values[key[-1]].value for case in kept),
+                unit=kept[-1].values[key[-1]].unit,
+                older=tuple(case for case, is_late in zip(members, late) if is_late),
+            )
+        )
+    return found
 
 
-def _changed_now(series: list, sessions: set, recent: int, min_effect: float):
-    """A finding for every change for the worse that began at most `recent` runs ago."""
+def _for_alarms(one: Series, turned: bool) -> alarms.Series:
+    """A series as `alarms.judge` takes it; turned round, its alarms are changes for the better."""
+    runs = tuple(
+        alarms.Run(
+            night=case.session,
+            value=value,
+            unit=case.values[one.key[-1]].unit,
+            machine=case.evidence.get("machine"),
+        )
+        for case, value in zip(one.cases, one.values)
+        if case.placed
+    )
+    lower = METRICS[one.key[-1]].better == "lower"
+    return alarms.Series(key=one.key, runs=runs, lower_is_better=lower != turned)
+
+
+def _events(one: Series, raised: list) -> tuple:
+    """The changes of a series, in order.
+
+    Args:
+        raised: (alarm, direction) of all series.
+    """
+    place = {case.session: i for i, case in reversed(list(enumerate(one.cases)))}
+    found = []
+    for alarm, direction in raised:
+        if one.key not in alarm.keys or alarm.since not in place:
+            continue
+        index = place[alarm.since]
+        settled = min(index + SETTLED, len(one.cases) - 1)
+        found.append(
+            Event(
+                alarm=alarm,
+                index=index,
+                since=one.cases[index].time,
+                runs=len(one.cases) - index,
+                direction=direction,
+                with_it=with_it(one.cases[max(index - 1, 0)], one.cases[settled]),
+            )
+        )
+    return tuple(sorted(found, key=lambda event: event.index))
+
+
+def histories(cases: list, acknowledged: tuple = (), min_effect: float = MIN_EFFECT) -> list:
+    """Series of every (system, check, point, metric) with at least one finite value, judged, in
+    order of their keys. All series of a system are judged together.
+
+    Args:
+        acknowledged: of `alarms.read_acknowledgements`.
+        min_effect: smaller relative changes are no alarm.
+    """
+    found = {one.key: one for one in _measured(cases)}
+    site = alarms.Site(min_effect=min_effect)
+    for system in dict.fromkeys(key[0] for key in found):
+        here = [one for one in found.values() if one.key[0] == system and one.key[-1] in METRICS]
+        placed = [case.session for case in cases if case.system == system and case.placed]
+        order = list(dict.fromkeys(placed))
+        if not here or not order:
+            continue
+        worse = alarms.judge([_for_alarms(one, False) for one in here], order, acknowledged, site)
+        better = alarms.judge([_for_alarms(one, True) for one in here], order, (), site)
+        raised = [(alarm, "worse") for alarm in worse.alarms]
+        raised += [(alarm, "better") for alarm in better.alarms]
+        for one in here:
+            sentence = worse.verdicts[one.key].sentence
+            found[one.key] = replace(one, events=_events(one, raised), steady=sentence)
+    return list(found.values())
+
+
+def _changed_now(series: list):
+    """A finding for every change for the worse that nobody has acknowledged."""
     for one in series:
-        last = one.events[-1] if one.events else None
-        is_now = last and one.cases[-1].session in sessions and last.change.runs <= recent
-        if is_now and last.direction == "worse" and abs(last.change.effect) >= min_effect:
-            sentence = f"{' '.join(one.key[:3])}: {last.sentence(one.key[3])}"
-            yield Finding(REGRESSION, one.key, sentence)
+        for event in one.events:
+            if event.open:
+                sentence = f"{' '.join(one.key[:3])}: {event.sentence(one.key[3])}"
+                yield Finding(REGRESSION, one.key, sentence)
 
 
 def _failed_now(rows: list):
@@ -207,15 +248,15 @@ def _failed_now(rows: list):
         )
 
 
-def judge(cases: list, series: list, recent: int, min_effect: float) -> list:
-    """What is wrong now: in the newest session of each system, or in a level that began at most
-    `recent` runs ago.
+def judge(cases: list, series: list) -> list:
+    """What is wrong now: in the newest session of each system, or in a level that nobody has
+    acknowledged.
 
     Returns:
         list of Finding, regressions first.
     """
     now = newest(cases)
-    found = list(_changed_now(series, {case.session for case in now}, recent, min_effect))
+    found = list(_changed_now(series))
     found += _failed_now(verdict.rows(now))
     for session in dict.fromkeys(case.session for case in now if not case.placed):
         sentence = (
@@ -269,13 +310,43 @@ class Judgement:
         return exit_code(self.findings)
 
 
-def judgement(cases: list, recent: int, min_effect: float) -> Judgement:
-    """Judges all cases; arguments as of `judge`."""
-    series = histories(cases)
-    findings = judge(cases, series, recent, min_effect)
+def judgement(cases: list, acknowledged: tuple = (), min_effect: float = MIN_EFFECT) -> Judgement:
+    """Judges all cases; arguments as of `histories`."""
+    series = histories(cases, acknowledged, min_effect)
+    findings = judge(cases, series)
     now = newest(cases)
     new = {case.session for case in now}
     earlier = [case for case in cases if case.session not in new]
     sentences = {f.series: f.sentence for f in findings if f.code == REGRESSION}
     rows = verdict.regressed(verdict.rows(now, earlier), sentences)
     return Judgement(cases=cases, series=series, findings=findings, rows=rows)
+
+
+def acknowledgement(
+    judged: Judgement, series: str, name: str, reason: str, over: bool
+) -> alarms.Acknowledgement:
+    """What somebody says of the open alarm of a series.
+
+    Args:
+        series: its name, as in the sentences: "juwels:gpus training nodes=1 time_per_epoch".
+        name, reason: who says it, and why.
+        over: the change is explained and over, instead of the new normal.
+
+    Raises:
+        InputError: there is no such alarm.
+    """
+    opened = {one.name: event for one in judged.series for event in one.events if event.open}
+    if series not in opened:
+        known = "; ".join(opened) or "none is open"
+        raise InputError(f"--acknowledge {series}: no open alarm has this name; expected: {known}")
+    key = next(one.key for one in judged.series if one.name == series)
+    sessions = [case.session for case in judged.cases if case.system == key[0] and case.placed]
+    return alarms.Acknowledgement(
+        key=key,
+        since=opened[series].alarm.since,
+        upto=sessions[-1],
+        accepted=not over,
+        name=name,
+        reason=reason,
+        when=iso(time.time()),
+    )

@@ -41,7 +41,7 @@ def draw_all(path, out):
     """Builds every picture, table, export and text of what lies in a folder; none may crash, and
     XML must be well-formed."""
     found = runs.load(path)
-    judged = history.judgement(found.cases, 10, 0.02)
+    judged = history.judgement(found.cases)
     series = judged.series
     for panel in (*figures.PANELS, timeline.PANEL):
         rows, notes = panel.rows(series if panel is timeline.PANEL else found.runs)
@@ -266,7 +266,7 @@ def test_json_that_is_no_record_is_refused_in_a_sentence(tmp_path, capsys, text)
 
 def judged(*reports):
     cases = [case for report in reports for case in reader.cases_of(report, "x")]
-    return history.exit_code(history.judge(cases, history.histories(cases), 10, 0.02))
+    return history.exit_code(history.judge(cases, history.histories(cases)))
 
 
 def test_what_was_not_measured_is_never_green():

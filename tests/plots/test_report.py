@@ -144,7 +144,7 @@ def test_a_browser_shows_it_without_errors_or_overlaps(page, tmp_path):
 
 def verdict(*cases):
     found = [case for report_ in cases for case in reader.cases_of(report_, "x")]
-    return history.judgement(found, 10, 0.02).headline
+    return history.judgement(found).headline
 
 
 def test_the_verdict_says_what_is_so():
