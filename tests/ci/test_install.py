@@ -65,7 +65,11 @@ def test_the_command_works_from_another_folder(user):
 
 
 def test_it_draws_and_reports_without_tensorflow(user):
-    user(user.bin / "python", "-c", "import matplotlib, jinja2, polars, junitparser, prometheus_client")
+    user(
+        user.bin / "python",
+        "-c",
+        "import matplotlib, jinja2, polars, junitparser, prometheus_client",
+    )
     found = user(user.bin / "pip", "list")
     assert not any(name in found for name in ("tensorflow", "horovod", "GDAL", "h5py"))
 
