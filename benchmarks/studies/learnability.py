@@ -57,7 +57,7 @@ def constant(train_labels: np.ndarray) -> np.ndarray:
 
 
 def linear(train: np.ndarray, train_labels: np.ndarray, test: np.ndarray) -> np.ndarray:
-    """Fits one logistic regression a class on standardised features and predicts: (m, C) uint8.
+    """Fits one logistic regression per class on standardised features and predicts: (m, C) uint8.
 
     Args:
         train: (n, F) features; train_labels: (n, C); test: (m, F).

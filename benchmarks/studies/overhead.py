@@ -200,8 +200,21 @@ def ratios(times: dict, rows: list) -> dict:
     return {name: record.metric(name, value) for name, value in found.items()}
 
 
+def start_sides(config: OverheadConfig, image: str, folder: Path) -> tuple:
+    """Starts the native ranks and those in the image."""
+    data = os.path.abspath(config.data) if config.data else make_file(folder)
+    container = ["apptainer", "exec"] + (["--nv"] if config.gpu else [])
+    for path in (provenance.ROOT, folder, os.path.dirname(data)):
+        container += ["--bind", str(path)]
+    container += ["--pwd", str(provenance.ROOT), image]
+    return (
+        Side("native", config, prefix=[], python=sys.executable, folder=folder, data=data),
+        Side("container", config, prefix=container, python="python", folder=folder, data=data),
+    )
+
+
 def run(config: OverheadConfig) -> None:
-    """Measures both sides, writes the record, prints the table."""
+    """Starts both sides, measures, writes the record."""
     start = provenance.now()
     image, digest = check_image(config.image)
     if config.data and not os.path.isfile(config.data):
@@ -210,35 +223,18 @@ def run(config: OverheadConfig) -> None:
         )
     if os.geteuid() == 0:  # Open MPI asks root twice
         os.environ.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
-    times = both_sides(config, image)
+    with tempfile.TemporaryDirectory(prefix="overhead.") as scratch:
+        sides = start_sides(config, image, Path(scratch))
+        try:
+            times = measure(sides, config)
+        finally:
+            for side in sides:
+                side.stop()
     rows = [
         summarise(quantity, times[quantity]["native"], times[quantity]["container"])
         for quantity in QUANTITIES
     ]
-    pairs = [
-        {"quantity": quantity, "pair": i, "native": native, "container": inside}
-        for quantity, sides_times in times.items()
-        for i, (native, inside) in enumerate(zip(sides_times["native"], sides_times["container"]))
-    ]
-    host = socket.gethostname()
-    record.write(
-        Path(config.out) / "result.json",
-        record.Record(
-            workload="overhead",
-            config=dataclasses.asdict(config),
-            metrics=ratios(times, rows),
-            ranks=[{"rank": 0, "hostname": host, "device": "GPU" if config.gpu else "CPU"}],
-            tables={"overhead": rows, "pairs": pairs},
-            files={},
-            provenance=provenance.gather(start, [host], None, image_digest=digest),
-            repeats=cli.repeats(type(config)),
-        ),
-    )
-    show(rows)
-
-
-def show(rows: list) -> None:
-    """Prints the table."""
+    write(config, times, rows, origin=(start, digest))
     print(f"{'':12}{'native':>10}{'container':>12}{'ratio':>8}   p10-p90")
     for line in rows:
         spread = f"{line['ratio_p10']:.3f}-{line['ratio_p90']:.3f}"
@@ -246,6 +242,44 @@ def show(rows: list) -> None:
             f"{line['quantity']:12}{line['native']:>8.4f} s{line['container']:>10.4f} "
             f"s{line['ratio']:>8.3f}   {spread}"
         )
+
+
+def write(config: OverheadConfig, times: dict, rows: list, origin: tuple) -> None:
+    """Writes the record.
+
+    Args:
+        times: from `measure`; rows: from `summarise`.
+        origin: when the study began, and the image's digest.
+    """
+    ratios = {f"container_{row['quantity']}_ratio": row["ratio"] for row in rows}
+    metrics = {
+        name: record.metric(name, ratios[name])
+        for name in ("container_step_ratio", "container_all_reduce_ratio", "container_read_ratio")
+    }
+    begun = {side: np.array(seconds) for side, seconds in times["start_up"].items()}
+    metrics["container_start_up"] = record.metric(
+        "container_start_up", float(np.median(begun["container"] - begun["native"]))
+    )
+    pairs = [
+        {"quantity": quantity, "pair": i, "native": native, "container": inside}
+        for quantity, both in times.items()
+        for i, (native, inside) in enumerate(zip(both["native"], both["container"]))
+    ]
+    host = socket.gethostname()
+    start, digest = origin
+    record.write(
+        Path(config.out) / "result.json",
+        record.Record(
+            workload="overhead",
+            config=dataclasses.asdict(config),
+            metrics=metrics,
+            ranks=[{"rank": 0, "hostname": host, "device": "GPU" if config.gpu else "CPU"}],
+            tables={"overhead": rows, "pairs": pairs},
+            files={},
+            provenance=provenance.gather(start, [host], None, image_digest=digest),
+            repeats=cli.repeats(type(config)),
+        ),
+    )
 
 
 if __name__ == "__main__":

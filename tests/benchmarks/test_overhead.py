@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks.studies import overhead
+from bigearth import record
 
 ROOT = Path(__file__).parents[2]
 
@@ -97,3 +98,16 @@ def test_ranks_that_die_are_reported(tmp_path):
         RuntimeError, match="native ranks gave no answer to 'read'(.|\n)*No such file"
     ):
         side.ask("read")
+
+
+def test_the_record_has_ratios_and_the_time_that_a_container_adds(tmp_path):
+    one = {"native": [1.0, 2.0, 3.0], "container": [2.0, 4.0, 6.0]}
+    times = dict.fromkeys(overhead.QUANTITIES, one)
+    rows = [overhead.summarise(name, **one) for name in overhead.QUANTITIES]
+    config = overhead.OverheadConfig(image="cpu", out=str(tmp_path))
+    overhead.write(config, times, rows, origin=("now", "sha256:1"))
+    found = record.read(tmp_path / "result.json")
+    for name in ("step", "all_reduce", "read"):
+        assert found.value(f"container_{name}_ratio") == 0.5
+    assert found.value("container_start_up") == 2.0
+    assert len(found.tables["pairs"]) == 12 and found.provenance["image_digest"] == "sha256:1"
