@@ -63,7 +63,7 @@ class Tile(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """A check that did not pass: where, why, the end of its log, and the command that repeats it."""
+    """A check that did not pass: where, why, the end of its log, the command that repeats it."""
 
     name: str
     state: str
@@ -211,7 +211,7 @@ def _changes(judged: Judgement) -> Table:
     rows = []
     for one in judged.series:
         for event in one.events:
-            effect = event.alarm.effect
+            effect = event.effect
             mark = "good" if event.direction == "better" else "bad" if event.open else "open"
             number = 100 * effect if math.isfinite(effect) else None
             known = event.alarm.acknowledged

@@ -2,8 +2,8 @@
 what else changed with it.
 
 Ends with exit code 0 (steady), 1 (a regression: a lasting change for the worse that nobody has
-acknowledged, or a value outside its band in the newest session) or 2 (nothing regressed, but something could not be
-measured; also every mistake of the user's).
+acknowledged, or a value outside its band in the newest session) or 2 (nothing regressed, but
+something could not be measured; also every mistake of the user's).
 """
 
 import sys
@@ -28,7 +28,8 @@ class Config:
     )
     out: str = option(
         REQUIRED,
-        "folder for the exports (CSV, Parquet, JSON lines, OpenMetrics, JUnit), the summary and the picture",
+        "folder for the exports (CSV, Parquet, JSON lines, OpenMetrics, JUnit), the summary and the "
+        "picture",
     )
     min_effect: float = option(
         MIN_EFFECT, "relative changes smaller than this are no regression", least=0.0, most=1.0

@@ -200,7 +200,7 @@ def draw_phases(rows: list) -> plt.Figure:
     axes.invert_yaxis()
     cover(axes.xaxis, 0, 0)
     axes.set_xlabel("time (s)")
-    figure.legend(loc="outside upper left", ncols=2 if max(map(len, phases)) > 12 else 4)
+    figure.legend(loc="outside upper right", ncols=2 if max(map(len, phases)) > 12 else 4)
     return figure
 
 

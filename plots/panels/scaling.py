@@ -87,8 +87,8 @@ def _printed(name: str, x: str, runs: list) -> tuple:
     known = sorted({round(size) for size in sizes if math.isfinite(size)})
     here = f"these of {known[0]:,}" if known else "how many these have was not recorded"
     return [], [
-        f"The paper's times are of {low:,} or {high:,} patches per epoch, {here}: another amount of "
-        "work, not drawn beside these."
+        f"The paper's times are of {low:,} or {high:,} patches per epoch, {here}: another "
+        "amount of work, not drawn beside these."
     ]
 
 

@@ -42,80 +42,55 @@ def rows(series: list) -> tuple:
     return table, notes
 
 
+def _draw_band(axes, times: list, points: list) -> None:
+    """The reference band in grey; one that is open on one side has only an edge."""
+    low, high = ([p[side] for p in points] for side in ("low", "high"))
+    if any(math.isfinite(a) and math.isfinite(b) for a, b in zip(low, high)):
+        axes.fill_between(times, low, high, color="0.9", linewidth=0, zorder=0)
+    for edge in (low, high):
+        axes.plot(times, edge, color="0.75", linestyle="-", marker="", linewidth=0.8, zorder=0)
+
+
+def _draw_series(axes, name: str, points: list) -> None:
+    """One small plot: runs as dots, the level as a line, an arrow where it changed."""
+    times = [datetime.datetime.fromisoformat(p["time"]) for p in points]
+    many = len(points) > MOST_DOTS
+    values, levels = ([p[column] for p in points] for column in ("value", "level"))
+    (dots,) = axes.plot(times, values, ".", color="C0", markersize=6, rasterized=many)
+    if not many:
+        hover(dots, [f"{p['time']}: {p['value']:.4g} {p['unit']}" for p in points])
+    line = {"color": "C1", "linestyle": "-", "marker": "", "linewidth": 1.2}
+    axes.plot(times, levels, drawstyle="steps-mid", **line)
+    _draw_band(axes, times, points)
+    arrow = {"marker": "^", "color": "black", "markersize": 7, "linestyle": "none"}
+    for time, point in zip(times, points):
+        if point["change"]:
+            axes.plot([time], [point["level"]], **arrow)
+    if len(set(times)) == 1:
+        axes.set_xlim(times[0] - DAY, times[0] + DAY)
+    locator = AutoDateLocator(maxticks=6)
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    label = f"{points[0]['metric']} ({points[0]['unit'] or 'unit not recorded'})"
+    axes.set_ylabel(short(label, 36), fontsize=7)
+    last = next((p["change"] for p in reversed(points) if p["change"]), "")
+    axes.set_title(short(name, 70) + (f"\n{short(last, 72)}" if last else ""), fontsize=7)
+
+
 def draw(table: list) -> plt.Figure:
-    """Small plots, one a series: dots are runs, the line is the level, an arrow a lasting change,
+    """Small plots, one per series: dots are runs, the line is the level, an arrow a lasting change,
     grey the reference band."""
     by_series: dict = {}
     for row in table:
         by_series.setdefault(row["series"], []).append(row)
     columns = min(2, len(by_series))
     lines = math.ceil(len(by_series) / columns)
-    figure, grid = plt.subplots(
-        lines, columns, figsize=(4.6 * columns, 2.2 * lines + 0.6), squeeze=False
-    )
+    size = (4.6 * columns, 2.2 * lines + 0.6)
+    figure, grid = plt.subplots(lines, columns, figsize=size, squeeze=False)
     for axes in grid.flat[len(by_series) :]:
         axes.set_axis_off()
     for axes, (name, points) in zip(grid.flat, by_series.items()):
-        times = [datetime.datetime.fromisoformat(p["time"]) for p in points]
-        (dots,) = axes.plot(
-            times,
-            [p["value"] for p in points],
-            ".",
-            color="C0",
-            markersize=6,
-            rasterized=len(points) > MOST_DOTS,
-        )
-        if len(points) <= MOST_DOTS:
-            hover(dots, [f"{p['time']}: {p['value']:.4g} {p['unit']}" for p in points])
-        axes.plot(
-            times,
-            [p["level"] for p in points],
-            color="C1",
-            linestyle="-",
-            marker="",
-            linewidth=1.2,
-            drawstyle="steps-mid",
-        )
-        if any(math.isfinite(p["low"]) and math.isfinite(p["high"]) for p in points):
-            axes.fill_between(
-                times,
-                [p["low"] for p in points],
-                [p["high"] for p in points],
-                color="0.9",
-                linewidth=0,
-                zorder=0,
-            )
-        for side in ("low", "high"):  # a band that is open on one side has only an edge
-            axes.plot(
-                times,
-                [p[side] for p in points],
-                color="0.75",
-                linestyle="-",
-                marker="",
-                linewidth=0.8,
-                zorder=0,
-            )
-        for time, point in zip(times, points):
-            if point["change"]:
-                axes.plot(
-                    [time],
-                    [point["level"]],
-                    marker="^",
-                    color="black",
-                    markersize=7,
-                    linestyle="none",
-                )
-        if len(set(times)) == 1:
-            axes.set_xlim(times[0] - DAY, times[0] + DAY)
-        locator = AutoDateLocator(maxticks=6)
-        axes.xaxis.set_major_locator(locator)
-        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
-        axes.set_ylabel(
-            short(f"{points[0]['metric']} ({points[0]['unit'] or 'unit not recorded'})", 36),
-            fontsize=7,
-        )
-        last = next((p["change"] for p in reversed(points) if p["change"]), "")
-        axes.set_title(short(name, 70) + (f"\n{short(last, 72)}" if last else ""), fontsize=7)
+        _draw_series(axes, name, points)
     return figure
 
 

@@ -102,7 +102,8 @@ def summary(record: dict, patches: int) -> dict:
     every result.
 
     Returns:
-        record (its id), machine (processor and devices), commit, driver, packages, kernel, image, dataset, patches, nodes; the
+        record (its id), machine (processor and devices), commit, driver, packages, kernel, image,
+        dataset, patches, nodes; the
         intervals of the metrics (name -> [low, high]); and rows of rank, hostname, median step time
         (s) and phases (name -> s), where the workload records them.
     """

@@ -99,10 +99,10 @@ def change_rows(series: list) -> list:
             cells = (
                 *one.key,
                 iso(event.since),
-                alarm.before,
-                alarm.after,
+                event.before,
+                event.after,
                 one.unit,
-                alarm.effect,
+                event.effect,
                 alarm.kind,
                 event.runs,
                 event.direction,
@@ -238,7 +238,7 @@ def _levels(judged: Judgement) -> list:
         "|:--|:--|--:|--:|--:|--:|",
     ]
     for one in sorted(judged.series, key=lambda one: (one.key not in bad, one.key))[:MOST_ROWS]:
-        change = percent(one.events[-1].alarm.effect) if one.events else "none"
+        change = percent(one.events[-1].effect) if one.events else "none"
         last, level = (quantity(v, one.unit) for v in (one.values[-1], one.levels()[-1]))
         metric = f"{one.key[3]} (failed)" if one.key in bad else one.key[3]
         cells = (" ".join(one.key[:3]), metric, last, level, change, len(one.values))

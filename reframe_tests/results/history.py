@@ -19,6 +19,7 @@ COMPARED = ("image", "driver", "commit", "dataset", "patches", "kernel")
 MOST_LETTERS = 400  # of a reason
 MIN_EFFECT = 0.02  # smaller relative changes are no alarm
 SETTLED = 2  # a change is placed to within this many runs
+NEWEST = 7  # runs that say where a drift has got to
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,9 @@ class Event:
     """A lasting change of one metric.
 
     Attributes:
-        alarm: what `alarms.judge` raised.
+        alarm: what `alarms.judge` raised, of all series that are one quantity.
+        before, after: median of the level before and of the new one (of a drift: of the newest
+            runs), of this series; effect: after / before - 1.
         index: of the first run of the new level among the runs of the series.
         since: when it ended (Unix s).
         runs: how many runs there are from that one on.
@@ -36,11 +39,17 @@ class Event:
     """
 
     alarm: alarms.Alarm
+    before: float
+    after: float
     index: int
     since: float
     runs: int
     direction: str
     with_it: tuple
+
+    @property
+    def effect(self) -> float:
+        return self.after / self.before - 1 if self.before else math.inf
 
     @property
     def open(self) -> bool:
@@ -59,7 +68,7 @@ class Event:
         known = self.alarm.acknowledged
         told = f", acknowledged by {known.name}: {known.reason}" if known else ""
         return (
-            f"{metric} {how}{percent(self.alarm.effect)} since {day(self.since)}, {runs}, {what} "
+            f"{metric} {how}{percent(self.effect)} since {day(self.since)}, {runs}, {what} "
             f"({self.direction}){told}"
         )
 
@@ -171,15 +180,19 @@ def _events(one: Series, raised: list) -> tuple:
         raised: (alarm, direction) of all series.
     """
     place = {case.session: i for i, case in reversed(list(enumerate(one.cases)))}
+    mine = [(a, direction) for a, direction in raised if one.key in a.keys and a.since in place]
+    mine.sort(key=lambda pair: place[pair[0].since])
+    edges = [0, *(place[alarm.since] for alarm, _ in mine), len(one.values)]
     found = []
-    for alarm, direction in raised:
-        if one.key not in alarm.keys or alarm.since not in place:
-            continue
-        index = place[alarm.since]
+    for number, (alarm, direction) in enumerate(mine, 1):
+        first, index, end = edges[number - 1 : number + 2]
+        level = one.values[index:end]
         settled = min(index + SETTLED, len(one.cases) - 1)
         found.append(
             Event(
                 alarm=alarm,
+                before=statistics.median(one.values[first:index] or level),
+                after=statistics.median(level[-NEWEST:] if alarm.kind == "drift" else level),
                 index=index,
                 since=one.cases[index].time,
                 runs=len(one.cases) - index,
@@ -187,7 +200,7 @@ def _events(one: Series, raised: list) -> tuple:
                 with_it=with_it(one.cases[max(index - 1, 0)], one.cases[settled]),
             )
         )
-    return tuple(sorted(found, key=lambda event: event.index))
+    return tuple(found)
 
 
 def histories(cases: list, acknowledged: tuple = (), min_effect: float = MIN_EFFECT) -> list:

@@ -162,7 +162,7 @@ def failing(folder):
         {"time_per_epoch": (15.0, 10.0, -0.1, 0.1, "s", "fail")},
         result="fail",
         fail_phase="performance",
-        outputdir=str(folder / "output"),
+        stagedir=str(folder / "output"),
         job_stderr="rfm.err",
         hashcode="abcd1234",
     )

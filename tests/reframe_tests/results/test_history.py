@@ -208,6 +208,18 @@ def test_results_without_any_session_are_refused(tmp_path, capsys):
     assert "holds no ReFrame session" in capsys.readouterr().err
 
 
+def test_two_metrics_of_one_quantity_each_have_their_own_sign(tmp_path, capsys):
+    reports = nights(1.1)[: REGRESSION_NIGHT + SEEN]
+    for report in reports:
+        case = report["runs"][0]["testcases"][0]
+        seconds = case["perfvalues"]["local:default:time_per_epoch"][0]
+        case["perfvalues"]["local:default:throughput"] = [1e5 / seconds, 0, None, None, "img/s", ""]
+    assert run(tmp_path, reports) == 1
+    said = capsys.readouterr().err
+    assert re.search(r"time_per_epoch \+(9|10)\.\d % since", said), said
+    assert re.search(r"throughput -[89]\.\d % since", said), said
+
+
 def test_a_drift_is_a_regression(tmp_path, capsys):
     noise = np.random.default_rng(0).standard_normal(65)
     values = 100 * (1 + 0.01 * noise) * (1 + 0.002 * np.maximum(np.arange(65) - 20, 0))
