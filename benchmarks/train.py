@@ -23,7 +23,9 @@ import numpy as np
 from bigearth import bands, cli, intervals, machine, provenance, record
 from bigearth.errors import InputError, disk_error, together
 from bigearth.files import save_arrays
+from bigearth.learn import efficiency
 from bigearth.learn.config import TrainConfig
+from bigearth.learn.layers import gradient_bytes, step_flops
 from bigearth.learn.signals import REQUEUE, StopRequest
 from bigearth.store import Store
 
@@ -31,6 +33,8 @@ NOT_TRAINED = "no epoch was trained"
 SCORES = ("precision", "recall", "f1")
 AVERAGES = ("micro", "macro", "weighted", "samples")
 MOST_PARTS = 1000  # of a bootstrap
+GPU_MATRIX, CPU_MATRIX = 8192, 1024  # side of the product that the step is compared with
+MATRIX_REPEATS = 6
 PICTURE_WHITE = 2500  # digital number shown as full brightness: reflectance 0.25
 
 
@@ -68,6 +72,7 @@ def _run(config: TrainConfig, start: str, began: float, request: StopRequest) ->
         return REQUEUE
     result.phases["start"] = started
     rows = ranks.gather(rank_row(ranks, device, result))
+    times = with_ceiling(tf, ranks, config, result.efficiency)
     with together(ranks.gather):
         if ranks.rank == 0:
             save_samples(output / "samples.npz", config.samples, store, result)
@@ -80,6 +85,7 @@ def _run(config: TrainConfig, start: str, began: float, request: StopRequest) ->
                 rows=rows,
                 result=result,
                 cached=cached.value,
+                tree=efficiency_tree(config, times, rows),
             )
             log.stop("success")
 
@@ -98,6 +104,41 @@ def use_device(tf, ranks, config: TrainConfig) -> str:
     tf.config.set_visible_devices(own, "GPU")
     tf.config.experimental.set_memory_growth(own, True)
     return tf.config.experimental.get_device_details(own).get("device_name", "GPU")
+
+
+def with_ceiling(tf, ranks, config: TrainConfig, times):
+    """The times of the experiment with the least seconds of a step: its operations at the speed of
+    this device's matrix product, measured now on all devices at once."""
+    if times is None:
+        return None
+    from benchmarks.device import CHAINED, matrix_product, timings
+
+    if len(times.steps) == 1 or config.eager:
+        return times  # no experiment: the job was short
+    side = GPU_MATRIX if tf.config.list_physical_devices("GPU") else CPU_MATRIX
+    seconds = timings(ranks, matrix_product(tf, side, config.precision), MATRIX_REPEATS)
+    speed = CHAINED * 2 * side**3 / float(np.median(ranks.gather(float(np.median(seconds)))))
+    operations = step_flops(
+        config.batch_size,
+        network=config.network,
+        channels=channels_of(config),
+        size=config.window,
+        classes=int(config.classes),
+    )
+    return times._replace(ceiling_seconds=operations / speed)
+
+
+def channels_of(config: TrainConfig) -> int:
+    """Bands that the network sees."""
+    return len(bands.RGB) if config.bands == "rgb" else len(bands.NAMES)
+
+
+def efficiency_tree(config: TrainConfig, times, rows: list) -> Optional[dict]:
+    """The efficiency tree of the record, or None if no step was trained."""
+    if times is None:
+        return None
+    size = sum(gradient_bytes(config.network, channels_of(config)))
+    return efficiency.tree(times, [row["hostname"] for row in rows], gradient_bytes=size)
 
 
 def make_folder(path: Path) -> None:
@@ -274,11 +315,13 @@ def write_record(
     rows: list,
     result,
     cached: Optional[float],
+    tree: Optional[dict],
 ) -> None:
     """Writes result.json: metrics, tables and provenance of the whole run.
 
     Args:
         cached: share of the data file that was in the page cache before the run.
+        tree: the efficiency tree, or None.
     """
     scores = {name: value for name, value in result.scores.items() if name in record.METRICS}
     scores["loss"] = result.test_loss
@@ -319,8 +362,11 @@ def write_record(
             files={"samples": "samples.npz"},
             provenance=origin,
             repeats=cli.repeats(type(config)),
+            efficiency=tree,
         ),
     )
+    if tree:
+        print(tree["sentence"], file=sys.stderr)
     print(
         f"F1 micro {result.scores['f1_micro']:.4f}, macro {result.scores['f1_macro']:.4f} on "
         f"{len(result.positions)} test patches; record: {path}",

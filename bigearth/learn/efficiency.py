@@ -18,7 +18,9 @@ neighbours, so their product is what is left:
       | epoch overhead: first step, validation, checkpoints
     total        wall time of the run per step
 
-What was not measured is None with its reason; the loss is then part of the next one that was.
+Levels are means: they add up to the run's time, rare slow steps included. What was not measured
+is None with its reason. "full" may be the run's own steps: the experiment then follows the run, and
+a machine that changed its speed in between shows as input.
 """
 
 import time
@@ -58,14 +60,12 @@ class Times(NamedTuple):
     Attributes:
         steps: kind -> (steps, ranks) float, seconds; "alone" is (steps, 1). "full" is needed.
         reasons: kind -> why it was not measured.
-        step_seconds: mean seconds of a step of the run itself; None: there was no run.
-        total_seconds: wall time of the run; run_steps: steps it took.
+        total_seconds: wall time of the run; None: there was none. run_steps: steps it took.
         ceiling_seconds: a step's operations at the device's matrix ceiling; None: unknown.
     """
 
     steps: dict
     reasons: dict
-    step_seconds: Optional[float] = None
     total_seconds: Optional[float] = None
     run_steps: int = 0
     ceiling_seconds: Optional[float] = None
@@ -122,10 +122,7 @@ def with_counted(times: Times, found: dict) -> dict:
     if times.ceiling_seconds is not None:
         found["ceiling"] = times.ceiling_seconds
     if times.total_seconds is not None:
-        # of the run itself: the experiment's steps stand for its steps, not for its overhead
-        found["total"] = (
-            found["full"] * times.total_seconds / (times.run_steps * times.step_seconds)
-        )
+        found["total"] = times.total_seconds / times.run_steps
     return found
 
 
@@ -152,12 +149,11 @@ def tree(times: Times, hosts: list, gradient_bytes: Optional[float] = None) -> d
 
     Returns:
         {"factors": {name: {"value", "interval", "loss", "reason"}}, "efficiency": the product
-        without device utilisation, "measured": the run's own step against the same ideal,
-        "levels": seconds, "hidden": part of the all-reduce, "bus_bandwidth": GB/s,
+        without device utilisation, "levels": seconds, "hidden": part of the all-reduce, "bus_bandwidth": GB/s,
         "slow_ranks": rows, "sentence"}; a loss is a part of the total, and the losses and the
         product with device utilisation add up to 1.
     """
-    sampled = {level: float(np.median(x)) for level, (_, x) in series(times).items()}
+    sampled = {level: float(np.mean(x)) for level, (_, x) in series(times).items()}
     found = with_counted(times, sampled)
     values = factors_of(found)
     intervals = _intervals(times)
@@ -177,7 +173,6 @@ def tree(times: Times, hosts: list, gradient_bytes: Optional[float] = None) -> d
     result = {
         "factors": factors,
         "efficiency": base / highest,
-        "measured": _measured(times, base),
         "levels": found,
         "ranks": len(hosts),
         "slow_ranks": slow_ranks(times, hosts),
@@ -190,13 +185,6 @@ def tree(times: Times, hosts: list, gradient_bytes: Optional[float] = None) -> d
 def _lowest(found: dict) -> str:
     """The lowest level that a device reached."""
     return next(level for level in LEVELS[1:] if level in found)
-
-
-def _measured(times: Times, base: float) -> Optional[float]:
-    """The run's own throughput over the ideal one: what the product has to be."""
-    if times.total_seconds is None:
-        return None
-    return base * times.run_steps / times.total_seconds
 
 
 def _reason(times: Times, name: str) -> str:

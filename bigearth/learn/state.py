@@ -10,6 +10,7 @@ import numpy as np
 
 from bigearth.learn.collective import Single
 from bigearth.learn.config import TrainConfig
+from bigearth.learn.efficiency import Times
 from bigearth.learn.log import Log
 from bigearth.learn.measuring import Measuring
 from bigearth.learn.signals import StopRequest
@@ -42,6 +43,7 @@ class Result:
         measured: of a timing run, see `measuring.Measuring.facts`; rank 0's.
         stopped: a signal ended the run before its end; a checkpoint has been saved, and there are
             no scores.
+        efficiency: what the experiment at the end measured; None if no step was trained.
     """
 
     tables: dict = field(default_factory=lambda: {"metrics": [], "steps": [], "step_times": []})
@@ -58,6 +60,7 @@ class Result:
     steps_per_epoch: int = 0
     measured: Optional[dict] = None
     stopped: bool = False
+    efficiency: Optional[Times] = None
 
     @contextmanager
     def timed(self, phase: str):
@@ -79,6 +82,7 @@ class RunState:
         network: the `resnet.ResNet`.
         variables: those of network and optimizer: all that a checkpoint has to hold.
         rate_at: the learning rate of a step, counted over the whole run.
+        make_step: a training step that reduces over another collective.
         train_step, score_step: see `steps`.
         epoch, step: where a run that resumes now would go on, both from 0.
         seconds: what the steps of that epoch have taken so far.
@@ -100,6 +104,7 @@ class RunState:
     network: Any
     variables: list
     rate_at: Callable
+    make_step: Callable
     train_step: Callable
     score_step: Callable
     epoch: int = 0

@@ -1,6 +1,7 @@
 """Data-parallel training and scoring; `train` reads top to bottom."""
 
 import dataclasses
+import functools
 import time
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from bigearth.learn.labels import label_names, labels_of
 from bigearth.learn.log import Log
 from bigearth.learn.loop import StepLoop
 from bigearth.learn.measuring import Measuring
+from bigearth.learn.probe import probe
 from bigearth.learn.schedule import Schedule, peak_rate
 from bigearth.learn.signals import Stopped, StopRequest
 from bigearth.learn.splits import SPLITS, check_splits, samples_of
@@ -67,6 +69,7 @@ def train(
         use_best_weights(run)
         choose_thresholds(run)
         test(run)
+        run.result.efficiency = probe(run)
     except Stopped:
         save(run)
         with together(collective.gather):
@@ -108,14 +111,14 @@ def prepare(
         momentum=config.momentum,
     )
     scale = optimizer.LossScale() if config.precision == "float16" else None
-    train_step = make_train_step(
+    make_step = functools.partial(
+        make_train_step,
         config=config,
         preprocess=preprocess,
         network=network,
         optim=optim,
         scale=scale,
         loss_of=losses.make(config.loss, train_labels),
-        collective=collective,
     )
     return RunState(
         config=config,
@@ -130,7 +133,8 @@ def prepare(
         network=network,
         variables=network.variables + optim.state + (scale.state if scale else []),
         rate_at=schedule_of(config, steps_per_epoch, collective.size),
-        train_step=train_step,
+        make_step=make_step,
+        train_step=make_step(collective=collective),
         score_step=make_score_step(config, preprocess, network),
     )
 
