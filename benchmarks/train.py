@@ -20,7 +20,7 @@ from typing import NamedTuple, Optional
 
 import numpy as np
 
-from bigearth import bands, cli, intervals, machine, provenance, record
+from bigearth import bands, cli, energy, intervals, machine, provenance, record
 from bigearth.errors import InputError, disk_error, together
 from bigearth.files import save_arrays
 from bigearth.learn import efficiency
@@ -72,6 +72,7 @@ def _run(config: TrainConfig, start: str, began: float, request: StopRequest) ->
         return REQUEUE
     result.phases["start"] = started
     rows = ranks.gather(rank_row(ranks, device, result))
+    used = energy.total(ranks.gather(result.energy))
     times = with_ceiling(tf, ranks, config, result.efficiency)
     with together(ranks.gather):
         if ranks.rank == 0:
@@ -86,6 +87,7 @@ def _run(config: TrainConfig, start: str, began: float, request: StopRequest) ->
                 result=result,
                 cached=cached.value,
                 tree=efficiency_tree(config, times, rows),
+                used=used,
             )
             log.stop("success")
 
@@ -274,6 +276,20 @@ def speed_of_epochs(tables: dict) -> Optional[Speed]:
     )
 
 
+def energy_metrics(result, used: energy.Energy, global_batch: int) -> dict:
+    """The energy metrics; null where no step was trained or no counter could be read."""
+    epochs = len(result.step_times)
+    steps = sum(len(row["seconds"]) for row in result.step_times) + 1
+    joules = (used.joules or None) if epochs else None
+    reason = (used.reason or "the counter did not move") if epochs else NOT_TRAINED
+    per_epoch = joules / epochs if joules else None
+    images = steps * global_batch / joules if joules else None
+    return {
+        "energy_per_epoch": record.metric("energy_per_epoch", per_epoch, reason),
+        "images_per_joule": record.metric("images_per_joule", images, reason),
+    }
+
+
 def relative_interval(seconds: np.ndarray) -> Optional[tuple]:
     """The 95 % interval of the mean of some times, relative to it; None where they are too few.
 
@@ -316,17 +332,20 @@ def write_record(
     result,
     cached: Optional[float],
     tree: Optional[dict],
+    used: energy.Energy,
 ) -> None:
     """Writes result.json: metrics, tables and provenance of the whole run.
 
     Args:
         cached: share of the data file that was in the page cache before the run.
         tree: the efficiency tree, or None.
+        used: energy of all ranks.
     """
     scores = {name: value for name, value in result.scores.items() if name in record.METRICS}
     scores["loss"] = result.test_loss
     metrics = timing_metrics(result, rows)
     metrics.update({name: record.metric(name, value) for name, value in scores.items()})
+    metrics.update(energy_metrics(result, used, config.batch_size * ranks.size))
     timed = sum(row["timed"] for row in result.tables["metrics"])
     timing = f"{timed} epochs after the first of each job"
     if result.measured:
@@ -347,6 +366,7 @@ def write_record(
         timing=timing,
         measured=result.measured,
         collective=ranks.backend,
+        energy={"source": used.source, "counter": used.counter},
         patches=result.patches,
         train_patches=result.patches["train"],
         test_patches_scored=len(result.positions),

@@ -174,6 +174,15 @@ METRICS = {
         "mean relative error of the model's time per epoch where each size is predicted from the "
         "others",
     ),
+    "energy_per_epoch": Definition(
+        "J",
+        "lower",
+        "energy of the counters named in the provenance while the job trained and validated, over "
+        "its epochs; each counter once",
+    ),
+    "images_per_joule": Definition(
+        "1/J", "higher", "training samples of the job's epochs over the same energy"
+    ),
     "patch_throughput": Definition(
         "patches/s", "higher", "preparation: patches written per second, over all ranks"
     ),

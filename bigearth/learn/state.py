@@ -8,6 +8,7 @@ from typing import Any, Callable, Optional
 
 import numpy as np
 
+from bigearth.energy import Energy
 from bigearth.learn.collective import Single
 from bigearth.learn.config import TrainConfig
 from bigearth.learn.efficiency import Times
@@ -43,6 +44,7 @@ class Result:
         measured: of a timing run, see `measuring.Measuring.facts`; rank 0's.
         stopped: a signal ended the run before its end; a checkpoint has been saved, and there are
             no scores.
+        energy: of the epochs that this job trained and validated, on this rank's counter.
         efficiency: what the experiment at the end measured; None if no step was trained.
     """
 
@@ -61,6 +63,7 @@ class Result:
     measured: Optional[dict] = None
     stopped: bool = False
     efficiency: Optional[Times] = None
+    energy: Optional[Energy] = None
 
     @contextmanager
     def timed(self, phase: str):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from bigearth import cli
+from bigearth.energy import Meter
 from bigearth.errors import InputError, together
 from bigearth.learn import (
     checkpoint,
@@ -61,11 +62,14 @@ def train(
     """
     run = prepare(config=config, store=store, collective=collective, log=log, request=request)
     begin(run)
+    meter = Meter(collective.local_rank)
+    meter.start()
     try:
         with collective.trace(config.timeline):
             while run.epoch < config.epochs and not run.ended:
                 train_epoch(run)
                 validate(run)
+        run.result.energy = meter.stop()
         use_best_weights(run)
         choose_thresholds(run)
         test(run)
