@@ -8,7 +8,7 @@ import functools
 import importlib
 from typing import NamedTuple
 
-MODULES = ("preflight", "prepare", "training", "accuracy")
+MODULES = ("preflight", "prepare", "training", "accuracy", "ceilings")
 
 
 class Check(NamedTuple):

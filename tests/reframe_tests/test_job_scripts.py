@@ -125,7 +125,7 @@ def test_one_partition_of_a_site_can_be_chosen(tmp_path):
 def test_list_is_quick_and_needs_no_tensorflow(tmp_path):
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = reframe(tmp_path, "juwels", "--list")
-    assert done.returncode == 0 and "Found 48 check(s)" in done.stdout, done.stdout
+    assert done.returncode == 0 and "Found 69 check(s)" in done.stdout, done.stdout
     # processor time: the test may share its cores
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 5
@@ -135,3 +135,11 @@ def test_list_is_quick_and_needs_no_tensorflow(tmp_path):
         "assert not {'tensorflow', 'numpy', 'scipy', 'polars', 'reframe'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", probe], cwd=ROOT, check=True)
+
+
+def test_ceilings_measure_what_training_uses(juwels):
+    assert "benchmarks.allreduce" in juwels["allreduce %nodes=24"]
+    assert "--library horovod" in juwels["allreduce %nodes=24"]
+    assert "--matrix" not in juwels["device %nodes=2"]  # on GPUs the program's own sizes
+    assert directives(juwels["storage %nodes=4"]) >= {"--nodes=4", "--ntasks=16"}
+    assert re.search(r"benchmarks\.storage .*--data .*patches\.h5", juwels["storage %nodes=4"])
