@@ -34,8 +34,8 @@ class Started:
 class StepLoop:
     """Runs the steps of an epoch from `run.step` on.
 
-    A step is told what its rank knows: whether it was told to stop, whether it has no batch, and, on
-    rank 0, whether enough was measured. It returns these averaged over ranks, so that all ranks
+    A step is told what its rank knows: whether it was told to stop, whether it has no batch, and,
+    on rank 0, whether enough was measured. It returns these averaged over ranks, so that all ranks
     stop, fail or end at the same step. A rank that cannot read goes on with blank batches until
     then, as the others wait for its gradients.
 

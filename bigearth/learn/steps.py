@@ -62,8 +62,8 @@ def make_train_step(
         """One step.
 
         Returns:
-            (1 + flags,) the loss and the flags averaged over ranks; this rank's own loss; the norm of
-            the averaged gradient.
+            (1 + flags,) the loss and the flags averaged over ranks; this rank's own loss; the norm
+            of the averaged gradient.
         """
         positions, truth = (
             batch["position"],
