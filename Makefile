@@ -5,7 +5,7 @@ IMAGE_TESTS := test
 CLUSTER_TESTS := not smoke
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run cluster test-cluster report gallery test lint lock apptainer images test-images
+.PHONY: help setup attack run cluster test-cluster report gallery test lint lock apptainer images test-images
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -43,6 +43,9 @@ lint: setup  ## ruff: lint and format
 test: setup lint  ## everything that can be tested here: lint, unit tests, real MPI ranks, ReFrame
 	.venv/bin/python -m pytest --ignore tests/learn --ignore tests/benchmarks --ignore tests/prepare/test_superres.py
 	.venv/bin/python -m pytest tests/benchmarks tests/learn tests/prepare/test_superres.py  # TensorFlow in the process
+
+attack: setup  ## spoil inputs at random and count what the programs do with them (docs/reliability.md)
+	$(PYTHON) -m tests.attack --cases 2000 --seed 1
 
 apptainer:
 	@apptainer --version >/dev/null 2>&1 || ci/install-apptainer.sh
