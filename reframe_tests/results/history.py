@@ -17,7 +17,7 @@ REGRESSION, UNMEASURED = 1, 2
 # of a case's evidence, in the order they are told
 COMPARED = ("image", "driver", "commit", "dataset", "patches", "kernel")
 MOST_LETTERS = 400  # of a reason
-MIN_EFFECT = 0.02  # smaller relative changes are no alarm
+MIN_EFFECT = 0.01  # smaller relative changes are no alarm
 SETTLED = 2  # a change is placed to within this many runs
 NEWEST = 7  # runs that say where a drift has got to
 
