@@ -74,7 +74,7 @@ def action(options: RunConfig, passed_on: list) -> list:
     if launch.only_shows(passed_on):
         return []
     if options.list:
-        return ["--list"]
+        return ["--list", *([] if "-E" in passed_on else ["-E", "not missing"])]
     return ["--dry-run", "--keep-stage-files"] if options.dry_run else ["--run"]
 
 

@@ -115,9 +115,13 @@ class Timing(Training):
     are those that the file holds, however they were made."""
 
     epochs = variable(int, value=3, loggable=True)
+    #: Time steps until the 95 % interval of their mean is within this share of it, over a part of
+    #: an epoch if that is enough, e.g. 0.01; 0: whole epochs.
+    interval = variable(float, value=0.0, loggable=True)
 
     def recipe(self) -> list:
-        return ["--epochs", str(self.epochs), "--upsample", "stored"]
+        narrow = ["--interval", str(self.interval)] if self.interval else []
+        return ["--epochs", str(self.epochs), "--upsample", "stored", *narrow]
 
     def seconds_needed(self):
         epoch = references.slowest(self.cell("time_per_epoch"))

@@ -350,3 +350,17 @@ def test_measurements_are_never_beside_each_other_on_one_node(jobs, serial):
     system = {"name": "mine", "partitions": [{**partition, **({"max_jobs": jobs} if jobs else {})}]}
     words = launcher_module.options_for_reframe(launcher_module.RunConfig(), [], system)
     assert ("--exec-policy=serial" in words) == serial
+
+
+def test_list_holds_only_what_the_site_can_run(tmp_path):
+    done = launcher(tmp_path, "--site", "local", "--list")
+    assert "Found 3 check(s)" in done.stdout and "- training" in done.stdout, done.stdout
+
+
+def test_timing_over_a_part_of_an_epoch_is_asked_for_by_its_interval(tmp_path, centre):
+    options = ["--site", str(centre), "--system=daint", "--dry-run", "-n", "^scaling"]
+    done = launcher(tmp_path, *options, "-S", "interval=0.01")
+    assert done.returncode == 0, done.stdout
+    scripts = (tmp_path / "results" / "stage" / "daint" / "gpu").glob("*/scaling_*/rfm_job.sh")
+    texts = [script.read_text() for script in scripts]
+    assert texts and all("--interval 0.01" in text for text in texts)
