@@ -24,6 +24,7 @@ from bigearth import bands, cli, energy, intervals, machine, provenance, record
 from bigearth.errors import InputError, disk_error, together
 from bigearth.files import save_arrays
 from bigearth.learn import efficiency
+from bigearth.learn.ceiling import CHAINED, matrix_product, timings
 from bigearth.learn.config import TrainConfig
 from bigearth.learn.layers import gradient_bytes, step_flops
 from bigearth.learn.signals import REQUEUE, StopRequest
@@ -113,8 +114,6 @@ def with_ceiling(tf, ranks, config: TrainConfig, times):
     this device's matrix product, measured now on all devices at once."""
     if times is None:
         return None
-    from benchmarks.device import CHAINED, matrix_product, timings
-
     if len(times.steps) == 1 or config.eager:
         return times  # no experiment: the job was short
     side = GPU_MATRIX if tf.config.list_physical_devices("GPU") else CPU_MATRIX
