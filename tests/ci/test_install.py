@@ -61,7 +61,7 @@ def installed(home):
 def test_the_command_works_from_another_folder(user):
     assert "usage: bigearth-bench" in user(user.bin / "bigearth-bench", "--help")
     listed = user(user.bin / "bigearth-bench", "list", "--site", "local")
-    assert "Found 3 check(s)" in listed and "- prepare " in listed
+    assert "\n- training " in listed and "\n- prepare " in listed
 
 
 def test_it_draws_and_reports_without_tensorflow(user):
