@@ -42,6 +42,7 @@ class RunConfig:
     )
     list: bool = cli.option(False, "list the checks and end")
     dry_run: bool = cli.option(False, "write the job scripts, submit nothing")
+    json: bool = cli.option(False, "end with the verdicts as one line of JSON")
 
 
 PROGRAM = cli.Program(
@@ -159,7 +160,7 @@ def post_mortem(rows: list, again: list) -> list:
     ]
 
 
-def judge(report: Path, results: Path, again: list, seconds: float) -> int:
+def judge(report: Path, results: Path, *, again: list, seconds: float, as_json: bool) -> int:
     """Prints the verdicts of a session; returns the exit code."""
     from .results import sessions, verdict
 
@@ -175,7 +176,8 @@ def judge(report: Path, results: Path, again: list, seconds: float) -> int:
     print("\n" + verdict.screen(rows, report=str(report), seconds=seconds, colour=colour))
     for sentence in post_mortem(rows, again):
         print(f"   {sentence}")
-    print(verdict.line(rows, str(report)))
+    last = verdict.as_json if as_json else verdict.line
+    print(last(rows, str(report)))
     return 0 if all(row.good for row in rows) else 1
 
 
@@ -227,7 +229,8 @@ def main(options: RunConfig, passed_on: list) -> int:
         raise InputError(f"ReFrame left out checks that it could not load: {'; '.join(skipped)}")
     if not shows:
         again = ["bigearth-bench", "run", "--site", site, "--results", str(RESULTS)]
-        return judge(report, RESULTS, again, time.monotonic() - began)
+        seconds = time.monotonic() - began
+        return judge(report, RESULTS, again=again, seconds=seconds, as_json=options.json)
     if code:
         raise InputError("ReFrame could not do it; its messages are above")
     return 0

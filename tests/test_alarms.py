@@ -7,6 +7,7 @@ ones.
 """
 
 import datetime
+import json
 import os
 import shlex
 import socket
@@ -76,6 +77,14 @@ def test_fault_of_a_run_fails_it(training, name):
     code, output = training(faults)
     assert code == 1, output
     assert all(message in output for message in messages), output
+
+
+def test_the_last_line_is_for_scripts(training):
+    _, output = training()
+    assert output.splitlines()[-1].startswith("bigearth-bench: state=")
+    code, output = training({"time_per_epoch": 14.0}, "--json")
+    last = json.loads(output.splitlines()[-1])
+    assert code == 1 and last["state"] == "failed" and last["counts"]["failed"] == 2
 
 
 def test_comparison_of_unlike_runs_can_be_forced(training):
