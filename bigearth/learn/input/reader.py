@@ -105,9 +105,7 @@ class Reader:
         self.signature = {
             key: tf.TensorSpec((count,) + ARRAYS[key].shape, tf.uint16) for key in keys
         }
-        self.signature["classes"] = tf.TensorSpec(
-            (count,) + store.arrays["classes"].shape, tf.uint8
-        )
+        self.signature["classes"] = tf.TensorSpec((count,) + store.classes.shape[1:], tf.uint8)
         self.signature["position"] = tf.TensorSpec((count,), tf.int64)
         self.failure = None
         self._classes, self._staged, self._threads = store.classes, staged, threads
