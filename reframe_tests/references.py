@@ -67,15 +67,15 @@ class _StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
 
 
 def _mapping(loader, node):
-    seen = set()
-    for key in (loader.construct_object(key) for key, _ in node.value):
-        known = key in seen
-        seen.add(key)
-        if known:
+    found = {}
+    for key_node, value_node in node.value:
+        key = loader.construct_object(key_node)
+        if key in found:
             raise yaml.constructor.ConstructorError(
                 None, None, f"key {key!r} is given twice", node.start_mark
             )
-    return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
+        found[key] = loader.construct_object(value_node, deep=True)
+    return found
 
 
 _StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
