@@ -1,7 +1,7 @@
 """Workload `predict`: time per epoch at sizes, and on machines, that were not measured.
 
     python -m benchmarks.predict --machine machine.yaml --out results/predict
-    python -m benchmarks.predict --record r1/result.json --record r2/result.json --out results/predict
+    python -m benchmarks.predict --record r1/result.json --record r2/result.json --out predict
 
 From records of a sweep (`benchmarks.train` on different numbers of devices) the model is fitted,
 and each size is predicted from the others to see by how much the model is wrong. A machine that is

@@ -320,6 +320,16 @@ def score_tables(result) -> dict:
     }
 
 
+def timed_part(result) -> str:
+    """What the times of a record are of, in words."""
+    if result.measured:
+        return "steps of a timing run, times the steps of an epoch"
+    timed = sum(row["timed"] for row in result.tables["metrics"])
+    if not timed:
+        return "the first epoch, tracing and warm-up included"
+    return f"{timed} epochs after the first of each job"
+
+
 def write_record(
     *,
     path: Path,
@@ -333,7 +343,7 @@ def write_record(
     tree: Optional[dict],
     used: energy.Energy,
 ) -> None:
-    """Writes result.json: metrics, tables and provenance of the whole run.
+    """Writes result.json.
 
     Args:
         cached: share of the data file that was in the page cache before the run.
@@ -345,24 +355,14 @@ def write_record(
     metrics = timing_metrics(result, rows)
     metrics.update({name: record.metric(name, value) for name, value in scores.items()})
     metrics.update(energy_metrics(result, used, config.batch_size * ranks.size))
-    timed = sum(row["timed"] for row in result.tables["metrics"])
-    timing = f"{timed} epochs after the first of each job"
-    if result.measured:
-        timing = "steps of a timing run, times the steps of an epoch"
-    elif not timed:
-        timing = "the first epoch, tracing and warm-up included"
-    tables = {
-        "epochs": result.tables["metrics"],
-        "step_times": result.tables["step_times"],
-        **score_tables(result),
-    }
+    times = {"epochs": result.tables["metrics"], "step_times": result.tables["step_times"]}
     origin = provenance.gather(
         start,
         [row["hostname"] for row in rows],
         store.digest,
         data=config.data,
         data_cached=cached,
-        timing=timing,
+        timing=timed_part(result),
         measured=result.measured,
         collective=ranks.backend,
         energy={"source": used.source, "counter": used.counter},
@@ -377,7 +377,7 @@ def write_record(
             config=dataclasses.asdict(config),
             metrics=metrics,
             ranks=rows,
-            tables=tables,
+            tables={**times, **score_tables(result)},
             files={"samples": "samples.npz"},
             provenance=origin,
             repeats=cli.repeats(type(config)),

@@ -116,8 +116,8 @@ METRICS = {
     "allreduce_bandwidth": Definition(
         "GB/s",
         "higher",
-        "bus bandwidth of the largest all-reduce: 2 (n - 1) / n times its bytes over the slowest of "
-        "n ranks' time, median over repeats",
+        "bus bandwidth of the largest all-reduce: 2 (n - 1) / n times its bytes over the slowest "
+        "of n ranks' time, median over repeats",
     ),
     "allreduce_latency": Definition(
         "s", "lower", "time of an all-reduce of 1 kB on the slowest rank, median over repeats"
@@ -138,8 +138,8 @@ METRICS = {
     "device_spread": Definition(
         "1",
         "lower",
-        "slowest device's time of a matrix product less the fastest's, over the median; the largest "
-        "of the precisions",
+        "slowest device's time of a matrix product less the fastest's, over the median; the "
+        "largest of the precisions",
     ),
     "storage_sequential_cold": Definition(
         "GB/s", "higher", f"{_READ} in the file's order, not in the page cache{_TURNS}"
@@ -192,7 +192,9 @@ METRICS = {
     "write_bandwidth": Definition(
         "GB/s", "higher", "preparation: bytes of arrays written to the HDF5 file per second"
     ),
-    "imbalance": Definition("1", "lower", "largest load of a rank divided by the mean load"),
+    "imbalance": Definition(
+        "1", "lower", "preparation: most patches of one rank divided by the mean over ranks"
+    ),
     "container_step_ratio": Definition(
         "1", "higher", "time of a training step natively over that in a container"
     ),

@@ -28,8 +28,8 @@ class Config:
     )
     out: str = option(
         REQUIRED,
-        "folder for the exports (CSV, Parquet, JSON lines, OpenMetrics, JUnit), the summary and the "
-        "picture",
+        "folder for the exports (CSV, Parquet, JSON lines, OpenMetrics, JUnit), the summary and "
+        "the picture",
     )
     min_effect: float = option(
         MIN_EFFECT, "relative changes smaller than this are no regression", least=0.0, most=1.0

@@ -202,8 +202,8 @@ def lock(folder: Path):
     strange = sorted(set(str(folder)) & set('"$`\\:,\n'))
     if strange:
         raise InputError(
-            f"--results {one_line(folder)}: job scripts cannot have {one_line(''.join(strange))} in "
-            "this name; choose another folder"
+            f"--results {one_line(folder)}: job scripts cannot have {one_line(''.join(strange))} "
+            "in this name; choose another folder"
         )
     path = folder / ".session"
     try:

@@ -96,7 +96,8 @@ def load(path) -> dict:
         content = yaml.load(data.decode(), _StrictLoader)
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         raise InputError(
-            f"{path}: not a valid reference file: {one_line(error)}; see reframe_tests/references.py"
+            f"{path}: not a valid reference file: {one_line(error)}; see "
+            "reframe_tests/references.py"
         ) from error
     found = content.get("schema", "missing") if isinstance(content, dict) else "missing"
     if found != SCHEMA:

@@ -155,13 +155,14 @@ def check_scheduler(system: dict) -> None:
             found = known[asked]
             if found.state != "up":
                 raise InputError(
-                    f"{where}: Slurm's partition {asked} is {found.state}; wait, or choose another with "
-                    f"--system={system['name']}:NAME"
+                    f"{where}: Slurm's partition {asked} is {found.state}; wait, or choose another "
+                    f"with --system={system['name']}:NAME"
                 )
             if found.time_limit and longest and longest > found.time_limit:
                 raise InputError(
                     f"{where}: its jobs may ask for {longest} s and Slurm's partition {asked} "
-                    f"allows {found.time_limit} s; correct `time_limit` or max_time_s in the site's settings"
+                    f"allows {found.time_limit} s; correct `time_limit` or max_time_s in the "
+                    "site's settings"
                 )
 
 

@@ -16,7 +16,7 @@ from mpi4py import MPI
 
 from bigearth import cli, files, provenance, record, store
 from bigearth.errors import InputError, together
-from bigearth.prepare import extract
+from bigearth.prepare import extract, sharing
 from bigearth.prepare.sharing import Source
 
 COMM = MPI.COMM_WORLD
@@ -208,7 +208,6 @@ def _record(job: Job, config, workload: str, clocks: list, elapsed: float) -> re
             return record.metric(name, None, "this workload has none")
         return record.metric(name, amount / seconds)
 
-    busy = [sum(clock.seconds.values()) for clock in clocks]
     read, written = (
         sum(getattr(c, f"bytes_{what}") for c in clocks) for what in ("read", "written")
     )
@@ -217,7 +216,7 @@ def _record(job: Job, config, workload: str, clocks: list, elapsed: float) -> re
         "patch_throughput": rate("patch_throughput", done, elapsed),
         "read_bandwidth": rate("read_bandwidth", read / 1e9, slowest["read"]),
         "write_bandwidth": rate("write_bandwidth", written / 1e9, slowest["write"]),
-        "imbalance": rate("imbalance", max(busy), sum(busy) / len(busy)),
+        "imbalance": rate("imbalance", sharing.imbalance([c.patches for c in clocks]), 1.0),
     }
     return record.Record(
         workload=workload,

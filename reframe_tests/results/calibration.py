@@ -1,8 +1,8 @@
 """The band in which the next run is expected, from the runs there are.
 
 `calibrate(cells, lower_is_better, site)` takes the runs of all cells of one metric and gives a
-`Band` for each. A site states how many red nights per month it accepts without a cause (`Site`); the
-factor that keeps this promise is found by simulation of the whole procedure:
+`Band` for each. A site states how many red nights per month it accepts without a cause
+(`Site`); the factor that keeps this promise is found by simulation of the whole procedure:
 
 1. A night's first measurement beyond the `again` edge is measured again, at most `max_retries`
    times. One that comes back inside passes.

@@ -87,9 +87,8 @@ class Case:
         values: metric -> Value.
         evidence: what the check kept of the record: image, dataset, commit, ranks …
         nodelist: host names; nodes, tasks: how many.
-        output: the folder its files are in (of a failed case, the stage folder); stderr: of its job;
-            jobid, hash: ReFrame's names
-            for the job and for the test; each may be "".
+        output: the folder its files are in (of a failed case, the stage folder); stderr: of its
+            job; jobid, hash: ReFrame's names for the job and for the test; each may be "".
         fixture: whether it only prepares other cases.
     """
 

@@ -1,4 +1,6 @@
-"""How often the site's alarms cry wolf, and what they find: `python -m reframe_tests.results.study`.
+"""How often the site's alarms cry wolf, and what they find.
+
+Run by `python -m reframe_tests.results.study`.
 
 Simulates a site of 100 series over 200 nights for many kinds of noise, judged by the same functions
 as `history`. An alarm is acknowledged as explained on the next morning and may come again. A second

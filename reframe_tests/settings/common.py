@@ -89,8 +89,7 @@ def slurm_partition(
     env_vars = list(extras.pop("env_vars", ()))
     # the compute-time project, where the site asks for one
     account = os.environ.get("BIGEARTH_ACCOUNT")
-    cores = sockets * cores_per_socket
-    longest = extras.get("max_time_s")
+    image, longest = "apptainer" in features, extras.get("max_time_s")
     partition = {
         "name": name,
         "descr": descr,
@@ -98,7 +97,7 @@ def slurm_partition(
         "launcher": "srun",
         "access": access + ([f"--account={account}"] if account else []),
         "sched_options": {"use_nodes_option": True},
-        "environs": ["native", "container"] if "apptainer" in features else ["native"],
+        "environs": ["native", "container"] if image else ["native"],
         "max_jobs": extras.pop("max_jobs", 8),
         "time_limit": f"{min(USUAL_S, longest or USUAL_S)}s",
         "features": features,
@@ -107,25 +106,27 @@ def slurm_partition(
             "launcher_options": ["--mpi=pmix", "--cpu-bind=cores", "--distribution=block:block"],
         },
         "processor": {
-            "num_cpus": cores * threads_per_core,
+            "num_cpus": sockets * cores_per_socket * threads_per_core,
             "num_cpus_per_core": threads_per_core,
             "num_sockets": sockets,
             "num_cpus_per_socket": cores_per_socket * threads_per_core,
         },
-        "container_platforms": (
-            [{"type": engine, "default": True}] if "apptainer" in features else []
-        ),
+        "container_platforms": [{"type": engine, "default": True}] if image else [],
         "env_vars": env_vars,
     }
     if device:
-        partition["devices"] = [
-            {key: device[key] for key in ("type", "arch", "model", "num_devices") if key in device}
-        ]
-        partition["resources"] = [
-            {"name": "_rfm_gpu", "options": [gpus or "--gres=gpu:{num_gpus_per_node}"]}
-        ]
+        partition.update(_devices(device, gpus or "--gres=gpu:{num_gpus_per_node}"))
     partition["extras"].update(extras)
     return partition
+
+
+def _devices(device: dict, option: str) -> dict:
+    """The parts of a partition that describe its devices and ask for them."""
+    known = ("type", "arch", "model", "num_devices")
+    return {
+        "devices": [{key: device[key] for key in known if key in device}],
+        "resources": [{"name": "_rfm_gpu", "options": [option]}],
+    }
 
 
 LOGIN = {  # where data are made and files are counted
