@@ -343,13 +343,7 @@ def write_record(
     tree: Optional[dict],
     used: energy.Energy,
 ) -> None:
-    """Writes result.json.
-
-    Args:
-        cached: share of the data file that was in the page cache before the run.
-        tree: the efficiency tree, or None.
-        used: energy of all ranks.
-    """
+    """Writes result.json; `cached` is the part of the data that was in the page cache before."""
     scores = {name: value for name, value in result.scores.items() if name in record.METRICS}
     scores["loss"] = result.test_loss
     metrics = timing_metrics(result, rows)
