@@ -95,17 +95,16 @@ def _run(config: TrainConfig, start: str, began: float, request: StopRequest) ->
 
 def use_device(tf, ranks, config: TrainConfig) -> str:
     """Gives this rank its GPU, or its CPU threads; returns the device's name."""
+    from bigearth.learn import collective  # loads TensorFlow
+
     tf.config.experimental.enable_tensor_float_32_execution(config.precision == "tf32")
     if config.threads:
         tf.config.threading.set_intra_op_parallelism_threads(config.threads)
         # one computes while the other waits in a collective
         tf.config.threading.set_inter_op_parallelism_threads(2)
-    gpus = tf.config.list_physical_devices("GPU")
-    if not gpus:
+    own = collective.own_gpu(ranks.local_rank)
+    if own is None:
         return "CPU"
-    own = gpus[ranks.local_rank % len(gpus)]
-    tf.config.set_visible_devices(own, "GPU")
-    tf.config.experimental.set_memory_growth(own, True)
     return tf.config.experimental.get_device_details(own).get("device_name", "GPU")
 
 

@@ -2,26 +2,11 @@
 
 import dataclasses
 import hashlib
-import os
-import re
 import socket
-from typing import Callable, Optional
+from typing import Callable
 
-from bigearth import provenance
+from bigearth import launcher, provenance
 from bigearth.errors import InputError, one_line
-
-# set for every rank by Open MPI, by Hydra and other PMI launchers, and by srun; in this order,
-# since mpirun may itself be started by srun
-LAUNCHERS = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
-
-
-def launched_size() -> Optional[tuple]:
-    """(variable, number of ranks) as the launcher says it; None if no launcher is known."""
-    for name in LAUNCHERS:
-        text = os.environ.get(name, "")
-        if re.fullmatch("[0-9]{1,9}", text) and (name[0] != "S" or "SLURM_PROCID" in os.environ):
-            return name, int(text)
-    return None
 
 
 def check(size: int, allgather: Callable, config, **facts) -> None:
@@ -40,7 +25,7 @@ def check(size: int, allgather: Callable, config, **facts) -> None:
     Raises:
         InputError: the same on every rank that can be reached.
     """
-    launched = launched_size()
+    launched = launcher.size()
     if launched and launched[1] != size:
         raise InputError(
             f"{launched[0]} says {launched[1]} ranks were started, but {size} can talk to each "

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import NamedTuple, Optional
 
 import bigearth
+from bigearth import launcher
 from bigearth.errors import InputError, one_line
 
 REQUIRED = "(required)"
@@ -104,21 +105,6 @@ def _names(config_class, key: str) -> tuple:
 def flag(name: str) -> str:
     """The option of a field, e.g. "--batch-size" of "batch_size"."""
     return "--" + name.replace("_", "-")
-
-
-def launcher_rank() -> int:
-    """This process's rank as the launcher (mpirun, srun, horovodrun) set it; 0 without one. Needs
-    no MPI."""
-    for name in (
-        "OMPI_COMM_WORLD_RANK",
-        "PMIX_RANK",
-        "PMI_RANK",
-        "SLURM_PROCID",
-        "HOROVOD_RANK",
-    ):
-        if re.fullmatch("[0-9]+", os.environ.get(name, "")):
-            return int(os.environ[name])
-    return 0
 
 
 class _Parser(argparse.ArgumentParser):
@@ -347,7 +333,7 @@ def main(config_class, run, program: Program, argv: Optional[list] = None) -> No
 
 
 def _report(error: InputError) -> int:
-    if launcher_rank() == 0:
+    if launcher.rank() == 0:
         print(f"error: {error}", file=sys.stderr, flush=True)
     elif not {"mpi4py.MPI", "horovod"} & set(sys.modules):  # with MPI, its end waits for rank 0
         time.sleep(HEARD_SECONDS)

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from bigearth import agreement
+from bigearth import agreement, launcher
 from bigearth.errors import InputError
 
 
@@ -15,7 +15,7 @@ class Config:
 
 @pytest.fixture(autouse=True)
 def no_launcher(monkeypatch):
-    for name in (*agreement.LAUNCHERS, "SLURM_PROCID"):
+    for name in (*launcher.SIZES, "SLURM_PROCID"):
         monkeypatch.delenv(name, raising=False)
 
 

@@ -116,7 +116,8 @@ def test_config_file_may_give_a_whole_number_for_a_float(config_file):
 
 PROGRAM = textwrap.dedent("""
     import dataclasses, time
-    from bigearth.cli import Program, launcher_rank, main, option
+    from bigearth import launcher
+    from bigearth.cli import Program, main, option
     from bigearth.errors import InputError
 
     @dataclasses.dataclass
@@ -124,7 +125,7 @@ PROGRAM = textwrap.dedent("""
         fault: str = option("none", "what goes wrong")
 
     def run(config):
-        if config.fault == "late" and launcher_rank() == 0:
+        if config.fault == "late" and launcher.rank() == 0:
             time.sleep(1)  # mpirun kills all ranks when the first has ended
         if config.fault in ("input", "late"):
             raise InputError("a.tif: cut short")

@@ -34,7 +34,7 @@ from benchmarks.preflight.judgement import (
     row,
     table,
 )
-from bigearth import cli, provenance, record
+from bigearth import cli, launcher, provenance, record
 from bigearth.errors import InputError, disk_error, together
 
 ENVIRONMENT = dict(os.environ)  # as the launcher made it: MPI_Init adds variables of its own
@@ -74,12 +74,12 @@ class Step:
         )
         line = row(host, self.name, FAIL, found, "an answer", remedy)
         print(
-            f"preflight: rank {cli.launcher_rank()} on {host}: {found}",
+            f"preflight: rank {launcher.rank()} on {host}: {found}",
             file=sys.stderr,
             flush=True,
         )
         try:
-            if cli.launcher_rank() == 0:
+            if launcher.rank() == 0:
                 finish(self._config, self._start, [line], [])
             time.sleep(GRACE)
         finally:
@@ -167,11 +167,7 @@ def probe(config: PreflightConfig, communicator, step: Step) -> dict:
     cards = binding.cuda_devices()
     devices = look.probe_devices(tf, cards)
     local_rank = hosts[: communicator.rank].count(host)
-    if devices["ids"]:
-        gpus = tf.config.list_physical_devices("GPU")
-        own = gpus[local_rank % len(gpus)]
-        tf.config.set_visible_devices(own, "GPU")
-        tf.config.experimental.set_memory_growth(own, True)
+    collective.own_gpu(local_rank)
     step.begin("all-reduce")
     right = look.probe_all_reduce(communicator, collective.connect())
     step.begin("data file")
@@ -219,7 +215,7 @@ def run(config: PreflightConfig) -> int:
     start = provenance.now()
     step = Step(config, start)
     host, launch = socket.gethostname(), look.launcher(ENVIRONMENT)
-    first = cli.launcher_rank() == 0
+    first = launcher.rank() == 0
     import mpi4py
 
     # MPI_Init only after the launcher is known to fit

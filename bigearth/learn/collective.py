@@ -10,11 +10,20 @@ from contextlib import contextmanager
 import numpy as np
 import tensorflow as tf
 
+from bigearth import launcher
 from bigearth.errors import InputError
 from bigearth.learn import layers
 
-# set by mpirun, srun, horovodrun
-SIZE_VARIABLES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS", "HOROVOD_SIZE")
+
+def own_gpu(local_rank: int):
+    """Gives this rank its GPU and no other, memory taken as it is needed; None without GPUs."""
+    gpus = tf.config.list_physical_devices("GPU")
+    if not gpus:
+        return None
+    own = gpus[local_rank % len(gpus)]
+    tf.config.set_visible_devices(own, "GPU")
+    tf.config.experimental.set_memory_growth(own, True)
+    return own
 
 
 class Single:
@@ -125,9 +134,7 @@ def connect(groups: int = 4, compression: str = "none") -> Single:
     Raises:
         InputError: several processes were launched and Horovod is not installed.
     """
-    launched = max(
-        (int(os.environ[v]) for v in SIZE_VARIABLES if os.environ.get(v, "").isdigit()), default=1
-    )
+    _, launched = launcher.size() or ("", 1)
     if launched == 1:
         return Single()
     if not tf.config.list_physical_devices("GPU"):

@@ -3,6 +3,7 @@ record, each fault one sentence."""
 
 from typing import Iterator
 
+from bigearth import constant
 from bigearth.record import is_number
 
 F1_MARGIN = 0.02  # the F1 floor lies this much above the best constant guess
@@ -78,25 +79,8 @@ def learning_faults(record: dict, data: dict) -> Iterator[str]:
 def f1_floor(test: dict) -> float:
     """The micro F1 that a model must beat to have learned anything, from the test split's `patches`
     and `support`."""
-    return best_constant_f1(test["support"], test["patches"]) + F1_MARGIN
-
-
-def best_constant_f1(support, samples: int) -> float:
-    """The highest micro F1 that any fixed guess, the same set of classes for every sample, reaches.
-
-    Guessing k classes with T true labels among them on N samples that have L labels in all gives TP
-    = T, FP = kN - T, FN = L - T, so F1 = 2T / (kN + L); for each k the most frequent classes are
-    the best guess.
-
-    Args:
-        support: (43,) how many of the samples have each class.
-        samples: N.
-    """
-    total, best, true = sum(support), 0.0, 0
-    for k, count in enumerate(sorted(support, reverse=True), 1):
-        true += count
-        best = max(best, 2 * true / (k * samples + total)) if true else best
-    return best
+    f1, _ = constant.best(test["support"], test["patches"])
+    return f1 + F1_MARGIN
 
 
 def summary(record: dict, patches: int) -> dict:

@@ -12,7 +12,7 @@ from typing import Callable, NamedTuple
 
 import numpy as np
 
-from bigearth import agreement, files, record, store
+from bigearth import files, launcher, record, store
 from bigearth.errors import InputError
 from bigearth.prepare import archive, patchlist, reben, selection, tile
 
@@ -168,13 +168,13 @@ def command_line(rng) -> None:
 
 def environment(rng) -> None:
     """Launchers' variables of any form."""
-    for name in (*agreement.LAUNCHERS, "SLURM_PROCID"):
+    for name in (*launcher.SIZES, "SLURM_PROCID"):
         value = rng.choice((None, "1", "0", "-1", "x", "\u0663", "9" * 30, " 1", "1(x2)"))
         if value is None:
             os.environ.pop(name, None)
         else:
             os.environ[name] = value
-    agreement.launched_size()
+    launcher.size()
 
 
 def output(folder: Path, rng) -> str:
