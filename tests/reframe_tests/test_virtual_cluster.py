@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from reframe_tests import catalogue, partitions, references, sites
+from reframe_tests.checks import ceilings
 from reframe_tests.checks.preflight import NODES
 from reframe_tests.results import sessions
 from tests.reframe_tests.run_suite import ROOT, suite
@@ -58,7 +59,11 @@ def test_sweep_of_every_check_over_both_partitions(slurm, tmp_path, name):
     for partition, names in SWEEPS[name].items():
         described = partitions.of_configuration(sites.system_of("virtual")["partitions"])[partition]
         for check_name, check in catalogue.checks().items():
-            for point, parameters in zip(catalogue.points_on(check, described), check.points):
+            if hasattr(ceilings, check_name):  # not of the acceptance: they have a tag of their own
+                continue
+            points = catalogue.points_on(check, described)
+            assert len(points) == len(check.points)
+            for point, parameters in zip(points, check.points):
                 if re.search(names, f"{check_name}%{point}"):
                     found = cases[partition, check_name, point].evidence["nodes"]
                     assert found == parameters["nodes"]
