@@ -43,10 +43,14 @@ class Partition:
     usual: Optional[int]
     extras: dict
 
-    @property
-    def cores_per_rank(self) -> Optional[int]:
+    def cores_per_rank(self, ranks: int) -> Optional[int]:
+        """Cores of each of a node's ranks. Fewer ranks than usual get no more cores: one of four
+        devices is measured with a quarter of the node."""
         given = self.extras.get("cores_per_rank")
-        return given or (self.cores and max(1, self.cores // self.ranks_per_node))
+        if not self.cores:
+            return given
+        share = self.cores // max(ranks, 1 if given else self.ranks_per_node)
+        return max(1, min(given or share, share))
 
     def can_run(self, needed: set, point: dict) -> bool:
         """Whether it has the features and is large enough for a point of a check."""

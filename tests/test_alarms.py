@@ -117,7 +117,7 @@ REFERENCE_FAULTS = {
     ),
     "stale by age": (
         lambda cells, _: cells["f1_micro"].update(date=OLD),
-        "stale: measured 400 days ago",
+        "days ago, at most 365 allowed",
     ),
     "stale by image": (
         lambda _, content: content.update(image="sha256:new"),

@@ -85,7 +85,7 @@ class Program(rfm.RunOnlyRegressionTest):
         if about.scheduler == "local":
             return
         self.num_gpus_per_node = min(self.num_tasks_per_node, about.devices) or None
-        self.num_cpus_per_task = about.cores_per_rank
+        self.num_cpus_per_task = about.cores_per_rank(self.num_tasks_per_node)
         self.job.launcher.options = list(about.extras.get("launcher_options", ()))
         if about.threads_per_core > 1:
             self.use_multithreading = False

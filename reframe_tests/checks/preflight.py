@@ -36,7 +36,8 @@ class preflight(NeedsData, Workload):
             self.options += ["--time-limit", "600"]  # many nodes share this machine's cores
             return
         if about.cores:
-            wanted = min(self.num_tasks_per_node * (about.cores_per_rank or 1), about.cores)
+            ranks = self.num_tasks_per_node
+            wanted = min(ranks * (about.cores_per_rank(ranks) or 1), about.cores)
             self.options += ["--cores-per-node", str(wanted)]
             self.options += ["--node-cores", str(about.cores * about.threads_per_core)]
         if about.extras.get("memory_gb"):

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from reframe_tests import partitions, sites
+
 ROOT = Path(__file__).resolve().parents[2]
 
 pytestmark = pytest.mark.reframe
@@ -143,3 +145,18 @@ def test_ceilings_measure_what_training_uses(juwels):
     assert "--matrix" not in juwels["device %nodes=2"]  # on GPUs the program's own sizes
     assert directives(juwels["storage %nodes=4"]) >= {"--nodes=4", "--ntasks=16"}
     assert re.search(r"benchmarks\.storage .*--data .*patches\.h5", juwels["storage %nodes=4"])
+
+
+@pytest.mark.parametrize(
+    ("site", "name", "ranks", "cores"),
+    [
+        ("juwels", "gpus", 4, 10),
+        ("juwels", "gpus", 1, 10),  # a quarter of the node for one of four devices
+        ("virtual", "v100", 1, 40),
+        ("virtual", "v100", 4, 10),  # more ranks than the site's usual one share its cores
+        ("virtual", "v100", 100, 1),
+    ],
+)
+def test_ranks_of_a_node_never_ask_for_more_cores_than_it_has(site, name, ranks, cores):
+    entries = sites.system_of(site)["partitions"]
+    assert partitions.of_configuration(entries)[name].cores_per_rank(ranks) == cores
