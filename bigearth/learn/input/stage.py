@@ -6,9 +6,11 @@ blocks, at random but the same way in every run, so that the parts differ by at 
 shuffle is then global within a node, not over all nodes.
 
 The copy stays: the next job that wants the same part of the same file on that node verifies its
-checksums and uses it again.
+checksums and uses it again. Two jobs that copy the same part at once do so under temporary names
+of their own; the copy that is complete last stays, and both are the same.
 """
 
+import contextlib
 import hashlib
 import os
 import socket
@@ -18,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from bigearth.errors import InputError, disk_error, together
+from bigearth.files import new_file
 from bigearth.learn.input.pagecache import Samples
 from bigearth.progress import Progress
 from bigearth.store import ARRAYS, Store
@@ -72,7 +75,6 @@ class Staged:
             f"{store.digest} {keys} {node} {nodes}".encode() + self.positions.tobytes()
         ).hexdigest()[:16]
         self.path = str(Path(directory) / f"bigearth-{plan}.samples")
-        self.partial = self.path + ".partial"
 
     def part(self, positions: np.ndarray) -> np.ndarray:
         """Those samples of a whole split that this node has."""
@@ -131,21 +133,23 @@ def stage(store: Store, directory, keys: tuple, splits: list, collective) -> Sta
 
     intact = collective.gather(_intact(staged, show))
     copy = not all(intact[rank] for rank in team)
-    try:
+    first = copy and staged.local_rank == 0
+    with contextlib.ExitStack() as writing:  # an error, which all ranks have, removes the file
+        partial = None
         with together(collective.gather):
-            if copy and staged.local_rank == 0:
-                _allocate(staged)
+            if first:
+                partial = writing.enter_context(new_file(staged.path, "stage samples"))
+                _allocate(staged, partial)
+        partial = collective.gather(partial)[team[0]]
         sums = None
         with together(collective.gather):
             if copy:
-                sums = _copy(store, staged, show)
+                sums = _copy(store, staged, partial, show=show)
         sums = collective.gather(sums)
         with together(collective.gather):
-            if copy and staged.local_rank == 0:
-                _publish(staged, np.concatenate([sums[rank] for rank in team]))
-    except InputError:  # on all ranks: nobody uses the file any more
-        Path(staged.partial).unlink(missing_ok=True)
-        raise
+            if first:
+                _append(staged, partial, np.concatenate([sums[rank] for rank in team]))
+                writing.close()  # the copy gets its name
     return staged
 
 
@@ -187,24 +191,23 @@ def _intact(staged: Staged, show: bool) -> bool:
         return np.array_equal(_checksums(staged.path, staged, progress), recorded[staged.mine()])
 
 
-def _allocate(staged: Staged) -> None:
+def _allocate(staged: Staged, partial: Path) -> None:
     try:
-        os.makedirs(os.path.dirname(staged.path), exist_ok=True)
-        with open(staged.partial, "wb") as file:
+        with open(partial, "wb") as file:
             if staged.bytes:
                 os.posix_fallocate(file.fileno(), 0, staged.bytes)
     except OSError as error:
         raise disk_error(staged.path, f"stage {staged.bytes / 1e9:.2f} GB", error) from error
 
 
-def _copy(store: Store, staged: Staged, show: bool) -> np.ndarray:
+def _copy(store: Store, staged: Staged, partial: Path, show: bool) -> np.ndarray:
     """Copies this rank's rows and reads them back from the disk; returns their checksums, (rows,
     keys) uint32."""
     rows, sums = staged.mine(), []
     sources = [Samples(store, key) for key in staged.keys]
     try:
         with (
-            open(staged.partial, "r+b") as file,
+            open(partial, "r+b") as file,
             Progress(2 * len(rows), f"stage {staged.path}", "img", show) as progress,
         ):
             for chunk in np.split(rows, range(CHUNK, len(rows), CHUNK)):
@@ -223,7 +226,7 @@ def _copy(store: Store, staged: Staged, show: bool) -> np.ndarray:
             # read back what is on the disk, not in memory
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
             sums = np.concatenate(sums)
-            if not np.array_equal(_checksums(staged.partial, staged, progress), sums):
+            if not np.array_equal(_checksums(partial, staged, progress), sums):
                 raise InputError(
                     f"{staged.path} on {socket.gethostname()}: what was written reads back "
                     "differently, expected the same checksums; "
@@ -234,11 +237,10 @@ def _copy(store: Store, staged: Staged, show: bool) -> np.ndarray:
     return sums
 
 
-def _publish(staged: Staged, sums: np.ndarray) -> None:
-    """Records the checksums at the end and gives the copy its name."""
+def _append(staged: Staged, partial: Path, sums: np.ndarray) -> None:
+    """Records the checksums at the end of the copy."""
     try:
-        with open(staged.partial, "ab") as file:
+        with open(partial, "ab") as file:
             file.write(np.ascontiguousarray(sums))
-        os.replace(staged.partial, staged.path)
     except OSError as error:
         raise disk_error(staged.path, "stage samples", error) from error

@@ -170,6 +170,24 @@ def test_nodes_of_different_sizes_are_refused(patches, tmp_path):
     ), results
 
 
+def test_two_runs_that_stage_the_same_part_at_once_both_have_it(patches, tmp_path, monkeypatch):
+    """The second run starts, and ends, while the first is in the middle of its copy."""
+    real, second = module._copy, []
+
+    def interrupted(*arguments, **options):
+        monkeypatch.setattr(module, "_copy", real)
+        second.extend(stage_on(Ranks(1, 1), patches, tmp_path, ("data_60m",)))
+        Path(second[0].path).unlink()  # what the first does is its own
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(module, "_copy", interrupted)
+    first = stage_on(Ranks(1, 1), patches, tmp_path, ("data_60m",))
+    assert len(second) == 1 and first[0].path == second[0].path
+    expected = patches.array("data_60m")[first[0].positions]
+    np.testing.assert_array_equal(first[0].array("data_60m"), expected)
+    assert list(tmp_path.iterdir()) == [Path(first[0].path)]
+
+
 def test_another_file_or_other_keys_have_another_copy(patches, tmp_path):
     stage_on(Ranks(1, 1), patches, tmp_path, ("data_60m",))
     stage_on(Ranks(1, 1), patches, tmp_path, ("data_20m",))
