@@ -9,6 +9,7 @@ this program; rank 0 alone writes and talks. Exit code 75: a signal (SIGTERM, SI
 early and a checkpoint was saved; the same command with --resume goes on.
 """
 
+import contextlib
 import dataclasses
 import math
 import os
@@ -20,9 +21,9 @@ from typing import NamedTuple, Optional
 
 import numpy as np
 
-from bigearth import bands, cli, energy, intervals, machine, provenance, record
+from bigearth import agreement, bands, cli, energy, intervals, machine, nvml, provenance, record
 from bigearth.errors import InputError, disk_error, together
-from bigearth.files import save_arrays
+from bigearth.files import lock, save_arrays
 from bigearth.learn import efficiency
 from bigearth.learn.ceiling import CHAINED, matrix_product, timings
 from bigearth.learn.config import TrainConfig
@@ -43,11 +44,18 @@ def run(config: TrainConfig) -> Optional[int]:
     """Trains, scores and writes everything under `config.out`; returns the exit code."""
     start, began = provenance.now(), time.perf_counter()
     config.check()
-    with StopRequest().listening() as request:
-        return _run(config, start, began, request)
+    with StopRequest().listening() as request, contextlib.ExitStack() as held:
+        return _run(config, start=start, began=began, request=request, held=held)
 
 
-def _run(config: TrainConfig, start: str, began: float, request: StopRequest) -> Optional[int]:
+def _run(
+    config: TrainConfig,
+    start: str,
+    began: float,
+    request: StopRequest,
+    held: contextlib.ExitStack,
+) -> Optional[int]:
+    """`held` is let go at the end of the run: rank 0's lock of the output folder."""
     import tensorflow as tf  # slow to load: not before the command line is known to be right
 
     from bigearth.learn import collective, trainer
@@ -58,8 +66,11 @@ def _run(config: TrainConfig, start: str, began: float, request: StopRequest) ->
     output = Path(config.out)
     with together(ranks.gather):
         store = Store(config.data)
+    check_ranks(tf, ranks, config, store)
+    with together(ranks.gather):
         if ranks.rank == 0:
             make_folder(output)
+            held.enter_context(lock(output / "result.json", "training"))
             cached = machine.cached_share(config.data)  # before anything reads it
     with together(ranks.gather):
         log = Log(output, config.epochs, config.mlperf) if ranks.rank == 0 else Log()
@@ -91,6 +102,24 @@ def _run(config: TrainConfig, start: str, began: float, request: StopRequest) ->
                 used=used,
             )
             log.stop("success")
+
+
+def check_ranks(tf, ranks, config: TrainConfig, store: Store) -> None:
+    """Refuses, on all ranks, a run whose ranks do not belong together, or share a GPU.
+
+    Raises:
+        InputError: the same on every rank.
+    """
+    devices = len(tf.config.list_physical_devices("GPU"))
+    agreement.check(
+        ranks.size,
+        ranks.gather,
+        config,
+        data_digest=store.digest,
+        number_of_devices=devices,
+    )
+    own = nvml.uuid_of_rank(ranks.local_rank) if devices else None
+    agreement.check_devices(ranks.gather, devices, own)
 
 
 def use_device(tf, ranks, config: TrainConfig) -> str:

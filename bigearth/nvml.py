@@ -64,6 +64,16 @@ def uuid(nvml, handle) -> str:
     return name.decode() if isinstance(name, bytes) else name
 
 
+def uuid_of_rank(local_rank: int) -> Optional[str]:
+    """The own name of the device that a rank uses; None if it cannot be read."""
+    nvml, _ = load()
+    if nvml is None:
+        return None
+    with contextlib.suppress(IndexError, nvml.NVMLError):
+        return uuid(nvml, device(nvml, local_rank))
+    return None
+
+
 def health(nvml, handle) -> dict:
     """The state of a device at this moment; None where it cannot be read.
 

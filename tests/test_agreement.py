@@ -72,3 +72,36 @@ def test_launched_size(monkeypatch, environment, size, bad):
             agreement.check(size, together(), Config())
     else:
         agreement.check(size, together(), Config())
+
+
+@pytest.mark.parametrize(
+    ("ranks", "bad"),
+    [
+        ([("a", 2, "x"), ("a", 2, "y")], False),
+        ([("a", 2, "x"), ("a", 2, "y"), ("a", 2, "x")], True),
+        ([("a", 1, "x"), ("a", 1, "y")], False),  # the launcher gave each rank its own
+        ([("a", 1, "x"), ("a", 1, "x")], True),
+        ([("a", 1, "x"), ("b", 1, "x")], False),
+        ([("a", 1, None), ("a", 1, None)], False),  # it cannot be known
+        ([("a", 2, None), ("a", 2, None), ("a", 2, None)], True),
+        ([("a", 0, None), ("a", 0, None)], False),
+    ],
+)
+def test_more_ranks_than_gpus_on_a_node_are_refused(ranks, bad):
+    def check(sharing=False):
+        agreement.check_devices(lambda _: [(*rank, sharing) for rank in ranks], 0, None)
+
+    if bad:
+        with pytest.raises(InputError, match=f"^a: {len(ranks)} ranks use [12] GPU"):
+            check()
+        check(sharing=True)
+    else:
+        check()
+
+
+def test_sharing_gpus_is_asked_for_by_the_environment(monkeypatch):
+    monkeypatch.delenv(agreement.SHARED_GPUS, raising=False)
+    with pytest.raises(InputError, match="2 ranks use 1 GPU;"):
+        agreement.check_devices(lambda mine: [mine, mine], 1, "x")
+    monkeypatch.setenv(agreement.SHARED_GPUS, "/tmp/mps")
+    agreement.check_devices(lambda mine: [mine, mine], 1, "x")

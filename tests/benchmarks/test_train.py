@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 import pytest
 
-from bigearth import store
+from bigearth import files, store
 
 pytestmark = pytest.mark.mpi
 SPLITS = np.tile([0, 0, 0, 0, 1, 2], 8)
@@ -135,6 +135,7 @@ def test_the_record_is_complete(one_and_two, data):
     assert samples["truth"].shape == samples["score"].shape == (8, 43)
     np.testing.assert_array_equal(samples["names"], store.Store(data).names[SPLITS == 2])
     assert done.stdout == "" and "epoch 2/2" in done.stderr
+    assert not list(output.glob("*.lock"))
 
 
 def test_scores_are_the_same_at_one_two_and_three_ranks(train):
@@ -187,3 +188,28 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(train):
     assert "Traceback" not in done.stderr and not (output / "result.json").exists()
     done, _ = train(1, "--batchsize", 8)
     assert done.returncode == 2 and "--batchsize" in done.stderr
+
+
+DIFFERENT = """
+import os, runpy, sys
+if os.environ["OMPI_COMM_WORLD_RANK"] == "1":
+    sys.argv += ["--seed", "1"]
+runpy.run_module("benchmarks.train", run_name="__main__", alter_sys=True)
+"""
+
+
+def test_ranks_with_other_options_are_refused(mpirun, data, tmp_path):
+    output = tmp_path / "out"
+    done = mpirun(2, "-c", DIFFERENT, "--data", data, "--out", output, timeout=120)
+    assert done.returncode == 2, done.stderr
+    sentences = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert len(sentences) == 1 and "rank 1 on" in sentences[0] and "another options" in sentences[0]
+    assert not output.exists()
+
+
+def test_a_second_training_into_one_folder_is_refused(train, tmp_path):
+    with files.lock(tmp_path / "result.json", "training"):
+        done, _ = train(1, "--epochs", 0, output=tmp_path)
+        assert done.returncode == 2
+        assert "another training writes it (process" in done.stderr
+        assert [path.name for path in tmp_path.iterdir()] == ["result.json.lock"]
