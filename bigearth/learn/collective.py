@@ -14,6 +14,8 @@ from bigearth import launcher
 from bigearth.errors import InputError
 from bigearth.learn import layers
 
+STALL_SECONDS = "1800"  # one node may stage its data that much longer than another
+
 
 def own_gpu(local_rank: int):
     """Gives this rank its GPU and no other, memory taken as it is needed; None without GPUs."""
@@ -142,6 +144,8 @@ def connect(groups: int = 4, compression: str = "none") -> Single:
         # still compute
         os.environ.setdefault("OMPI_MCA_mpi_yield_when_idle", "1")
     os.environ.setdefault("HOROVOD_TIMELINE", "DYNAMIC")  # lets `trace` start one
+    # a rank that lives but does not take part ends the job, too; see also learn/watchdog.py
+    os.environ.setdefault("HOROVOD_STALL_SHUTDOWN_TIME_SECONDS", STALL_SECONDS)
     try:
         return Horovod(groups, compression)
     except ImportError as error:

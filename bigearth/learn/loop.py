@@ -9,6 +9,7 @@ from typing import Optional
 import tensorflow as tf
 
 from bigearth.errors import InputError
+from bigearth.learn import watchdog
 from bigearth.learn.guards import check_loss
 from bigearth.learn.state import RunState
 from bigearth.progress import Progress
@@ -64,6 +65,10 @@ class StepLoop:
         Raises:
             InputError: on every rank: a rank cannot read, or the loss is bad.
         """
+        with self._run.watchdog.watching():
+            self._steps()
+
+    def _steps(self) -> None:
         self._clock = time.perf_counter()
         run = self._run
         while run.step < run.steps_per_epoch and not self.told and not run.ended:
@@ -77,8 +82,10 @@ class StepLoop:
         """Gives the device the next step."""
         run = self._run
         number = run.epoch * run.steps_per_epoch + run.step
+        run.watchdog.doing = watchdog.DATA
         with run.result.timed("wait for data"):
             batch = self._next_batch()
+        run.watchdog.doing = watchdog.STEP
         rate = run.rate_at(number)
         enough = run.measuring.enough and run.collective.rank == 0
         flags = [run.request.received, self._failure is not None, enough]
@@ -132,4 +139,5 @@ class StepLoop:
         else:
             result.step_times[-1]["seconds"].append(seconds)
         self._run.measuring.add(seconds)
+        self._run.watchdog.step_done()
         self._clock = now

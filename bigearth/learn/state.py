@@ -15,6 +15,7 @@ from bigearth.learn.efficiency import Times
 from bigearth.learn.log import Log
 from bigearth.learn.measuring import Measuring
 from bigearth.learn.signals import StopRequest
+from bigearth.learn.watchdog import Watchdog
 from bigearth.store import Store
 
 
@@ -92,6 +93,7 @@ class RunState:
         best_score: best validation F1 micro so far; -1 before the first.
         best: values of the network's variables at that score, or None.
         traced: whether this job has trained an epoch, so that the next one is timed.
+        watchdog: ends the job if a step does not end.
         measuring: whether a timing run has measured enough.
         ended: whether training ends with this epoch, before the last one: enough was measured.
     """
@@ -110,6 +112,7 @@ class RunState:
     make_step: Callable
     train_step: Callable
     score_step: Callable
+    watchdog: Watchdog
     epoch: int = 0
     step: int = 0
     seconds: float = 0.0

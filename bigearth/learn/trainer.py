@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import socket
 import time
 from pathlib import Path
 
@@ -36,6 +37,7 @@ from bigearth.learn.signals import Stopped, StopRequest
 from bigearth.learn.splits import SPLITS, check_splits, samples_of
 from bigearth.learn.state import Result, RunState
 from bigearth.learn.steps import compute_dtype, make_score_step, make_train_step
+from bigearth.learn.watchdog import Watchdog
 from bigearth.progress import Progress
 from bigearth.store import Store
 
@@ -140,7 +142,18 @@ def prepare(
         make_step=make_step,
         train_step=make_step(collective=collective),
         score_step=make_score_step(config, preprocess, network),
+        watchdog=watch(config, collective),
     )
+
+
+def watch(config: TrainConfig, collective: Single) -> Watchdog:
+    """What ends the job if a step does not end."""
+    hosts = collective.gather(socket.gethostname())
+    watchdog = Watchdog(Path(config.out) / "stalled", rank=collective.rank, hosts=hosts)
+    if collective.rank == 0:
+        watchdog.clear()
+    collective.barrier()  # nobody watches before
+    return watchdog
 
 
 def schedule_of(config: TrainConfig, steps_per_epoch: int, world_size: int) -> Schedule:

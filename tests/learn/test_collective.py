@@ -83,6 +83,18 @@ def test_one_process_needs_no_horovod():
     assert [t.numpy() for t in single.average([tf.constant(2.0)])] == [2.0]
 
 
+@pytest.mark.parametrize("given, used", [(None, collective.STALL_SECONDS), ("99", "99")])
+def test_a_stalled_collective_ends_unless_the_site_says_otherwise(monkeypatch, given, used):
+    name = "HOROVOD_STALL_SHUTDOWN_TIME_SECONDS"
+    monkeypatch.setattr(os, "environ", {"OMPI_COMM_WORLD_SIZE": "2"})
+    if given:
+        os.environ[name] = given
+    seen = []
+    monkeypatch.setattr(collective, "Horovod", lambda *_: seen.append(os.environ[name]))
+    collective.connect()
+    assert seen == [used]
+
+
 @given(st.lists(st.integers(0, 5000), min_size=1, max_size=40), st.integers(1, 8))
 def test_groups_hold_every_tensor_once_last_first_and_balanced(sizes, groups):
     tensors = [np.zeros(s, np.float32) for s in sizes]

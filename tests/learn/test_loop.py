@@ -12,6 +12,7 @@ from bigearth.learn.loop import StepLoop
 from bigearth.learn.measuring import WARM_UP, Measuring
 from bigearth.learn.signals import StopRequest
 from bigearth.learn.state import Result
+from bigearth.learn.watchdog import Watchdog
 from bigearth.progress import Progress
 
 
@@ -53,6 +54,7 @@ def run_of(reader, request=None):
         epoch=0,
         step=0,
         measuring=Measuring(None),
+        watchdog=Watchdog("stalled", rank=0, hosts=["n1"]),
         ended=False,
     )
     return run, seen
