@@ -8,10 +8,17 @@ from pathlib import Path
 from bigearth.cli import REQUIRED, option
 from bigearth.progress import Progress
 from plots import figure, tables
-from plots.panels import batch_study, curves, patches, ranks, scaling
+from plots.panels import batch_study, curves, efficiency, patches, ranks, scaling
 from reframe_tests.results import runs
 
-PANELS = curves.PANELS + ranks.PANELS + scaling.PANELS + patches.PANELS + batch_study.PANELS
+PANELS = (
+    curves.PANELS
+    + efficiency.PANELS
+    + ranks.PANELS
+    + scaling.PANELS
+    + patches.PANELS
+    + batch_study.PANELS
+)
 
 
 @dataclass

@@ -19,8 +19,10 @@ from plots import figure, figures, tables
 from plots.cells import MARKS, Cell, Table, cell, scores, state
 from plots.origins import origins
 from plots.panels import ranks, timeline
+from plots.series import by_size, series, trainings
 from reframe_tests.results import export, verdict
 from reframe_tests.results.alarms import acknowledgements, read_acknowledgements
+from reframe_tests.results.evidence import why_not_faster
 from reframe_tests.results.history import MIN_EFFECT, Judgement, judgement
 from reframe_tests.results.runs import Results, describe, load
 from reframe_tests.results.values import day, percent
@@ -29,6 +31,7 @@ PAGE = Path(__file__).with_name("page")
 MOST_ROWS = 200  # of a picture's data table in the page; the whole table is among the figures
 MOST_TILES = 24  # verdicts that have a tile; all are in the table
 MOST_FINDINGS = 50  # that are listed under what changed
+MOST_SENTENCES = 12  # of why a run was not faster
 MOST_SPARKS = 60  # values of a tile's line, the newest ones
 LOG_LINES, MOST_LOG_BYTES = 15, 64 << 20  # of a failed job's standard error
 PIXELS_PER_POINT = 1.75  # of a picture: its smallest letters (7 pt) have 12 pixels
@@ -283,14 +286,34 @@ SECTIONS = (  # id, title, panels
 )
 
 
-def _time(judged: Judgement, pictures: dict) -> Section:
-    spent = verdict.phases(judged.rows)
+def _sentences(runs: list) -> list:
+    """Why the last run of every series and size was not faster, a line each, largest first."""
+    found = []
+    for label, group in series(trainings(runs)).items():
+        for (nodes, devices), same in by_size(group).items():
+            told = next(filter(None, map(_sentence, reversed(same))), None)
+            if told:
+                where = f"{label}, {nodes} node{'s' * (nodes > 1)}"
+                found.append((devices, f"{figure.short(where)}: {figure.short(told, 400)}"))
+    lines = [line for _, line in sorted(found, key=lambda pair: -pair[0])]
+    more = [f"and {len(lines) - MOST_SENTENCES} more"] if len(lines) > MOST_SENTENCES else []
+    return lines[:MOST_SENTENCES] + more
+
+
+def _sentence(run):
+    """From the run's record; from what its check kept, where that is all there is."""
+    if run.path is None:
+        return run.case.evidence.get("efficiency")
+    return why_not_faster(run.workload, run.efficiency)
+
+
+def _limits(runs: list, pictures: dict) -> Section:
     return Section(
         id="limits",
-        title="Where the time went",
-        text=[spent] if spent else [],
+        title="Why not faster",
+        text=_sentences(runs),
         tables=[],
-        pictures=_shown(pictures, ("phases",)),
+        pictures=_shown(pictures, ("why_not_faster", "losses")),
     )
 
 
@@ -325,7 +348,7 @@ def sections(runs: list, judged: Judgement) -> list:
     drawn["accuracy"].tables.extend(scores(t(runs)) for t in (tables.table2, tables.table3))
     preflight, history = _preflight(runs), _shown(pictures, (timeline.PANEL.name,))
     found = [
-        _time(judged, pictures),
+        _limits(runs, pictures),
         Section("preflight", "Preflight", [], [preflight] if preflight.rows else [], []),
         _nodes(runs, pictures),
         Section("metrics", "Metrics and verdicts", [], [_metrics(judged)], []),

@@ -52,6 +52,7 @@ DRAWS = 1000
 LEAST_STEPS = 6  # fewer have no interval, and a loss without one is not named
 STANDS_OUT = 0.02  # part of the others' time that a rank named slow takes more, at least
 SMALLEST_LOSS = 0.005  # that the sentence names
+ONE_RANK = "one rank"  # the reason why it has no losses between ranks
 
 
 class Times(NamedTuple):
@@ -193,7 +194,7 @@ def _reason(times: Times, name: str) -> str:
         "load_balance",
         "communication",
     ):
-        return "one rank"
+        return ONE_RANK
     if name == "device_utilisation":
         return times.reasons.get("ceiling", "the device's matrix ceiling was not measured")
     if name == "epoch_overhead":
@@ -273,10 +274,15 @@ def sentence(result: dict) -> str:
     count = result["ranks"]
     text = f"{count} rank{'s' if count > 1 else ''}: {result['efficiency']:.2f} of ideal"
     parts = [f"{loss:.1%} {_cause(name, result)}" for name, loss in losses(result)]
+    of_steps = [name for name in CAUSES if name != "epoch_overhead"]
+    missing = [n for n in of_steps if result["factors"][n].get("reason") not in (None, ONE_RANK)]
     if parts:
         text += "; lost: " + ", ".join(parts)
-    else:
+    elif not missing:
         text += "; no loss stands out of the noise"
+    if missing:
+        reason = result["factors"][missing[0]]["reason"]
+        text += f"; not measured: {', '.join(missing).replace('_', ' ')} ({reason})"
     utilisation = result["factors"]["device_utilisation"]["value"]
     if utilisation is not None:
         text += f"; a device computes at {utilisation:.2f} of its matrix ceiling"

@@ -7,13 +7,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from plots.figure import Panel, cover, entry, short
-from plots.series import by_size, series, shown, trainings
-from reframe_tests.results.values import disjoint, numbers, statistic
+from plots.figure import Panel, short
+from plots.series import trainings
+from reframe_tests.results.values import numbers
 
 SLOW = 1.1  # a node whose median step is this much above the median of all nodes is pointed at
 MOST_NAMES = 48  # of nodes beside the map; slow ones have theirs always
-MOST_BARS = 48  # sizes of all series in the picture of phases
 MOST_NUMBERS = 32  # columns up to which the step times are written into the map
 
 
@@ -120,90 +119,6 @@ def draw_ranks(rows: list) -> plt.Figure:
     return figure
 
 
-def phase_rows(runs: list) -> tuple:
-    """Where the time of the ranks went: seconds of each phase, mean over ranks, for the last run of
-    every series and size that kept them."""
-    rows = []
-    for label, group in series(trainings(runs)).items():
-        for (nodes, devices), same in by_size(group).items():
-            last = next(filter(None, (run.table("phases") for run in reversed(same))), [])
-            names = dict.fromkeys(name for row in last for name in row)
-            phases = {name: numbers(row.get(name) for row in last) for name in names}
-            phases = disjoint(phases)
-            for phase, seconds in phases.items():
-                mean, _, count = statistic(seconds)
-                if count:
-                    rows.append(
-                        {
-                            "series": label,
-                            "nodes": nodes,
-                            "devices": devices,
-                            "phase": phase,
-                            "seconds": mean,
-                            "ranks": count,
-                        }
-                    )
-    if not rows:
-        return [], ["No training run kept the phases of its ranks."]
-    notes = shown(row["series"] for row in rows)[1]
-    bars = len(_bars(rows))
-    notes += (
-        [f"{bars} sizes: the first {MOST_BARS} are drawn, all are in the data table."]
-        if bars > MOST_BARS
-        else []
-    )
-    return rows, notes + ["Mean over ranks, the last run of each size that kept them."]
-
-
-def _bars(rows: list) -> list:
-    """(series, nodes, devices) of every bar, of the series that are drawn."""
-    names, _ = shown(row["series"] for row in rows)
-    return list(
-        dict.fromkeys(
-            (row["series"], row["nodes"], row["devices"]) for row in rows if row["series"] in names
-        )
-    )
-
-
-def draw_phases(rows: list) -> plt.Figure:
-    """A bar a size of each series, stacked from the phases."""
-    bars = _bars(rows)[:MOST_BARS]
-    phases = list(dict.fromkeys(row["phase"] for row in rows))
-    figure, axes = plt.subplots(figsize=(6.4, 1.9 + 0.3 * len(bars) + 0.1 * len(phases)))
-    left = np.zeros(len(bars))
-    hatches = ("", "//", "..", "xx", "\\\\", "++", "oo", "--")
-    for i, phase in enumerate(phases):
-        seconds = {
-            (r["series"], r["nodes"], r["devices"]): r["seconds"]
-            for r in rows
-            if r["phase"] == phase
-        }
-        width = np.array([seconds.get(bar, 0.0) for bar in bars])
-        color = f"C{i % 8}"
-        axes.barh(
-            range(len(bars)),
-            width,
-            left=left,
-            label=entry(phase, 30),
-            color=color,
-            hatch=hatches[i // 8 % 8],
-            edgecolor="white",
-            linewidth=0.5,
-        )
-        left += width
-    labels = [
-        f"{short(name, 40)}, {devices} device{'s' * (devices > 1)} on {nodes} "
-        f"node{'s' * (nodes > 1)}"
-        for name, nodes, devices in bars
-    ]
-    axes.set_yticks(range(len(bars)), labels)
-    axes.invert_yaxis()
-    cover(axes.xaxis, 0, 0)
-    axes.set_xlabel("time (s)")
-    figure.legend(loc="outside upper right", ncols=2 if max(map(len, phases)) > 12 else 4)
-    return figure
-
-
 PANELS = (
     Panel(
         "step_time_by_rank",
@@ -211,12 +126,5 @@ PANELS = (
         ("system", "time", "node", "rank", "place", "step_time", "node_excess_percent"),
         rank_rows,
         draw_ranks,
-    ),
-    Panel(
-        "phases",
-        "Where the time went",
-        ("series", "nodes", "devices", "phase", "seconds", "ranks"),
-        phase_rows,
-        draw_phases,
     ),
 )

@@ -89,9 +89,9 @@ def summary(record: dict, patches: int) -> dict:
 
     Returns:
         record (its id), machine (processor and devices), commit, driver, packages, kernel, image,
-        dataset, patches, nodes; the
-        intervals of the metrics (name -> [low, high]); and rows of rank, hostname, median step time
-        (s) and phases (name -> s), where the workload records them.
+        dataset, patches, nodes; efficiency: see `why_not_faster`; the intervals of the metrics (name -> [low, high]); and
+        rows of rank, hostname, median step time (s) and phases (name -> s), where the workload
+        records them.
     """
     provenance = record["provenance"]
     rows = [
@@ -116,6 +116,7 @@ def summary(record: dict, patches: int) -> dict:
         "dataset": provenance["dataset_digest"],
         "patches": patches,
         "nodes": len({row["hostname"] for row in record["ranks"]}),
+        "efficiency": why_not_faster(record["workload"], record.get("efficiency")),
         "intervals": {
             name: entry["interval"]
             for name, entry in record["metrics"].items()
@@ -123,3 +124,20 @@ def summary(record: dict, patches: int) -> dict:
         },
         "ranks": rows,
     }
+
+
+def why_not_faster(workload: str, tree) -> str | None:
+    """The sentence of a training's efficiency tree, or why there is none; None for other work.
+
+    Args:
+        tree: the record's `efficiency`.
+    """
+    if workload != "train":
+        return None
+    if not tree:
+        return (
+            "no efficiency tree: fewer than two steps were trained, or the record is of a version "
+            "without one"
+        )
+    told = tree.get("sentence")
+    return told if isinstance(told, str) and told else "the efficiency tree has no sentence"

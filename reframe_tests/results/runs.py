@@ -42,8 +42,8 @@ class Run:
         experiment: what makes two runs different experiments rather than repetitions: check and
             point, or the config.
         metrics, config, files, provenance, efficiency: as in the record.
-        tables: name -> rows, as in the record, and two more: "ranks" (rank, hostname, device,
-            step_time: the median in s) and "phases" (name -> s), one row per rank.
+        tables: name -> rows, as in the record, and one more: "ranks" (rank, hostname, device,
+            step_time: the median in s).
         case: ReFrame's test case, if it was ReFrame that started the run.
     """
 
@@ -98,9 +98,8 @@ class Results:
     cases: list
 
 
-def _rank_tables(ranks: list, median) -> dict:
-    """The tables "ranks" and "phases" of rows of ranks; `median` finds the median of a row's step
-    time."""
+def _rank_table(ranks: list, median) -> dict:
+    """The table "ranks" of rows of ranks; `median` finds the median of a row's step time."""
     rows = [
         {
             **{name: rank.get(name) for name in ("rank", "hostname", "device")},
@@ -108,8 +107,7 @@ def _rank_tables(ranks: list, median) -> dict:
         }
         for rank in ranks
     ]
-    phases = [rank.get("phases") or {} for rank in ranks]
-    return {"ranks": rows, "phases": phases if any(phases) else []}
+    return {"ranks": rows}
 
 
 def _system(provenance: dict, devices: set, hosts: list) -> str:
@@ -128,7 +126,7 @@ def _run_of_record(path: Path) -> Run:
     hosts = list(dict.fromkeys(named or map(str, provenance.get("nodelist") or ())))
     devices = {str(rank.get("device")) for rank in ranks} - {"None", "CPU"}
     config = content["config"]
-    tables = _rank_tables(ranks, lambda times: number((times or {}).get("p50")))
+    tables = _rank_table(ranks, lambda times: number((times or {}).get("p50")))
     return Run(
         id=str(content["id"]),
         path=path,
@@ -166,7 +164,7 @@ def _run_of_case(case: Case) -> Run:
         time=moment.isoformat(timespec="seconds"),
         experiment=_experiment(case),
         metrics={name: {"value": v.value, "unit": v.unit} for name, v in case.values.items()},
-        tables=_rank_tables(case.evidence["ranks"], number),
+        tables=_rank_table(case.evidence["ranks"], number),
         provenance={
             "dataset_digest": case.evidence.get("dataset"),
             "image_digest": case.evidence.get("image"),

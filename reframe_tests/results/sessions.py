@@ -31,7 +31,8 @@ DATA_VERSION = "4"  # of the reports in it, the part before the dot
 REPORT_NAME = re.compile(r"run-.*\.json|report.*\.json")
 MOST_BYTES = 1 << 30  # of a run report
 WAIT_S = 30  # for a database that another program holds
-TEXTS = ("image", "driver", "commit", "dataset", "kernel", "record")  # of a case's evidence
+# of a case's evidence
+TEXTS = ("image", "driver", "commit", "dataset", "kernel", "record", "efficiency")
 LAST_MOMENT = datetime.datetime(9999, 12, 31, tzinfo=datetime.timezone.utc).timestamp()
 GRACE_S = 86400  # clocks of two machines may differ by this much
 MOST = 10_000_000  # nodes or tasks of one case

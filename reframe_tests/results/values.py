@@ -49,19 +49,6 @@ def statistic(values) -> tuple:
     return mean, math.sqrt(squares / (count - 1)), count
 
 
-def disjoint(phases: dict) -> dict:
-    """Phases (name -> s of each rank) that do not overlap: waiting for data is a part of training,
-    and is taken out of it."""
-    if "wait for data" not in phases or "train" not in phases:
-        return phases
-    waits = [0.0 if math.isnan(wait) else wait for wait in phases["wait for data"]]
-    rest = [train - wait for train, wait in zip(phases["train"], waits)]
-    return {
-        "train, less waiting" if name == "train" else name: rest if name == "train" else seconds
-        for name, seconds in phases.items()
-    }
-
-
 def quantity(value: float, unit: str) -> str:
     """A value with its unit, four digits; the unit 1 is left out."""
     return f"{value:.4g}" if unit in ("", "1") else f"{value:.4g} {unit}"

@@ -5,12 +5,13 @@ import json
 import math
 import os
 import statistics
+import textwrap
 from dataclasses import dataclass, replace
 
 from bigearth.record import METRICS
 
 from .sessions import GOOD, Case, Value
-from .values import disjoint, percent, quantity
+from .values import percent, quantity
 
 PASSED, FAILED = "passed", "failed"
 NOT_JUDGED, NOT_MEASURED = "not judged", "could not be measured"
@@ -20,7 +21,7 @@ STANDS_OUT = 1.05
 NO_REFERENCE = "no reference: recorded, not judged"
 ACCURACY = ("f1_", "precision_", "recall_", "average_precision_", "loss")  # names begin so
 COLOURS = {PASSED: "32", FAILED: "31", NOT_MEASURED: "31", NOT_JUDGED: "33"}
-FEWEST = 0.01  # of the time: a phase that took less is not told
+SCREEN = 110  # columns of a sentence on a terminal
 PREFLIGHT = "preflight"  # the check whose finding is its result: a fault there is a failure
 
 
@@ -34,7 +35,7 @@ class Row:
         value: the metric's value and its reference; None if `metric` is "".
         state: one of STATES.
         detail: why, in words; "" if there is nothing to say.
-        why: where the time went, for a metric that failed.
+        why: where the time went, for a metric that failed: the sentence of "why not faster" first.
     """
 
     case: Case
@@ -104,8 +105,10 @@ def judge(metric: str, value: Value) -> tuple:
 
 
 def why(case: Case, earlier) -> str:
-    """Which rank was slow and which phase grew since the last good run of the same thing."""
-    return "; ".join([_slowest_rank(case.evidence["ranks"]), _grown_phase(case, earlier)])
+    """Why it was not faster, which rank was slow, and which phase grew since the last good run of
+    the same thing."""
+    told = [case.evidence["efficiency"]] if case.evidence.get("efficiency") else []
+    return "; ".join([*told, _slowest_rank(case.evidence["ranks"]), _grown_phase(case, earlier)])
 
 
 def _slowest_rank(ranks: list) -> str:
@@ -173,7 +176,12 @@ def regressed(found: list, sentences: dict) -> list:
         sentences: (system, check, point, metric) -> what the history found.
     """
     return [
-        replace(row, state=FAILED, detail=sentences[row.key])
+        replace(
+            row,
+            state=FAILED,
+            detail=sentences[row.key],
+            why=row.case.evidence.get("efficiency") or "",
+        )
         if row.metric and row.key in sentences and row.state != FAILED
         else row
         for row in found
@@ -280,19 +288,13 @@ def wants_colour(stream) -> bool:
     return stream.isatty() and not os.environ.get("NO_COLOR")
 
 
-def phases(found: list) -> str:
-    """Where the time of the newest case that kept its phases went, in words; "" if none did."""
-    for row in reversed([row for row in found if row.state != NOT_MEASURED]):
-        ranks = [rank.get("phases") or {} for rank in row.case.evidence.get("ranks") or ()]
-        names = dict.fromkeys(name for rank in ranks for name in rank)
-        seconds = {name: [rank.get(name) or 0.0 for rank in ranks] for name in names}
-        sums = {name: math.fsum(part) for name, part in disjoint(seconds).items()}
-        whole = math.fsum(sums.values())
-        if whole > 0:
-            told = sorted(sums.items(), key=lambda part: -part[1])
-            shares = [f"{n} {s / whole:.0%}" for n, s in told if s >= FEWEST * whole]
-            return f"{row.case.name}: {', '.join(shares)}"
-    return ""
+def why_not_faster(found: list) -> str:
+    """The sentence of the newest case on the most ranks that was measured; "" if none has one."""
+    told = [row.case for row in found if row.metric and row.case.evidence.get("efficiency")]
+    if not told:
+        return ""
+    largest = max(reversed(told), key=lambda case: case.tasks)
+    return f"{largest.name}: {largest.evidence['efficiency']}"
 
 
 def next_step(found: list) -> str:
@@ -320,8 +322,8 @@ def repeat(case: Case) -> str:
 def screen(
     found: list, *, report: str = "", seconds: float = math.nan, colour: bool = False
 ) -> str:
-    """The end of a run on one screen: the verdict first, then every row, where the time went, where
-    the report is and what to do next.
+    """The end of a run on one screen: the verdict first, then every row, why it was not faster,
+    where the report is and what to do next.
 
     Args:
         found: what `rows` returned.
@@ -335,8 +337,8 @@ def screen(
     took = "" if math.isnan(seconds) else f"   {seconds // 60:.0f} min {seconds % 60:.0f} s"
     lines = [f" RESULT  {words}{took}", *(f"   {line}" for line in _lines(found, colour))]
     lines += [f"   {line}".rstrip() for line in _reasons(found)]
-    spent = phases(found)
-    lines += [f" Time    {spent}"] if spent else []
+    told = textwrap.wrap(why_not_faster(found), SCREEN)
+    lines += [f"{'' if i else ' Why':9}{part}" for i, part in enumerate(told)]
     lines += [f" Report  {report}"] if report else []
     return "\n".join([*lines, f" Next    {next_step(found)}", f" {count(found)}"])
 

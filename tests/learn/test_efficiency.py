@@ -73,6 +73,13 @@ def test_silence_without_a_cause():
     assert "no loss stands out" in efficiency.tree(made(), HOSTS)["sentence"]
 
 
+def test_what_was_not_measured_is_no_silence():
+    times = made()._replace(steps={"full": made().steps["full"]})
+    times = times._replace(reasons=dict.fromkeys(efficiency.KINDS, "only 12 steps"))
+    told = efficiency.tree(times, HOSTS)["sentence"]
+    assert "no loss stands out" not in told and "communication, input (only 12 steps)" in told
+
+
 def test_a_longer_validation_is_epoch_overhead():
     times = made()._replace(total_seconds=25.0, run_steps=200)
     result = efficiency.tree(times, HOSTS)

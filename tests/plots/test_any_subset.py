@@ -7,6 +7,7 @@ import matplotlib.pyplot as plt
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from bigearth.learn.efficiency import FACTORS, LEVELS
 from plots import figures
 from reframe_tests.results.runs import Run
 from tests.plots.example_results import epochs, per_class
@@ -44,10 +45,11 @@ def runs(draw):
         {"rank": r, "hostname": host, "step_time": step}
         for r, (host, step) in enumerate(zip(hosts, steps))
     ]
-    tables["phases"] = [
-        {"train": draw(VALUES), "wait for data": 0.1}
-        for _ in range(draw(st.sampled_from([0, count])))
-    ]
+    factors = {
+        name: {"value": draw(VALUES), "loss": draw(VALUES), "interval": [draw(VALUES), 1.1]}
+        for name in draw(st.sets(st.sampled_from(list(FACTORS))))
+    }
+    levels = {name: draw(VALUES) for name in LEVELS}
     return Run(
         id=str(draw(st.integers())),
         path=Path("result.json"),
@@ -60,6 +62,7 @@ def runs(draw):
         metrics=metrics,
         tables=tables,
         files={"samples": "samples.npz"} if draw(st.booleans()) else {},
+        efficiency={"factors": factors, "levels": levels} if draw(st.booleans()) else {},
     )
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from bigearth import record
 from bigearth.errors import InputError
+from bigearth.learn.efficiency import FACTORS, LEVELS
 from plots import figure, figures, tables
 from plots.__main__ import main
 from plots.panels import timeline
@@ -66,6 +67,7 @@ def test_any_name_is_drawn(tmp_path, capsys):
             content["provenance"].update(system=name, processor=name, packages={name: name})
             content["config"].update({"bands": name, name: name})
             content["tables"]["per_class"][3]["label"] = name
+            content["efficiency"] = {"sentence": name, "factors": {"input": {"reason": name}}}
             for rank in content["ranks"]:
                 rank.update(hostname=name, device=name, phases={name: 1.0, "train": 2.0})
 
@@ -98,6 +100,12 @@ def test_any_value_is_drawn_or_said_to_be_missing(tmp_path, value):
         for table in content["tables"].values():
             for row in table[1:]:
                 row.update({name: value for name in row if name != "label"})
+        factor = {"value": value, "loss": value, "interval": [value, value], "reason": value}
+        content["efficiency"] = {
+            "sentence": value,
+            "levels": dict.fromkeys(LEVELS, value),
+            "factors": dict.fromkeys(FACTORS, factor),
+        }
         for rank in content["ranks"]:
             rank.update(
                 rank=value,

@@ -1,4 +1,4 @@
-"""Which node is slow and where the time went: from the one run that shows it best."""
+"""Which node is slow: from the one run that shows it best."""
 
 import json
 
@@ -44,22 +44,3 @@ def test_a_run_without_step_times_is_passed_over_for_the_next_largest(tmp_path):
     )
     rows, _ = ranks.rank_rows(runs.load(tmp_path).runs)
     assert {row["node"] for row in rows} == {"local00", "local01"}
-
-
-def test_phases_are_means_over_ranks_of_the_last_run_of_a_size_that_kept_them(tmp_path):
-    path = train(tmp_path / "a", time=10.0, seed=1)
-    train(tmp_path / "b", time=20.0, seed=2)
-    changed(
-        train(tmp_path / "c", time=30.0, seed=3),
-        lambda content: [rank.pop("phases") for rank in content["ranks"]],
-    )
-    rows, _ = ranks.phase_rows(runs.load(tmp_path).runs)
-    expected = {"start": 12.0, "input": 8.0, "forward and backward": 64.0, "all-reduce": 16.0}
-    assert {row["phase"]: row["seconds"] for row in rows} == pytest.approx(expected) and {
-        row["ranks"] for row in rows
-    } == {2}
-    changed(path, lambda content: content.update(ranks=[]))
-    assert ranks.phase_rows(runs.load(path).runs) == (
-        [],
-        ["No training run kept the phases of its ranks."],
-    )

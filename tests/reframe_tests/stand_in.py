@@ -118,6 +118,13 @@ def preflight(options):
     )
 
 
+def why_not_faster(rows):
+    times = [row["step_time"]["p50"] for row in rows]
+    ideal = sum(times) / len(times) / max(times)
+    lost = f"lost: {1 - ideal:.1%} to rank {times.index(max(times))} on {HOST}"
+    return f"{SIZE} ranks: {ideal:.2f} of ideal; {lost if ideal < 1 else 'no loss stands out'}"
+
+
 def train(options):
     if FAULTS.get("lost_data") or not Path(options.data).is_file():
         sys.exit(f"error: {options.data}: no such file; expected an HDF5 file of patches")
@@ -169,6 +176,7 @@ def train(options):
     tested = {"test_patches_scored": FAULTS.get("scored", TEST_PATCHES)}
     content = record("train", {"epochs": len(losses)}, metrics, rows, tables)
     content["provenance"].update(tested)
+    content["efficiency"] = {"sentence": why_not_faster(rows)}
     Path(options.out, "result.json").write_text(json.dumps(content)[: FAULTS.get("cut_record")])
 
 

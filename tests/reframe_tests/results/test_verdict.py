@@ -15,6 +15,7 @@ PASS = (9.5, 10.0, -0.1, 0.1, "s", "pass")
 FAIL = (15.0, 10.0, -0.1, 0.1, "s", "fail")
 OPEN = (3.0, 0, None, None, "s", "pass")
 LOST = (None, 10.0, -0.1, 0.1, "s", "fail")
+TOLD = "2 ranks: 0.25 of ideal; lost: " + ", ".join(["9.0% to input"] * 9)
 STATE = {
     PASS: verdict.PASSED,
     FAIL: verdict.FAILED,
@@ -79,13 +80,39 @@ def test_a_regression_of_the_history_marks_the_row():
     assert "+4.8 %" in verdict.table(marked)
 
 
+def test_a_metric_that_failed_says_why_it_was_not_faster():
+    evidence = {"ranks": [], "efficiency": TOLD}
+    found = rows({"f1_micro": PASS, "time_per_epoch": FAIL}, evidence=evidence)
+    assert [row.why.startswith(f"{TOLD}; ") for row in found] == [False, True]
+    marked = verdict.regressed(found, {found[0].key: "-4.8 % since yesterday"})
+    assert marked[0].why == TOLD and TOLD in verdict.table(marked)
+    assert "ideal" not in verdict.table(rows({"time_per_epoch": FAIL}))
+
+
+def test_of_several_sizes_the_screen_has_the_sentence_of_the_largest():
+    cases = [
+        sessions.case(
+            {"throughput": OPEN},
+            name=f"training {n}",
+            unique_name=f"training_{n}",
+            point=f"nodes={n}",
+            num_tasks=n,
+            evidence={"ranks": [], "efficiency": f"{n} ranks"},
+        )
+        for n in (2, 8, 4)
+    ]
+    found = verdict.rows(reader.cases_of(sessions.session(*cases), "x"))
+    assert verdict.why_not_faster(found) == "training nodes=8 @default: 8 ranks"
+    assert " Why " not in verdict.screen(rows({"throughput": OPEN}))
+
+
 def test_the_screen_begins_with_the_result_and_says_what_to_do_next():
-    evidence = {"ranks": [{"rank": 0, "phases": {"train": 8.0, "wait for data": 2.0, "save": 2.0}}]}
+    evidence = {"ranks": [], "efficiency": TOLD}
     found = rows({"f1_micro": PASS, "throughput": OPEN}, evidence=evidence)
     text = verdict.screen(found, report="results/report.html", seconds=308)
     first = text.splitlines()[0]
     assert first.startswith(" RESULT  Accuracy OK, speed not judged") and "5 min 8 s" in first
-    assert "train, less waiting 60%, wait for data 20%, save 20%" in text
+    assert f" Why {found[0].case.name}: {TOLD} Report " in " ".join(text.split())
     assert "Report  results/report.html" in text and "calibrate --site local" in text
     assert max(map(len, text.splitlines())) < 120 and "\033" not in text
     assert "\033[32mpassed" in verdict.screen(found, colour=True)
