@@ -7,6 +7,26 @@ import numpy as np
 from bigearth import record
 from bigearth.nomenclature import CLASSES
 
+TREE = {
+    "factors": {
+        "device_utilisation": {"value": 0.5, "interval": [0.4, 0.6], "loss": 0.25},
+        "computation_scaling": {"value": 0.8, "interval": None, "loss": 0.125},
+        "load_balance": {"value": None, "reason": "BatchNorm over all ranks"},
+        "communication": {"value": None, "reason": "BatchNorm over all ranks"},
+        "input": {"value": 1.25, "interval": [1.1, 1.4], "loss": -0.1},
+        "epoch_overhead": {"value": 0.5, "interval": None, "loss": 0.5},
+    },
+    "levels": {
+        "ceiling": 0.04,
+        "alone": 0.08,
+        "local": 0.1,
+        "resident": 0.125,
+        "full": 0.1,
+        "total": 0.2,
+    },
+    "sentence": "2 ranks: 0.40 of ideal; lost: 50.0% to work outside steps",
+}
+
 
 def epochs(count=5, time=20.0, seed=0):
     """Rows of tables.epochs: a loss that falls, scores that rise."""
@@ -136,6 +156,7 @@ def train(
         ranks=ranks,
         tables={"epochs": rows, "per_class": per_class(seed)},
         files={"samples": "samples.npz"},
+        efficiency=TREE,
         provenance={
             "git_commit": "0" * 40,
             "image_digest": None,

@@ -9,37 +9,17 @@ from plots import report
 from plots.panels import efficiency
 from reframe_tests.results import runs
 from tests.plots import example_sessions as sessions
-from tests.plots.example_results import train
-
-TREE = {
-    "factors": {
-        "device_utilisation": {"value": 0.5, "interval": [0.4, 0.6], "loss": 0.25},
-        "computation_scaling": {"value": 0.8, "interval": None, "loss": 0.125},
-        "load_balance": {"value": None, "reason": "BatchNorm over all ranks"},
-        "communication": {"value": None, "reason": "BatchNorm over all ranks"},
-        "input": {"value": 1.25, "interval": [1.1, 1.4], "loss": -0.1},
-        "epoch_overhead": {"value": 0.5, "interval": None, "loss": 0.5},
-    },
-    "levels": {
-        "ceiling": 0.04,
-        "alone": 0.08,
-        "local": 0.1,
-        "resident": 0.125,
-        "full": 0.1,
-        "total": 0.2,
-    },
-    "sentence": "2 ranks: 0.40 of ideal; lost: 50.0% to work outside steps",
-}
+from tests.plots.example_results import TREE, train
 
 
 def trained(folder, **more):
-    return train(folder, **{"efficiency": TREE, "config": {"batch_size": 8}, **more})
+    return train(folder, **{"config": {"batch_size": 8}, **more})
 
 
 def test_the_waterfall_leads_from_the_ceiling_to_the_measured_throughput(tmp_path):
     trained(tmp_path / "small", nodes=1)
     trained(tmp_path / "large", nodes=2)
-    train(tmp_path / "largest", nodes=4)  # without a tree
+    train(tmp_path / "largest", nodes=4, efficiency=None)  # without a tree
     rows, notes = efficiency.waterfall_rows(runs.load(tmp_path).runs)
     found = {row["factor"]: (row["before"], row["after"]) for row in rows}
     # 4 devices of 8 images: 32 images per step
@@ -93,7 +73,7 @@ def text_of_report(folder):
 
 def test_the_report_says_why_above_its_pictures(tmp_path):
     trained(tmp_path / "a")
-    train(tmp_path / "b", nodes=2)
+    train(tmp_path / "b", nodes=2, efficiency=None)
     part = text_of_report(tmp_path)
     assert part.index("no efficiency tree") < part.index(TREE["sentence"]) < part.index("<svg")
 
