@@ -22,8 +22,8 @@ from typing import NamedTuple, Optional
 import numpy as np
 
 from bigearth import agreement, bands, cli, energy, intervals, machine, nvml, provenance, record
-from bigearth.errors import InputError, disk_error, together
-from bigearth.files import lock, save_arrays
+from bigearth.errors import InputError, together
+from bigearth.files import lock, make_folder, save_arrays
 from bigearth.learn import efficiency
 from bigearth.learn.ceiling import CHAINED, matrix_product, timings
 from bigearth.learn.config import TrainConfig
@@ -168,13 +168,6 @@ def efficiency_tree(config: TrainConfig, times, rows: list) -> Optional[dict]:
         return None
     size = sum(gradient_bytes(config.network, channels_of(config)))
     return efficiency.tree(times, [row["hostname"] for row in rows], gradient_bytes=size)
-
-
-def make_folder(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise disk_error(path, "make the output folder", error) from error
 
 
 def save_samples(path: Path, count: int, store: Store, result) -> None:

@@ -373,3 +373,22 @@ def save_arrays(path, action: str, arrays: dict, compress: bool = False) -> None
     (np.savez_compressed if compress else np.savez)(memory, **arrays)
     with new_file(path, action) as partial:
         partial.write_bytes(memory.getbuffer())
+
+
+def make_folder(path) -> Path:
+    """Makes the folder that results go to, with the folders on the way to it.
+
+    Raises:
+        InputError: it cannot be made or written to.
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise disk_error(folder, "make the output folder", error) from error
+    if not os.access(folder, os.W_OK):
+        raise InputError(
+            f"{folder}: the output folder is not writable; choose another with --out, or change "
+            "its permissions"
+        )
+    return folder

@@ -10,7 +10,6 @@ import csv
 import io
 import json
 import math
-import os
 import re
 import textwrap
 import warnings
@@ -23,7 +22,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from bigearth.errors import InputError, disk_error
 from bigearth.files import new_file
 
 STYLE = Path(__file__).with_name("style.mplstyle")
@@ -223,22 +221,3 @@ def hover(line, texts) -> None:
     """
     finite = np.isfinite(line.get_xydata()).all(axis=1)
     line.set_gid(HOVER + json.dumps([text for text, shown in zip(texts, finite) if shown]))
-
-
-def output_folder(path) -> Path:
-    """Creates the folder that pictures go to.
-
-    Raises:
-        InputError: it cannot be created or written to.
-    """
-    folder = Path(path)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise disk_error(folder, "create the output folder", error) from error
-    if not os.access(folder, os.W_OK):
-        raise InputError(
-            f"{folder}: the output folder is not writable; choose another with --out, "
-            "or change its permissions"
-        )
-    return folder

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bigearth.cli import REQUIRED, option
+from bigearth.files import make_folder
 from bigearth.progress import Progress
 from plots import figure, tables
 from plots.panels import batch_study, curves, efficiency, patches, ranks, scaling
@@ -61,7 +62,7 @@ def draw(found: list, out: Path) -> dict:
 def run(config: Config) -> None:
     """Draws all pictures and prints the folder they are in."""
     found = runs.load(config.results).runs
-    out = figure.output_folder(config.out)
+    out = make_folder(config.out)
     print(f"figures from {runs.describe(found)}", file=sys.stderr)
     for name, notes in draw(found, out).items():
         for note in notes:

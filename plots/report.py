@@ -14,7 +14,7 @@ import matplotlib.pyplot as plt
 
 from bigearth.cli import REQUIRED, option
 from bigearth.errors import InputError
-from bigearth.files import read_bytes
+from bigearth.files import make_folder, read_bytes
 from plots import figure, figures, tables
 from plots.cells import MARKS, Cell, Table, cell, scores, state
 from plots.origins import origins
@@ -395,7 +395,7 @@ def run(config: Config) -> None:
     """Writes the report and prints its path."""
     found = load(config.results)
     out = Path(config.out)
-    figure.output_folder(out.parent)
+    make_folder(out.parent)
     export.write_text(out, page(found, config))
     print(f"{out.stat().st_size / 1e6:.1f} MB", file=sys.stderr)
     print(out)

@@ -12,6 +12,7 @@ from typing import Optional
 
 from bigearth.cli import REQUIRED, option
 from bigearth.errors import InputError
+from bigearth.files import make_folder
 from plots import figure
 from plots.panels import timeline
 from reframe_tests.results import export, runs
@@ -57,7 +58,7 @@ def run(config: Config) -> int:
             f"{config.results}: holds no ReFrame session; expected results.db or run-*.json "
             "reports; run ReFrame with storage on"
         )
-    out = figure.output_folder(config.out)
+    out = make_folder(config.out)
     path = acknowledgements(config.results)
     judged = judgement(cases, read_acknowledgements(path), config.min_effect)
     if config.acknowledge:

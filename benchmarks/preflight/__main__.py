@@ -34,8 +34,8 @@ from benchmarks.preflight.judgement import (
     row,
     table,
 )
-from bigearth import cli, launcher, provenance, record
-from bigearth.errors import InputError, disk_error, together
+from bigearth import cli, files, launcher, provenance, record
+from bigearth.errors import InputError, together
 
 ENVIRONMENT = dict(os.environ)  # as the launcher made it: MPI_Init adds variables of its own
 # seconds a rank waits before it ends with an error, so that the others have reported before the
@@ -237,10 +237,7 @@ def run(config: PreflightConfig) -> int:
                 "command line: --data-digest without --data; give the file whose digest it is"
             )
         if first:
-            try:
-                Path(config.out).mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise disk_error(config.out, "make the output folder", error) from error
+            files.make_folder(config.out)
     step.begin("loading TensorFlow")
     rows, facts = [verdict, world, *load(communicator)], []
     if all(line["status"] == PASS for line in rows):

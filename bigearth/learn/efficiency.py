@@ -151,8 +151,8 @@ def tree(times: Times, hosts: list, gradient_bytes: Optional[float] = None) -> d
     Returns:
         {"factors": {name: {"value", "interval", "loss", "reason"}}, "efficiency": the product
         without device utilisation, "levels": seconds, "hidden": part of the all-reduce,
-        "bus_bandwidth": GB/s, "slow_ranks": rows, "sentence"}; a loss is a part of the total, and the losses and the
-        product with device utilisation add up to 1.
+        "bus_bandwidth": GB/s, "slow_ranks": rows, "sentence"}; a loss is a part of the
+        total, and the losses and the product with device utilisation add up to 1.
     """
     sampled = {level: float(np.mean(x)) for level, (_, x) in series(times).items()}
     found = with_counted(times, sampled)

@@ -89,9 +89,9 @@ def summary(record: dict, patches: int) -> dict:
 
     Returns:
         record (its id), machine (processor and devices), commit, driver, packages, kernel, image,
-        dataset, patches, nodes; efficiency: see `why_not_faster`; the intervals of the metrics (name -> [low, high]); and
-        rows of rank, hostname, median step time (s) and phases (name -> s), where the workload
-        records them.
+        dataset, patches, nodes; efficiency: see `why_not_faster`; the intervals of
+        the metrics (name -> [low, high]); and rows of rank, hostname, median step time (s) and
+        phases (name -> s), where the workload records them.
     """
     provenance = record["provenance"]
     rows = [
