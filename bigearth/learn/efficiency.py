@@ -52,6 +52,7 @@ DRAWS = 1000
 LEAST_STEPS = 6  # fewer have no interval, and a loss without one is not named
 STANDS_OUT = 0.02  # part of the others' time that a rank named slow takes more, at least
 SMALLEST_LOSS = 0.005  # that the sentence names
+DISTURBED = 0.1  # losses beyond the whole by which run and experiment do not fit together
 ONE_RANK = "one rank"  # the reason why it has no losses between ranks
 
 
@@ -273,10 +274,17 @@ def sentence(result: dict) -> str:
     """The tree in one sentence, the largest loss first."""
     count = result["ranks"]
     text = f"{count} rank{'s' if count > 1 else ''}: {result['efficiency']:.2f} of ideal"
-    parts = [f"{loss:.1%} {_cause(name, result)}" for name, loss in losses(result)]
+    found = losses(result)
+    parts = [f"{loss:.1%} {_cause(name, result)}" for name, loss in found]
+    lost = sum(loss for _, loss in found)
     of_steps = [name for name in CAUSES if name != "epoch_overhead"]
     missing = [n for n in of_steps if result["factors"][n].get("reason") not in (None, ONE_RANK)]
-    if parts:
+    if lost > 1 - result["efficiency"] + DISTURBED:  # something else would have gained time
+        text += (
+            "; the machine changed its speed between the run and the experiment: what was lost to "
+            "what is not certain"
+        )
+    elif parts:
         text += "; lost: " + ", ".join(parts)
     elif not missing:
         text += "; no loss stands out of the noise"

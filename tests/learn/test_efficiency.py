@@ -73,6 +73,13 @@ def test_silence_without_a_cause():
     assert "no loss stands out" in efficiency.tree(made(), HOSTS)["sentence"]
 
 
+def test_a_machine_that_changed_its_speed_is_said_and_no_cause_is_named():
+    times = made(exposed=0.02)
+    steps = {**times.steps, "full": times.steps["full"] / 2}  # the run was faster than what follows
+    told = efficiency.tree(times._replace(steps=steps), HOSTS)["sentence"]
+    assert "the machine changed its speed" in told and "lost:" not in told
+
+
 def test_what_was_not_measured_is_no_silence():
     times = made()._replace(steps={"full": made().steps["full"]})
     times = times._replace(reasons=dict.fromkeys(efficiency.KINDS, "only 12 steps"))
