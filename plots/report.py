@@ -381,6 +381,7 @@ def page(found: Results, config: Config) -> str:
         more=max(0, len(judged.rows) - MOST_TILES),
         findings=told,
         changes=_changes(judged),
+        unchanged=judged.unchanged,
         failures=failures(judged),
         made=datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         source=f"{describe(found.runs)}, {len({case.session for case in found.cases})} "

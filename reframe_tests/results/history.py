@@ -318,6 +318,19 @@ class Judgement:
         return words, state
 
     @property
+    def unchanged(self) -> str:
+        """What can be said where no lasting change was found."""
+        from reframe_tests.results.cusum import LEAST_RUNS  # loads NumPy
+
+        long = sum(len(one.values) > LEAST_RUNS for one in self.series)
+        if long == len(self.series) > 0:
+            return "No lasting change was found."
+        return (
+            f"No lasting change was found in {long} of {len(self.series)} series; the others have "
+            f"too few runs to be judged: {LEAST_RUNS + 1} are needed."
+        )
+
+    @property
     def exit_code(self) -> int:
         """As of `exit_code`."""
         return exit_code(self.findings)
