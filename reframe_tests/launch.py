@@ -158,11 +158,17 @@ def _ending(process):
     """While it lasts, a signal interrupts `process`, waits for it and ends this one."""
 
     def end(number, _frame):
+        sessions = _sessions_under(process.pid)
         process.send_signal(signal.SIGINT)
         try:
             process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
+        # ReFrame ends the job's process group; a killed mpirun leaves ranks in groups of their own
+        for pid, _, session in _processes():
+            if session in sessions:
+                with contextlib.suppress(OSError):
+                    os.kill(pid, signal.SIGKILL)
         sys.exit(128 + number)
 
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -172,6 +178,23 @@ def _ending(process):
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _processes():
+    """(pid, parent, session) of every process that /proc shows."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has just ended
+            words = path.read_text(errors="replace").rpartition(")")[2].split()
+            yield int(path.parent.name), int(words[1]), int(words[3])
+
+
+def _sessions_under(pid: int) -> set:
+    """Sessions of a process's descendants: ReFrame gives each local job one of its own."""
+    rows, family, before = list(_processes()), {pid}, 0
+    while len(family) > before:
+        before = len(family)
+        family |= {child for child, parent, _ in rows if parent in family}
+    return {session for child, _, session in rows if child in family}
 
 
 def chosen(words: list, variables: dict) -> list:
