@@ -1,7 +1,7 @@
 """The list of patches to cut from tiles: a CSV file with one line a patch.
 
     patch,tile,epsg,ulx,uly,labels,split
-    S2A_MSIL2A_20170613T101031_87_48,S2A_MSIL1C_20170613T101031_N0205_R022_T33UUP_20170613T101608.SAFE,32633,404400,5342400,Pastures|Mixed forest,val
+    S2A_MSIL2A_20170613T101031_87_48,S2A_MSIL1C_….SAFE,32633,404400,5342400,Pastures|Peatbogs,val
 
 `tile` is the Sentinel-2 product it lies in (BigEarthNet's `tile_source`, a Level-1C name, or the
 Level-2A one), ulx and uly are its upper left corner in metres of the UTM zone `epsg`, labels are

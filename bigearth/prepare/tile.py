@@ -67,8 +67,8 @@ def scene_of(product: str, where) -> Scene:
     if not match:
         raise InputError(
             f"{where}: {one_line(repr(product), 80)} is not the name of a Sentinel-2 product; "
-            "expected one such as S2A_MSIL2A_20170613T101031_N0205_R022_T33UUP_20170613T101608.SAFE; "
-            "correct the name"
+            "expected one such as S2A_MSIL2A_20170613T101031_N0205_R022_T33UUP_20170613T101608"
+            ".SAFE; correct the name"
         )
     mission, _, time, orbit, mgrs = match.groups()
     return Scene(mission, time, orbit, mgrs)
