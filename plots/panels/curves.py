@@ -292,7 +292,7 @@ PANELS = (
     ),
     Panel(
         "f1_per_class",
-        "F1 a class, most frequent on top",
+        "F1 per class, most frequent on top",
         (
             "series",
             "origin",
