@@ -70,6 +70,12 @@ class TrainConfig:
         "CORINE level 3, or the 19-class nomenclature (patches with no such class are left out)",
         group=INPUTS,
     )
+    split: Literal["stored", "60/20/20"] = option(
+        "stored",
+        "as in the file, or 60, 20 and 20 % of its patches for training, validation and test, drawn "
+        "by their names",
+        group=INPUTS,
+    )
     window: int = option(
         120,
         "side in pixels of the random window that is trained on; evaluation always sees the "

@@ -1,5 +1,7 @@
 """Which patches of the file a run uses."""
 
+import hashlib
+
 import numpy as np
 
 from bigearth import nomenclature
@@ -9,11 +11,33 @@ from bigearth.learn.labels import labels_of
 from bigearth.store import Store
 
 SPLITS = ("train", "val", "test")
+PARTS = (0.6, 0.2)  # of training and validation in the split "60/20/20"; test is the rest
 
 
-def samples_of(store: Store, split: str, classes: int) -> np.ndarray:
-    """Positions of the patches of a split that have a label in the nomenclature of the run: some
-    have none among the 19 classes.
+def drawn(store: Store) -> dict:
+    """A split of 60, 20 and 20 % of all patches that are in a split of the file: those left out
+    there (snow, cloud) stay left out.
+
+    Patches go by the SHA-256 of their names: any file of the same patches gives the same split.
+    The paper's test split was 20 % (its Table 3); it does not say which patches.
+
+    Returns:
+        split -> ascending positions, int64.
+    """
+    used = np.concatenate([store.indices(split) for split in SPLITS])
+    digests = [hashlib.sha256(store.names[i].encode()).hexdigest() for i in used]
+    order = used[np.argsort(digests)]
+    edges = np.round(np.cumsum(PARTS) * len(order)).astype(int)
+    return {split: np.sort(part) for split, part in zip(SPLITS, np.split(order, edges))}
+
+
+def samples_of(store: Store, positions: np.ndarray, classes: int) -> np.ndarray:
+    """Those of some patches that have a label in the nomenclature of the run: some have none among
+    the 19 classes.
+
+    Args:
+        positions: in the file.
+        classes: of the run, 43 or 19.
 
     Raises:
         InputError: the file has fewer classes.
@@ -23,7 +47,6 @@ def samples_of(store: Store, split: str, classes: int) -> np.ndarray:
             f"{store.path}: has the {len(store.labels)} classes of {store.source}; expected "
             f"{classes}; give --classes {len(store.labels)}"
         )
-    positions = store.indices(split)
     if classes == len(nomenclature.LABELS):
         return positions
     return positions[labels_of(store.classes[positions], classes).any(1)]
