@@ -257,13 +257,15 @@ def write_text(path, action: str, text: str, inputs: Iterable = ()) -> None:
 
 
 @contextlib.contextmanager
-def new_folder(path, inputs: Iterable = ()):
+def new_folder(path, inputs: Iterable = (), mark: str = ""):
     """A folder to fill, which gets its final name when the block ends without an error and is
     removed otherwise; its temporary name is made as in `new_file`.
 
     Args:
         path: the final name; must not exist yet, or be an empty folder.
         inputs: files and folders that the program reads.
+        mark: a folder that holds a file of this name is an older one of the same kind: it is
+            replaced.
 
     Yields:
         Path of the folder under its temporary name.
@@ -272,9 +274,11 @@ def new_folder(path, inputs: Iterable = ()):
         InputError: `path` is taken, its parent is not writable, or the disk is full.
     """
     target = check_output(path, inputs)
-    partial = _partial(target)
+    partial, older = _partial(target), None
     try:
-        if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        if mark and (target / mark).is_file():
+            older = _partial(target)
+        elif target.exists() and not (target.is_dir() and not any(target.iterdir())):
             raise InputError(
                 f"{path}: already there; expected a new folder; choose another name or remove it "
                 "first"
@@ -283,11 +287,17 @@ def new_folder(path, inputs: Iterable = ()):
         _clear_stale(target)
         partial.mkdir()
         yield partial
+        if older:
+            target.rename(older)
         partial.rename(target)
     except OSError as error:
         raise disk_error(path, "write it", error) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+        if older and not target.exists():
+            older.rename(target)
+        elif older:
+            shutil.rmtree(older, ignore_errors=True)
 
 
 @contextlib.contextmanager

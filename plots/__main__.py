@@ -12,6 +12,7 @@ from bigearth.errors import InputError
 COMMANDS = {
     "figures": ("figures", "Draws the figures from the results."),
     "report": ("report", "Writes the acceptance report: one HTML file, readable offline."),
+    "publish": ("site.publish", "Builds a static site from the history, for tracking in CI."),
     "history": ("tracking", "Finds what changed; exit code 1 is a regression, 2 not measured."),
 }
 

@@ -26,12 +26,14 @@ class Cell(NamedTuple):
         number: its value, if it is a number.
         mark: "good", "bad", "open" or "".
         whole: the whole text, if only a part is shown.
+        href: where it leads, "" if nowhere.
     """
 
     text: str
     number: Optional[float] = None
     mark: str = ""
     whole: str = ""
+    href: str = ""
 
 
 class Table(NamedTuple):

@@ -18,6 +18,7 @@ COMMANDS = {
     "report": ("plots", ("report",), "write the acceptance report, one HTML file"),
     "figures": ("plots", ("figures",), "draw the figures from the results"),
     "history": ("plots", ("history",), "find what changed over time"),
+    "publish": ("plots", ("publish",), "build a static site from the history"),
     "predict": ("benchmarks.predict", (), "predict a result from a machine's microbenchmarks"),
     "calibrate": ("reframe_tests.calibrate", (), "propose references from what was measured"),
     "lint": ("reframe_tests.lint", (), "check settings and references of the sites"),

@@ -15,6 +15,7 @@ from bigearth.learn.efficiency import FACTORS, LEVELS
 from plots import figure, figures, tables
 from plots.__main__ import main
 from plots.panels import timeline
+from plots.site import publish
 from reframe_tests.results import export, history, runs
 from reframe_tests.results import sessions as reader
 from tests.plots import example_sessions as sessions
@@ -39,8 +40,8 @@ def rewrite(path, change):
 
 
 def draw_all(path, out):
-    """Builds every picture, table, export and text of what lies in a folder; none may crash, and
-    XML must be well-formed."""
+    """Builds every picture, table, export, page and text of what lies in a folder; none may crash,
+    and XML must be well-formed."""
     found = runs.load(path)
     judged = history.judgement(found.cases)
     series = judged.series
@@ -57,6 +58,11 @@ def draw_all(path, out):
     export.write_all(out, judged)
     ElementTree.parse(out / "junit.xml")
     export.write_text(out / "summary.md", export.summary(judged))
+    (out / "site").mkdir()
+    publish.write(out / "site", judged)
+    ElementTree.parse(out / "site/badge.svg")
+    for page in (out / "site").rglob("*.html"):
+        assert "<script>alert" not in page.read_text()
     return found
 
 
@@ -221,6 +227,7 @@ def test_a_database_with_holes_is_refused_in_a_sentence(tmp_path, capsys, statem
         ["history", "--results", str(path)],
         ["figures", "--results", str(path)],
         ["report", "--results", str(path)],
+        ["publish", "--results", str(path)],
     ):
         assert main([*command, "--out", str(tmp_path / "out")]) == 2
         error = capsys.readouterr().err
