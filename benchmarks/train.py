@@ -329,6 +329,19 @@ def around_one(low: float, high: float) -> tuple:
     return min(low, 1.0), max(high, 1.0)
 
 
+def score_metrics(result) -> dict:
+    """The metrics of the test split, with intervals where there are some."""
+    from bigearth.learn.metrics import score_intervals
+
+    spread = score_intervals(result.truth, result.probability >= result.thresholds)
+    scores = {name: value for name, value in result.scores.items() if name in record.METRICS}
+    scores["loss"] = result.test_loss
+    return {
+        name: record.metric(name, value, interval=spread.get(name), samples=len(result.positions))
+        for name, value in scores.items()
+    }
+
+
 def score_tables(result) -> dict:
     """The tables of the test scores: each class, and each kind of average."""
     each = zip(result.scores["per_class"], result.thresholds)
@@ -365,10 +378,7 @@ def write_record(
     used: energy.Energy,
 ) -> None:
     """Writes result.json; `cached` is the part of the data that was in the page cache before."""
-    scores = {name: value for name, value in result.scores.items() if name in record.METRICS}
-    scores["loss"] = result.test_loss
-    metrics = timing_metrics(result, rows)
-    metrics.update({name: record.metric(name, value) for name, value in scores.items()})
+    metrics = {**timing_metrics(result, rows), **score_metrics(result)}
     metrics.update(energy_metrics(result, used, config.batch_size * ranks.size))
     times = {"epochs": result.tables["metrics"], "step_times": result.tables["step_times"]}
     origin = provenance.gather(

@@ -4,13 +4,16 @@ Validation needs F1 alone, from integer counts that ranks can add up. The test s
 scikit-learn on the rows of all ranks.
 """
 
-from typing import Sequence, Tuple
+from typing import Optional, Sequence, Tuple
 
 import numpy as np
 from sklearn.metrics import average_precision_score, precision_recall_fscore_support
 
+from bigearth import intervals
+
 SCORES = ("precision", "recall", "f1")
 AVERAGES = ("micro", "macro", "weighted", "samples")
+MOST_PARTS = 1000  # of neighbouring patches, for the intervals
 
 
 def count(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
@@ -61,6 +64,54 @@ def scores(truth: np.ndarray, predicted: np.ndarray, labels: Sequence[str]) -> d
         for label, n, *values in zip(labels, support, *each)
     ]
     return result
+
+
+def score_intervals(truth: np.ndarray, predicted: np.ndarray) -> dict:
+    """95 % intervals of the scores over all classes together and of the means over classes.
+
+    What each patch adds to a score's error (its influence) goes into a bootstrap over blocks of
+    neighbours: patches of one tile resemble each other and are not counted as independent.
+
+    Args:
+        truth: (n, C) multi-hot, patches in the order of the file.
+        predicted: (n, C) bool.
+
+    Returns:
+        "precision_micro", "f1_macro" etc. -> (low, high); a score whose interval cannot be told
+        (few patches, no spread) is not among them.
+    """
+    truth, predicted = np.asarray(truth) != 0, np.asarray(predicted) != 0
+    found = (truth & predicted).astype(float)
+    # score -> its numerator and denominator, (n, C): 2 TP / (2 TP + FP + FN) is F1
+    ratios = {
+        "precision": (found, predicted.astype(float)),
+        "recall": (found, truth.astype(float)),
+        "f1": (2 * found, truth.astype(float) + predicted),
+    }
+    result = {}
+    for name, (above, below) in ratios.items():
+        total = np.maximum(below.sum(0), 1)  # a class without a denominator counts 0
+        each = above.sum(0) / total
+        macro = (above - each * below) / total
+        result[f"{name}_macro"] = _interval(each.mean(), macro.mean(1))
+        over_all = above.sum() / max(below.sum(), 1)
+        micro = (above - over_all * below).sum(1) / max(below.sum(), 1)
+        result[f"{name}_micro"] = _interval(over_all, micro)
+    return {name: interval for name, interval in result.items() if interval is not None}
+
+
+def _interval(score: float, influence: np.ndarray) -> Optional[Tuple[float, float]]:
+    """Interval of a score from what each of n patches adds to its error; None if it cannot be
+    told."""
+    if not influence.any():
+        return None
+    parts = np.array_split(influence, min(len(influence), MOST_PARTS))
+    found = intervals.ratio_interval(
+        [part.sum() * len(influence) for part in parts], [part.size for part in parts]
+    )
+    if found is None:
+        return None
+    return max(score + min(found[0], 0), 0.0), min(score + max(found[1], 0), 1.0)
 
 
 def average_precision(truth: np.ndarray, score: np.ndarray) -> dict:

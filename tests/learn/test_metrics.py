@@ -116,3 +116,37 @@ def test_average_precision_is_the_area_under_the_steps(decimals):
     assert ours["average_precision_micro"] == pytest.approx(
         average_precision_by_a_loop(truth.ravel() != 0, score.ravel()), abs=1e-12
     )
+
+
+def test_score_intervals_agree_with_a_plain_bootstrap_of_sklearn():
+    truth, score = example(samples=600, classes=12)
+    predicted = score >= 0.5
+    found = metrics.score_intervals(truth, predicted)
+    random = np.random.default_rng(1)
+    drawn = []
+    for _ in range(400):
+        rows = random.integers(0, len(truth), len(truth))
+        drawn.append(metrics.scores(truth[rows], predicted[rows], [str(i) for i in range(12)]))
+    whole = metrics.scores(truth, predicted, [str(i) for i in range(12)])
+    for name, (low, high) in found.items():
+        spread = np.std([scores[name] for scores in drawn])
+        assert low < whole[name] < high
+        assert (high - low) / (2 * 1.96 * spread) == pytest.approx(1, abs=0.25), name
+    assert set(found) == {f"{n}_{a}" for n in NAMES for a in ("micro", "macro")}
+
+
+def test_patches_that_resemble_their_neighbours_widen_the_interval():
+    truth, score = example(samples=300, classes=12)
+    alone = metrics.score_intervals(truth, score >= 0.5)
+    tiles = [np.repeat(x, 20, axis=0) for x in (truth, score >= 0.5)]  # 20 equal neighbours
+    low, high = metrics.score_intervals(*tiles)["f1_micro"]
+    width = alone["f1_micro"][1] - alone["f1_micro"][0]
+    assert 0.8 < (high - low) / width < 1.8  # 20 times the patches know no more
+
+
+@pytest.mark.parametrize("samples", [0, 1, 9])
+def test_no_interval_for_few_patches_or_none_that_are_wrong(samples):
+    truth, score = example(samples=samples, classes=5)
+    assert metrics.score_intervals(truth, score >= 0.5) == {}
+    truth, _ = example(samples=50, classes=5)
+    assert metrics.score_intervals(truth, truth != 0) == {}
