@@ -96,12 +96,20 @@ def judge(metric: str, value: Value) -> tuple:
     if value.verdict in ("pass", "xfail"):
         return PASSED, "" if value.verdict == "pass" else "expected failure"
     better = METRICS[metric].better if metric in METRICS else ""
-    effect = percent(value.value / value.reference - 1)
+    effect = percent(value.value / value.reference - 1) + _doubt(value)
     if not better:
         return FAILED, effect
     if (value.value > value.reference) == (better == "lower"):
         return FAILED, f"{effect}, regression"
     return FAILED, f"{effect}, too good to be true: see that all the work was done, then calibrate"
+
+
+def _doubt(value: Value) -> str:
+    """A word where a failed value's interval reaches into its band."""
+    low, high = value.interval
+    least = -math.inf if math.isnan(value.low) else value.low
+    most = math.inf if math.isnan(value.high) else value.high
+    return " (not certain: its interval reaches the band)" if low <= most and high >= least else ""
 
 
 def why(case: Case, earlier) -> str:

@@ -1,7 +1,9 @@
 """The one verdict: its states, its headline, and how it is said."""
 
+import dataclasses
 import io
 import json
+import math
 
 import pytest
 from hypothesis import given
@@ -64,6 +66,16 @@ def test_accepted_means_that_every_metric_was_judged_and_passed(values):
     everything = set(values.values()) == {PASS}
     assert words.startswith("Accepted") == (state == verdict.PASSED) == everything
     assert sum(verdict.counts(found).values()) == len(found)
+
+
+@pytest.mark.parametrize(
+    "interval, doubted", [((10.5, 19), True), ((11.5, 19), False), ((math.nan,) * 2, False)]
+)
+def test_a_failed_value_whose_interval_reaches_the_band_is_called_not_certain(interval, doubted):
+    (row,) = rows({"time_per_epoch": FAIL})
+    value = dataclasses.replace(row.value, interval=interval)
+    state, detail = verdict.judge("time_per_epoch", value)
+    assert state == verdict.FAILED and ("not certain" in detail) == doubted
 
 
 def test_a_preflight_that_finds_a_fault_failed_and_another_check_was_not_measured():
