@@ -6,12 +6,23 @@ and every check that trains takes its data from one. So the jobs are made from t
 checks, one per check, each a whole ReFrame run.
 """
 
-import argparse
 import sys
+from dataclasses import dataclass
 
 import yaml
 
+from bigearth import cli
 from reframe_tests.catalogue import checks
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options of the program."""
+
+    site: str = cli.option(
+        cli.REQUIRED, "a site of reframe_tests/settings/; also the tag of its runners"
+    )
+    tag: str = cli.option("acceptance", "smoke, nightly or acceptance")
 
 
 def pipeline(site: str, tag: str) -> dict:
@@ -37,16 +48,18 @@ def pipeline(site: str, tag: str) -> dict:
     }
 
 
-def main(argv) -> None:
+def run(config: Config) -> None:
     """Prints the pipeline."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--site", required=True, help="a site of reframe_tests/settings/; also the runner's tag"
-    )
-    parser.add_argument("--tag", default="acceptance", help="smoke, nightly or acceptance")
-    options = parser.parse_args(argv)
-    yaml.safe_dump(pipeline(options.site, options.tag), sys.stdout, sort_keys=False)
+    yaml.safe_dump(pipeline(config.site, config.tag), sys.stdout, sort_keys=False)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    cli.main(
+        Config,
+        run,
+        cli.Program(
+            module="ci.child_pipeline",
+            description="Write a GitLab child pipeline with one job per check.",
+            example="--site mysite > child.yml",
+        ),
+    )

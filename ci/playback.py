@@ -9,22 +9,34 @@ green and the pipeline went red within eight, with a sentence that names the met
 worse, and what changed with it.
 """
 
-import argparse
 import copy
 import json
-import sys
 import tempfile
 import uuid
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from bigearth import cli
 from bigearth.errors import InputError
 from reframe_tests.results import history, runs, sessions
 
 DAY = 86400.0
 WITHIN = 8  # nights: five of the last seven must lie beyond the noise
 FEWEST = 5
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options of the program."""
+
+    history: str = cli.option(cli.REQUIRED, "results database of this machine")
+    nights: int = cli.option(60, "how many are played", least=1)
+    at: int = cli.option(40, "the night, counted from 0, from which on it is slower", least=0)
+    step: float = cli.option(0.05, "by how much, e.g. 0.05")
+    metric: str = cli.option("time_per_epoch", "which gets slower")
+    seed: int = cli.option(1, "of the random numbers", least=0)
 
 
 def measured(path: Path) -> tuple:
@@ -79,60 +91,26 @@ def night(template: dict, values: dict, number: int, step: float, metric: str, r
     return report
 
 
-def play(
-    path: Path, nights: int, at: int, step: float, metric: str, seed: int, folder: Path
-) -> list:
-    """Plays all nights; returns (exit code, all sentences, findings about `metric`) of each."""
-    rng = np.random.default_rng(seed)
-    template, values = measured(path)
+def play(config: Config, folder: Path) -> list:
+    """Plays all nights; returns (exit code, all sentences, findings about the metric) of each."""
+    rng = np.random.default_rng(config.seed)
+    template, values = measured(Path(config.history))
     told = []
-    for number in range(nights):
-        slower = step if number >= at else 0.0
-        report = night(template, values, number - nights, slower, metric, rng)
+    for number in range(config.nights):
+        slower = config.step if number >= config.at else 0.0
+        report = night(template, values, number - config.nights, slower, config.metric, rng)
         (folder / f"run-{number:04d}.json").write_text(json.dumps(report))
-        cases = runs.load(folder).cases
-        findings = history.judgement(cases).findings
-        told.append(
-            (
-                history.exit_code(findings),
-                [f.sentence for f in findings],
-                [f for f in findings if f.series[-1] == metric],
-            )
-        )
+        findings = history.judgement(runs.load(folder).cases).findings
+        mine = [f for f in findings if f.series[-1] == config.metric]
+        told.append((history.exit_code(findings), [f.sentence for f in findings], mine))
     return told
 
 
-def main(argv) -> int:
+def run(config: Config) -> int:
     """Plays, prints one line per night that is not green, and checks that red came when it
     should."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--history", type=Path, required=True, help="this machine's results database"
-    )
-    parser.add_argument("--nights", type=int, default=60)
-    parser.add_argument(
-        "--at", type=int, default=40, help="the night, counted from 0, from which on it is slower"
-    )
-    parser.add_argument("--step", type=float, default=0.05, help="by how much, e.g. 0.05")
-    parser.add_argument("--metric", default="time_per_epoch")
-    parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args(argv)
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            told = play(
-                options.history,
-                options.nights,
-                options.at,
-                options.step,
-                options.metric,
-                options.seed,
-                Path(folder),
-            )
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    with tempfile.TemporaryDirectory() as folder:
+        told = play(config, Path(folder))
     for number, (code, sentences, _) in enumerate(told):
         if code:
             print(f"night {number}: exit code {code}: {'; '.join(sentences)}")
@@ -140,14 +118,24 @@ def main(argv) -> int:
     if not red:
         print("the step was not found")
         return 1
-    print(f"the step of {options.step:+.1%} came in night {options.at}; first red: night {red[0]}")
+    print(f"the step of {config.step:+.1%} came in night {config.at}; first red: night {red[0]}")
     said = [finding.sentence for finding in told[red[0]][2]]
     right = any(
-        options.metric in sentence and sentence.endswith("image changed (worse)")
+        config.metric in sentence and sentence.endswith("image changed (worse)")
         for sentence in said
     )
-    return 0 if options.at <= red[0] < options.at + WITHIN and right else 1
+    return 0 if config.at <= red[0] < config.at + WITHIN and right else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    cli.main(
+        Config,
+        run,
+        cli.Program(
+            module="ci.playback",
+            description="Play nights on a machine's own history, with one injected slow-down.",
+            example="--history results/reframe/results.db",
+            exit_codes="exit codes: 0 red came when it should; 1 it did not; 2 a mistake in the "
+            "input",
+        ),
+    )

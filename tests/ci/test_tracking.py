@@ -154,9 +154,7 @@ def test_played_nights_go_red_when_they_should(tmp_path, capsys, step, at, red):
     path = sessions.database(
         tmp_path / "results.db", sessions.nightly([float(v) for v in values], band=0.5)
     )
-    code = playback.main(
-        ["--history", str(path), "--nights", "42", "--at", str(at), "--step", str(step)]
-    )
+    code = playback.run(playback.Config(history=str(path), nights=42, at=at, step=step))
     said = capsys.readouterr().out
     assert code == (0 if red else 1)
     if red:
@@ -180,3 +178,44 @@ def test_the_history_is_kept_on_red_nights_too():
     save, restore = uses["actions/cache/save"], uses["actions/cache/restore"]
     assert save["if"] == "always()" and save["with"]["path"] == restore["with"]["path"]
     assert save["with"]["key"].startswith(restore["with"]["restore-keys"])
+
+
+def publishing(pipeline):
+    """The commands of a pipeline that build the site."""
+    return [c for c in scripts(pipeline) if "bigearth-bench publish" in c]
+
+
+@pytest.mark.parametrize("name", ["gitlab.yml", "github.yml"])
+def test_the_site_is_built_from_the_store(name, tmp_path):
+    (command,) = publishing(yaml.safe_load((ROOT / "ci" / name).read_text()))
+    night = sessions.session(sessions.case({"time_per_epoch": 10.0}))
+    sessions.database(tmp_path / "store/results.db", [night])
+    program = f"{sys.executable} -m reframe_tests.commands"
+    subprocess.run(
+        command.replace(".venv/bin/bigearth-bench", program).split(),
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=True,
+    )
+    assert len(list(tmp_path.glob("*/index.html"))) == 1
+
+
+def test_the_site_is_deployed_on_red_nights_and_not_for_a_merge_request():
+    gitlab = yaml.safe_load((ROOT / "ci/gitlab.yml").read_text())
+    pages = gitlab["pages"]
+    assert gitlab["stages"].index(pages["stage"]) > gitlab["stages"].index("measure")
+    folder = publishing(pages)[0].split()[-1]
+    assert pages["artifacts"]["paths"] == [folder] == ["public"]
+    assert all(rule["when"] == "always" for rule in pages["rules"])
+    assert "merge_request" not in str(pages["rules"])
+    assert pages["cache"]["key"] == gitlab[".measure"]["cache"]["key"]
+    assert pages["cache"]["policy"] == "pull"
+    jobs = yaml.safe_load((ROOT / "ci/github.yml").read_text())["jobs"]
+    steps = jobs["measure"]["steps"]
+    build = next(step for step in steps if "bigearth-bench publish" in step.get("run", ""))
+    upload = next(step for step in steps if "upload-pages-artifact" in step.get("uses", ""))
+    assert upload["with"]["path"] == build["run"].split()[-1]
+    for part in (build, upload, jobs["deploy"]):
+        assert "cancelled()" in part["if"] and "!= 'pull_request'" in part["if"]
+    assert jobs["deploy"]["needs"] == "measure"
+    assert jobs["deploy"]["permissions"] == {"pages": "write", "id-token": "write"}
