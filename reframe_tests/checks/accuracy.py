@@ -156,7 +156,7 @@ class accuracy(FullTraining):
             first = self.getdep(link_name(accuracy_link, self, 1), part=self.current_partition.name)
             self.options += ["--resume", "--out", first.stagedir]
             self.postrun_cmds = [
-                f"cp {quoting.word(f'{first.stagedir}/{name}')} ." for name in self.keep_files
+                f"cp -r {quoting.word(f'{first.stagedir}/{name}')} ." for name in self.keep_files
             ]
 
     def derived(self, metric: str) -> float:

@@ -26,7 +26,7 @@ class Training(NeedsData, AfterPreflight):
     config = variable(str, value="", loggable=True)
     #: Samples per rank and step; 0: the partition's choice, else the paper's.
     batch_size = variable(int, value=0, loggable=True)
-    keep_files = ["result.json", "metrics.csv", "samples.npz"]
+    keep_files = ["result.json", "metrics.csv", "steps.csv", "samples.npz", "tensorboard"]
 
     @run_before("run")
     def set_options(self):

@@ -169,15 +169,23 @@ def openmetrics(judged: Judgement) -> str:
 
 def junit(judged: Judgement) -> str:
     """JUnit XML: a test case per verdict: failed is a failure, not measured an error, not judged
-    skipped; findings that are about no single verdict are errors of their own."""
-    from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
+    skipped; findings that are about no single verdict are errors of their own. What Ant's schema
+    demands beside them is there, too."""
+    from junitparser import Attr, Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
+    from junitparser.junitparser import SystemErr, SystemOut
+
+    class Suite(TestSuite):
+        package, id = Attr(), Attr()
 
     kinds = {
         verdict.FAILED: Failure,
         verdict.NOT_MEASURED: Error,
         verdict.NOT_JUDGED: Skipped,
     }
-    suite = TestSuite("history")
+    suite = Suite("history")
+    suite.package, suite.id, suite.hostname = "bigearth-bench", "0", "localhost"
+    suite.timestamp = iso(newest_time(judged.cases, 0.0))[:19]
+    suite.add_property("sessions", str(len({case.session for case in judged.cases})))
     told = set()
     for row in judged.rows:
         told |= {row.key, row.case.key}
@@ -191,9 +199,16 @@ def junit(judged: Judgement) -> str:
             case = TestCase(finding.series[-1], ".".join(finding.series[:2]), 0)
             case.result = [Error(finding.sentence, type_=verdict.NOT_MEASURED)]
             suite.add_testcase(case)
+    for stream in (SystemOut(""), SystemErr("")):
+        suite.append(stream)
     document = JUnitXml()
     document.add_testsuite(suite)
     return document.tostring().decode()
+
+
+def newest_time(cases: list, missing: float) -> float:
+    """When the newest case ended (Unix s); `missing` if no time is known."""
+    return max((case.time for case in cases if math.isfinite(case.time)), default=missing)
 
 
 def pipes(cells) -> str:
@@ -253,7 +268,7 @@ def summary(judged: Judgement) -> str:
     histories."""
     words, state = judged.headline
     cases = judged.cases
-    last = max((case.time for case in cases if math.isfinite(case.time)), default=math.nan)
+    last = newest_time(cases, math.nan)
     when = f", newest {day(last)}" if math.isfinite(last) else ""
     sessions = len({case.session for case in cases})
     lines = [

@@ -3,6 +3,8 @@ import errno
 import json
 
 import pytest
+import tensorflow as tf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from bigearth.errors import InputError
 from bigearth.learn import log
@@ -30,7 +32,10 @@ def test_an_epoch_goes_to_the_screen_the_tables_and_tensorboard(tmp_path, capsys
     (row,) = csv.DictReader((tmp_path / "metrics.csv").read_text().splitlines())
     assert {k: float(v) for k, v in row.items()} == ROW
     assert (tmp_path / "steps.csv").read_text() == "step,loss\n0,0.7\n1,0.6\n"
-    assert next((tmp_path / "tensorboard").iterdir()).stat().st_size > 100
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    kept = {name: tf.make_ndarray(events.Tensors(name)[0].tensor_proto) for name in ROW}
+    assert kept == {name: pytest.approx(value) for name, value in ROW.items()}
+    assert {events.Tensors(name)[0].step for name in ROW} == {1}
 
 
 def test_other_ranks_are_silent(tmp_path, capsys):

@@ -178,6 +178,9 @@ def train(options):
     content["provenance"].update(tested)
     content["efficiency"] = {"sentence": why_not_faster(rows)}
     Path(options.out, "result.json").write_text(json.dumps(content)[: FAULTS.get("cut_record")])
+    Path(options.out, "tensorboard").mkdir(exist_ok=True)
+    for name in ("steps.csv", "tensorboard/events"):
+        Path(options.out, name).write_text("step,loss\n")
 
 
 PROGRAMS = {

@@ -279,6 +279,11 @@ def test_check_of_one_node_is_spread_over_nodes(tmp_path):
     reference_file(tmp_path)
     code, output = suite(tmp_path, "-n", "^training", "--distribute=all")
     assert code == 0 and "training %.part=stand_in:v100 %.nid=" in output, output
+    kept = [path.parent for path in (tmp_path / "results/output").rglob("result.json")]
+    trainings = [folder for folder in kept if folder.name.startswith("training")]
+    assert trainings, "the tables of steps and TensorBoard's events stay after the run"
+    for folder in trainings:
+        assert (folder / "steps.csv").is_file() and (folder / "tensorboard/events").is_file()
 
 
 def test_results_folder_that_a_script_cannot_name_is_refused(tmp_path):

@@ -131,6 +131,8 @@ def test_exports_hold_every_value_once_and_agree(tmp_path):
     ]
     assert frame["value"].to_list() == values == [float(row["value"]) for row in rows]
     assert frame["image"].to_list()[-1] == "sha256:new"
+    lines = polars.read_ndjson(tmp_path / "h/history.jsonl", schema=frame.schema)
+    assert lines.equals(frame, null_equal=True)
     (change,) = polars.read_csv(tmp_path / "h/changes.csv").to_dicts()
     near = [row["time"] for row in rows[REGRESSION_NIGHT - 1 : REGRESSION_NIGHT + 2]]
     assert change["changed"] == "image" and change["since"] in near
@@ -153,7 +155,9 @@ def test_junit_is_valid_and_has_an_entry_for_every_verdict(tmp_path):
         "nodes=1": ["error"],
     }
     assert "no reference" in document.find(".//skipped").get("message")
-    assert schema.is_file() and junitparser.JUnitXml.fromfile(tmp_path / "h/junit.xml")
+    etree.XMLSchema(etree.parse(str(schema))).assertValid(document)
+    suite = next(iter(junitparser.JUnitXml.fromfile(tmp_path / "h/junit.xml")))
+    assert (suite.tests, suite.failures, suite.skipped, suite.errors) == (3, 1, 1, 1)
 
 
 def samples(path):
