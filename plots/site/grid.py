@@ -4,6 +4,7 @@ verdict."""
 from typing import NamedTuple, Optional
 
 from plots.cells import MARKS, Cell, cell
+from plots.figure import short
 from plots.site import names
 from reframe_tests.results import verdict
 from reframe_tests.results.history import Event, Judgement, Series
@@ -120,6 +121,11 @@ def badge(state: str, detail: str = "") -> Cell:
     return Cell(state, None, MARKS[state], detail)
 
 
+def word(text: str) -> Cell:
+    """A name; of a long one the beginning and the end, and the pointer shows all."""
+    return Cell(short(text), whole="" if short(text) == text else text)
+
+
 def line(entry: Entry, root: str = "") -> list:
     """The cells of an entry, in the order of COLUMNS."""
     system, check, point, metric = entry.key
@@ -128,9 +134,9 @@ def line(entry: Entry, root: str = "") -> list:
     number = cell(value.value, value.unit) if value else Cell("–")
     newest = entry.series.cases[-1].time if entry.series else entry.case.time
     return [
-        cell(system),
-        cell(f"{check} {point}".strip()),
-        Cell(metric or "the check itself", href=root + where),
+        word(system),
+        word(f"{check} {point}".strip()),
+        Cell(short(metric) or "the check itself", href=root + where),
         badge(entry.state, entry.detail),
         number,
         cell(interval(value)),

@@ -5,8 +5,9 @@ import statistics
 from typing import NamedTuple
 
 from plots.cells import Cell, Table, cell
+from plots.figure import short
 from plots.panels.ranks import SLOW
-from plots.site import chart, names
+from plots.site import chart, grid, names
 from plots.site.pages import MOST_RUNS, UP, session_name
 from reframe_tests.results.sessions import GOOD, Case
 from reframe_tests.results.values import number
@@ -58,8 +59,8 @@ def page(node: str, seen: list) -> dict:
     rows = [
         [
             Cell(session_name(visit.case), href=UP + names.session(visit.case.session)),
-            cell(f"{visit.case.check} {visit.case.point}".strip()),
-            cell(visit.case.system),
+            grid.word(f"{visit.case.check} {visit.case.point}".strip()),
+            grid.word(visit.case.system),
             Cell(visit.case.result, None, "" if visit.case.result in GOOD else "bad"),
             _ratio(visit.ratio),
         ]
@@ -85,7 +86,7 @@ def overview(found: dict) -> dict:
         known = [visit.ratio for visit in seen if not math.isnan(visit.ratio)]
         last = known[-1] if known else math.nan
         cells = [
-            Cell(node, href=names.node(node)),
+            Cell(short(node), href=names.node(node)),
             cell(len(seen)),
             cell(sum(visit.case.result not in GOOD for visit in seen)),
             _ratio(last),

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from bigearth.record import METRICS
 from plots.cells import MARKS, Cell, Table, cell
+from plots.figure import short
 from plots.site import chart, grid, names
 from reframe_tests.results import verdict
 from reframe_tests.results.history import Event, Judgement, Series
@@ -125,8 +126,8 @@ def nodes_cell(case: Case) -> Cell:
         return Cell("–")
     first, *others = case.nodelist
     if not others:
-        return Cell(first, href=UP + names.node(first))
-    return Cell(f"{first} and {len(others)} more", whole=", ".join(case.nodelist))
+        return Cell(short(first), href=UP + names.node(first))
+    return Cell(f"{short(first)} and {len(others)} more", whole=", ".join(case.nodelist))
 
 
 def series(entry: grid.Entry, entries: list) -> dict:

@@ -4,6 +4,7 @@ import math
 
 from bigearth.record import METRICS
 from plots.cells import MARKS, Cell, Table, cell
+from plots.figure import short
 from plots.site import chart, grid, names
 from plots.site.pages import UP, nodes_cell, session_name
 from reframe_tests.results import verdict
@@ -43,9 +44,9 @@ def _line(row: verdict.Row, judged_keys: set) -> list:
     value, metric = row.value, row.metric
     href = UP + names.series(row.key) if row.key in judged_keys else ""
     return [
-        cell(row.case.system),
-        cell(f"{row.case.check} {row.case.point}".strip()),
-        Cell(metric or "the check itself", href=href),
+        grid.word(row.case.system),
+        grid.word(f"{row.case.check} {row.case.point}".strip()),
+        Cell(short(metric) or "the check itself", href=href),
         grid.badge(row.state, row.detail),
         cell(value.value, value.unit) if value else Cell("–"),
         cell(grid.interval(value)),
@@ -114,7 +115,7 @@ def overview(by_session: dict, verdicts: dict) -> dict:
                 Cell(state, None, MARKS[state]),
                 cell(failed),
                 cell(len(found)),
-                cell(known["systems"]),
+                grid.word(known["systems"]),
                 cell(known["commit"]),
                 cell(known["image"]),
             ]
@@ -176,8 +177,8 @@ def compare(by_session: dict, judged: Judgement) -> dict:
         which = direction(key[3], effect)
         lines.append(
             [
-                cell(" ".join(part for part in key[:3] if part)),
-                Cell(key[3], href=names.series(key)),
+                grid.word(" ".join(part for part in key[:3] if part)),
+                Cell(short(key[3]), href=names.series(key)),
                 cell(a.value, a.unit) if a else Cell("–"),
                 cell(b.value, b.unit) if b else Cell("–"),
                 Cell(percent(effect), effect) if effect == effect else Cell("–"),
@@ -211,8 +212,8 @@ def _all(by_session: dict, judged: Judgement, pair: tuple) -> dict:
         )
     metrics = [
         {
-            "name": one.key[3],
-            "where": " ".join(part for part in one.key[:3] if part),
+            "name": short(one.key[3]),
+            "where": short(" ".join(part for part in one.key[:3] if part)),
             "unit": "" if one.unit == "1" else one.unit,
             "better": METRICS[one.key[3]].better if one.key[3] in METRICS else "",
             "href": names.series(one.key),

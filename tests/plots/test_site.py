@@ -1,7 +1,10 @@
 """The published site: what its pages say, where they lead, and how a real browser shows them."""
 
+import functools
 import json
 import re
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
@@ -81,6 +84,11 @@ def site(tmp_path_factory):
     return folder / "site"
 
 
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
 def text(site, name):
     return " ".join(pages.parse(str(site / name)).getroot().text_content().split())
 
@@ -90,7 +98,7 @@ def test_every_link_is_relative_and_leads_somewhere(site):
     assert len(files) == 6 + 4 + NIGHTS + 2
     for file in files:
         page = pages.parse(str(file)).getroot()
-        links = [*page.xpath("//@href"), *page.xpath("//@src")]
+        links = [*page.xpath("//@href[. != 'data:,']"), *page.xpath("//@src")]
         for link in links:
             target = link.partition("#")[0]
             assert "//" not in target and not target.startswith("/"), link
@@ -167,6 +175,26 @@ def test_a_check_that_broke_is_not_as_good_as_its_last_value(tmp_path):
     assert "no <i>link</i>" in said
 
 
+def test_nothing_measured_no_time_and_any_name_are_shown(tmp_path, browser):
+    long = "a" * 3000
+    odd = sessions.case({long: 1.0, "time_per_epoch": float("nan")}, check=long, system=long)
+    odd.update(job_nodelist=[long, "<b>"], job_completion_time_unix=None)
+    timeless = sessions.session(odd, uuid_="../../etc")
+    timeless["session_info"]["time_end_unix"] = None
+    skipped = sessions.session(sessions.case({}, result="skip", check="other"))
+    sessions.database(tmp_path / "r/results.db", [skipped, timeless])
+    assert publish(tmp_path) == 0
+    assert "Every check was skipped" in "".join(
+        path.read_text() for path in (tmp_path / "site/sessions").iterdir()
+    )
+    browser.look(390)
+    for page in (tmp_path / "site").rglob("*.html"):
+        assert len(page.name) < 80
+        browser.open(page.as_uri())
+        assert browser.value(LOOK)["wide"] == 0, page
+    assert browser.faults == []
+
+
 def test_records_without_a_session_are_refused_in_a_sentence(tmp_path, capsys):
     train(tmp_path / "r/a")
     assert publish(tmp_path) == 2
@@ -175,30 +203,92 @@ def test_records_without_a_session_are_refused_in_a_sentence(tmp_path, capsys):
     assert not (tmp_path / "site").exists()
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium; apt-get install chromium")
-def test_a_browser_filters_hovers_and_follows_the_regression(site, tmp_path):
-    with Browser(tmp_path / "profile") as browser:
-        browser.look(1280)
-        browser.open((site / "index.html").as_uri())
-        shown = "[...document.querySelectorAll('tbody tr')].filter((r) => !r.hidden).length"
-        browser.follow(f"td a[href='{names.series(KEY)}']")
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    if CHROMIUM is None:
+        pytest.skip("no Chromium; apt-get install chromium")
+    with Browser(tmp_path_factory.mktemp("browser")) as one:
+        yield one
+
+
+LOOK = """(() => {
+  const texts = [...document.querySelectorAll("body *")].filter((e) =>
+    e.getClientRects().length && [...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim()));
+  const rgb = (text) => text.match(/[0-9.]+/g).map(Number);
+  const light = (c) => {
+    const linear = (v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+    const [r, g, b] = c.slice(0, 3).map((v) => linear(v / 255));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const ground = (e) => {
+    for (; e; e = e.parentElement) {
+      const c = rgb(getComputedStyle(e).backgroundColor);
+      if (c.length < 4 || c[3] > 0) return c;
+    }
+    return [255, 255, 255];
+  };
+  const contrast = (e) => {
+    const both = [light(rgb(getComputedStyle(e).color)), light(ground(e))];
+    const [low, high] = both.sort((a, b) => a - b);
+    return (high + 0.05) / (low + 0.05);
+  };
+  const name = (e) => `${e.tagName} ${e.textContent.trim().slice(0, 30)}`;
+  return {
+    texts: texts.length,
+    wide: document.documentElement.scrollWidth - document.documentElement.clientWidth,
+    small: texts.filter((e) => parseFloat(getComputedStyle(e).fontSize) < 12).map(name),
+    faint: texts.filter((e) => contrast(e) < 4.5).map(name),
+  };
+})()"""
+
+
+@pytest.mark.parametrize("width, dark", [(390, False), (768, True), (1280, False)])
+def test_every_kind_of_page_fits_and_can_be_read(site, browser, width, dark):
+    browser.look(width, dark=dark)
+    one_of_each = [next((site / folder).iterdir()) for folder in ("sessions", "nodes")]
+    for page in (*site.glob("*.html"), site / names.series(KEY), *one_of_each):
+        browser.open(page.as_uri())
+        found = browser.value(LOOK)
+        assert found.pop("texts") > 10, page
+        assert found == {"wide": 0, "small": [], "faint": []}, page
+    assert browser.faults == []
+
+
+def test_it_works_below_an_address(site, browser):
+    handler = functools.partial(QuietHandler, directory=site.parent)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        root = f"http://127.0.0.1:{server.server_port}/{site.name}"
+        browser.open(f"{root}/{names.series(KEY)}")
         browser.until("document.getElementById('chart').dataset.drawn === 'yes'")
-        _hover_and_click(browser)
-        rows = browser.value("document.querySelectorAll('tbody tr').length")
-        browser.point(*browser.middle(".filter"), click=True)
-        browser.call("Input.insertText", text="bbbbbbbb")
-        assert 0 < browser.value(shown) < rows
-        browser.follow("nav a[href$='regressions.html']")
-        for link, said in (
-            ("series/", "time_per_epoch"),
-            ("sessions/", "Session of"),
-            ("nodes/", "jwb0"),
-        ):
-            browser.open((site / "regressions.html").as_uri())
-            browser.follow(f"article a[href^='{link}']")
-            assert said in browser.value("document.querySelector('h1').textContent")
-        _compare(browser, site)
-        assert browser.faults == []
+        browser.follow("nav a")
+        assert browser.value("location.href") == f"{root}/index.html"
+        server.shutdown()
+    assert browser.faults == []
+
+
+def test_a_browser_filters_hovers_and_follows_the_regression(site, browser):
+    browser.look(1280)
+    browser.open((site / "index.html").as_uri())
+    shown = "[...document.querySelectorAll('tbody tr')].filter((r) => !r.hidden).length"
+    browser.follow(f"td a[href='{names.series(KEY)}']")
+    browser.until("document.getElementById('chart').dataset.drawn === 'yes'")
+    _hover_and_click(browser)
+    rows = browser.value("document.querySelectorAll('tbody tr').length")
+    browser.point(*browser.middle(".filter"), click=True)
+    browser.call("Input.insertText", text="bbbbbbbb")
+    assert 0 < browser.value(shown) < rows
+    browser.follow("nav a[href$='regressions.html']")
+    for link, said in (
+        ("series/", "time_per_epoch"),
+        ("sessions/", "Session of"),
+        ("nodes/", "jwb0"),
+    ):
+        browser.open((site / "regressions.html").as_uri())
+        browser.follow(f"article a[href^='{link}']")
+        assert said in browser.value("document.querySelector('h1').textContent")
+    _compare(browser, site)
+    assert browser.faults == []
 
 
 PLACE = """(() => {
