@@ -35,7 +35,7 @@ from bigearth import record
 from bigearth.errors import InputError, one_line
 from bigearth.files import read_bytes
 
-from . import catalogue
+from . import catalogue, yaml_reader
 
 SCHEMA = 1
 FOLDER = Path(os.environ.get("BIGEARTH_REFERENCES", Path(__file__).resolve().parent / "references"))
@@ -62,25 +62,6 @@ _CELL_KEYS = {
 }
 
 
-class _StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
-    """YAML that refuses a key given twice, instead of keeping the last."""
-
-
-def _mapping(loader, node):
-    found = {}
-    for key_node, value_node in node.value:
-        key = loader.construct_object(key_node)
-        if key in found:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"key {key!r} is given twice", node.start_mark
-            )
-        found[key] = loader.construct_object(value_node, deep=True)
-    return found
-
-
-_StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
-
-
 def path_of(site: str) -> Path:
     return FOLDER / f"{site}.yaml"
 
@@ -93,7 +74,7 @@ def load(path) -> dict:
     """
     data = read_bytes(path, what="reference file", most=MOST_BYTES)
     try:
-        content = yaml.load(data.decode(), _StrictLoader)
+        content = yaml_reader.read(data.decode())
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         raise InputError(
             f"{path}: not a valid reference file: {one_line(error)}; see "
