@@ -1,18 +1,17 @@
 """Starts ReFrame for the suite: its command line, its environment, its end."""
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import Optional
 
-from bigearth.errors import InputError, disk_error, one_line
+from bigearth import files
+from bigearth.errors import InputError, one_line
 
 ROOT = Path(__file__).resolve().parents[1]
 CHECKS = ROOT / "reframe_tests" / "checks"
@@ -220,7 +219,7 @@ def lock(folder: Path):
     """Keeps a second session out of a results folder.
 
     Raises:
-        InputError: another session uses it, or its name cannot stand in a job script.
+        InputError: another session holds it, or its name cannot stand in a job script.
     """
     strange = sorted(set(str(folder)) & set('"$`\\:,\n'))
     if strange:
@@ -228,24 +227,5 @@ def lock(folder: Path):
             f"--results {one_line(folder)}: job scripts cannot have {one_line(''.join(strange))} "
             "in this name; choose another folder"
         )
-    path = folder / ".session"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = open(path, "a+")  # noqa: SIM115
-    except OSError as error:
-        raise disk_error(folder, "use it for results", error) from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise InputError(
-                f"{folder}: another session uses this folder ({one_line(file.read())}); wait for "
-                "it, or give this one a folder of its own with --results"
-            ) from None
-        except OSError:
-            pass  # a file system without locks
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}")
-        file.flush()
+    with files.lock(folder, "session"):
         yield

@@ -230,7 +230,7 @@ def test_check_without_its_feature_says_which_is_missing(tmp_path):
 def test_second_session_in_one_folder_is_refused(tmp_path):
     with launch.lock(tmp_path / "results"):
         done = launcher(tmp_path, "--site", "local", "--tag", "smoke")
-    assert done.returncode == 2 and "another session uses this folder (process" in done.stderr
+    assert done.returncode == 2 and "another session writes it (process" in done.stderr
 
 
 def test_users_settings_of_reframe_do_not_send_results_elsewhere(tmp_path, monkeypatch):
