@@ -158,6 +158,17 @@ def test_a_folder_comes_whole_or_not_at_all(tmp_path):
         pass
 
 
+def test_an_older_folder_of_the_same_kind_stays_until_the_newer_one_is_complete(tmp_path):
+    with new_folder(tmp_path / "a", mark="mark") as folder:
+        (folder / "mark").write_text("older")
+    with pytest.raises(KeyError), new_folder(tmp_path / "a", mark="mark"):
+        raise KeyError
+    assert (tmp_path / "a/mark").read_text() == "older"
+    with new_folder(tmp_path / "a", mark="mark") as folder:
+        (folder / "mark").write_text("newer")
+    assert (tmp_path / "a/mark").read_text() == "newer" and len(list(tmp_path.iterdir())) == 1
+
+
 def test_a_zero_byte_is_a_sentence(tmp_path):
     with pytest.raises(InputError, match="null"):
         check_output(f"{tmp_path}/a\0b")

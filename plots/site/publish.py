@@ -68,7 +68,7 @@ class Site:
         self._templates.globals.update(
             pages=PAGES,
             made=now.strftime("%Y-%m-%d %H:%M UTC"),
-            source=f"{count} sessions, {len(judged.series)} series",
+            source=f"{count} session{'s' * (count != 1)}, {len(judged.series)} series",
         )
 
     def add(self, file: str, template: str, kind: str, content: dict) -> None:

@@ -3,6 +3,7 @@
 import functools
 import json
 import re
+import shutil
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
@@ -118,6 +119,16 @@ def test_the_regression_leads_to_its_page_its_session_and_its_nodes(site):
     assert first and abs(int(first.group(1)) - SLOWER_FROM) <= 2
     assert links[0] == names.series(KEY) + "#changes"
     assert links[2:] == [names.node("jwb0"), names.node("jwb1")]
+
+
+def test_an_acknowledged_change_is_no_longer_open(site, tmp_path):
+    shutil.copytree(site.parent / "r", tmp_path / "r")
+    known = ["--acknowledge", " ".join(KEY), "--name", "Ada", "--reason", "new <image>"]
+    main(["history", "--results", str(tmp_path / "r"), "--out", str(tmp_path / "h"), *known])
+    assert publish(tmp_path) == 0
+    said = text(tmp_path / "site", "regressions.html")
+    assert "0 open, 1 acknowledged" in said and "acknowledged by Ada: new <image>" in said
+    assert "✗" not in (tmp_path / "site/badge.svg").read_text()
 
 
 def test_the_grid_has_value_interval_change_and_verdict_of_every_metric(site):
