@@ -16,12 +16,22 @@ class Progress:
         unit: e.g. "img" or "patches".
         show: False on every rank but 0.
         every: seconds between plain lines when standard error is not a terminal.
+        later: work of the same kind that follows; it counts for the time that is left.
     """
 
-    def __init__(self, total: int, label: str, unit: str, show: bool = True, every: float = 10.0):
+    def __init__(
+        self,
+        total: int,
+        label: str,
+        unit: str,
+        show: bool = True,
+        every: float = 10.0,
+        later: int = 0,
+    ):
         self._tty = sys.stderr.isatty()
         self._show = show
         self._every = every
+        self._later = later
         self._last = time.monotonic()
         self._bar = tqdm(
             total=total,
@@ -52,7 +62,8 @@ class Progress:
 
     def _line(self, now: float, note: str) -> None:
         rate = self._done / max(now - self._start, 1e-9)
-        left = tqdm.format_interval((self._total - self._done) / rate) if rate > 0 else "?"
+        work = self._total - self._done + self._later
+        left = tqdm.format_interval(work / rate) if rate > 0 else "?"
         print(
             f"{self._label}: {self._done}/{self._total} {self._unit}, {rate:.1f} {self._unit}/s, "
             f"{left} left {note}".rstrip(),

@@ -173,7 +173,8 @@ def judge(report: Path, results: Path, *, again: list, seconds: float, as_json: 
             "no check was run; see the names and tags that `bigearth-bench list` prints"
         )
     colour = verdict.wants_colour(sys.stdout)
-    print("\n" + verdict.screen(rows, report=str(report), seconds=seconds, colour=colour))
+    page = launch.write_report(results)
+    print("\n" + verdict.screen(rows, report=page, seconds=seconds, colour=colour))
     for sentence in post_mortem(rows, again):
         print(f"   {sentence}")
     last = verdict.as_json if as_json else verdict.line
@@ -211,7 +212,9 @@ def main(options: RunConfig, passed_on: list) -> int:
 
     settings = settings_of(options)
     if shows:
-        code, skipped = launch.run(command(settings, action(options, passed_on)), environment)
+        code, skipped = launch.run(
+            command(settings, action(options, passed_on)), environment, RESULTS
+        )
     else:
         check_references(system)
         sites.check_scheduler(system)
@@ -224,7 +227,7 @@ def main(options: RunConfig, passed_on: list) -> int:
             if not restores:
                 described = launch.chosen(command(settings, []), environment)
                 settings.update(refuse_or_ask(options, described, system, passed_on))
-            code, skipped = launch.run(command(settings, ["--run"]), environment)
+            code, skipped = launch.run(command(settings, ["--run"]), environment, RESULTS)
     if skipped:
         raise InputError(f"ReFrame left out checks that it could not load: {'; '.join(skipped)}")
     if not shows:

@@ -1,6 +1,7 @@
 """Starts ReFrame for the suite: its command line, its environment, its end."""
 
 import contextlib
+import importlib.util
 import json
 import os
 import shutil
@@ -12,6 +13,8 @@ from typing import Optional
 
 from bigearth import files
 from bigearth.errors import InputError, one_line
+
+from .follow import Follower
 
 ROOT = Path(__file__).resolve().parents[1]
 CHECKS = ROOT / "reframe_tests" / "checks"
@@ -117,12 +120,13 @@ def restored(words: list, reports: Path) -> list:
     return [*words[:place], f"--restore-session={found[-1]}", *words[place + 1 :]]
 
 
-def run(words: list, variables: dict) -> tuple:
-    """Runs ReFrame and shows what it prints. A signal that ends this process ends ReFrame first,
-    which cancels its jobs.
+def run(words: list, variables: dict, results: Path) -> tuple:
+    """Runs ReFrame and shows what it prints and how far its job is. A signal that ends this process
+    ends ReFrame first, which cancels its jobs.
 
     Args:
         variables: the environment.
+        results: folder of ReFrame's stage.
 
     Returns:
         its exit code, and what made it leave out test files: those warnings do not fail a run.
@@ -140,9 +144,9 @@ def run(words: list, variables: dict) -> tuple:
         errors="replace",
         start_new_session=True,
     )
-    with process, _ending(process):
+    with process, _ending(process), Follower(results) as follower:
         for line in process.stdout:
-            print(line, end="", flush=True)
+            follower.print(line)
             if "skipping test" in line:
                 skipped.append(line.strip())
     if process.returncode not in (0, 1):
@@ -194,6 +198,26 @@ def _sessions_under(pid: int) -> set:
         before = len(family)
         family |= {child for child, parent, _ in rows if parent in family}
     return {session for child, _, session in rows if child in family}
+
+
+def write_report(results: Path) -> str:
+    """Writes the report of all sessions; returns its path, or why there is none."""
+    missing = [name for name in ("jinja2", "matplotlib") if not importlib.util.find_spec(name)]
+    if missing:
+        return f"not made: {', '.join(missing)} not installed; `pip install -e .` brings it along"
+    out = results / "report.html"
+    words = ["report", "--results", str(results), "--out", str(out)]
+    done = subprocess.run(
+        [sys.executable, "-m", "plots", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        errors="replace",
+    )
+    if done.returncode:
+        said = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        return f"not made: {one_line(said)}"
+    return os.path.relpath(out) if out.is_relative_to(Path.cwd()) else str(out)
 
 
 def chosen(words: list, variables: dict) -> list:

@@ -309,9 +309,11 @@ def train_epoch(run: RunState) -> None:
     begun = time.perf_counter()
     result.step_times.append({"epoch": run.epoch + 1, "timed": run.traced, "seconds": []})
     images = run.steps_per_epoch * run.global_batch
-    label = f"epoch {run.epoch + 1}"
+    label = f"epoch {run.epoch + 1}/{run.config.epochs}"
+    later = images * (run.config.epochs - run.epoch - 1)
+    show = collective.rank == 0
     try:
-        with Progress(images, label, "img", show=collective.rank == 0) as progress:
+        with Progress(images, label, "img", show=show, later=later) as progress:
             loop = StepLoop(run, progress)
             loop.run()
     except InputError:

@@ -271,6 +271,8 @@ def test_reframes_own_looks_at_results_work_through_the_launcher(tmp_path, optio
     reference_file(tmp_path)
     code, output = suite(tmp_path, "-n", "^preflight")
     assert code == 0, output
+    report = tmp_path / "results/report.html"
+    assert f" Report  {report}\n" in output and report.is_file(), output
     code, output = suite(tmp_path, *options)
     assert code == 0 and "Running" not in output, output
 
