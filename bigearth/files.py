@@ -13,11 +13,29 @@ import secrets
 import shutil
 import socket
 import stat
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Iterable
 
 from bigearth.errors import InputError, disk_error, one_line
 
+# what a damaged .npz file makes its libraries raise
+DAMAGED = (
+    OSError,
+    EOFError,
+    KeyError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    SyntaxError,
+    MemoryError,
+    NotImplementedError,
+    RecursionError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
@@ -114,6 +132,41 @@ def read_csv(path, what: str, most: int, remedy: str = "save it again") -> list:
             f"{path}, line {reader.line_num}: not CSV ({error}); expected a {what}; {remedy}"
         ) from error
     return rows
+
+
+def read_arrays(path, what: str, most: int, remedy: str = "save it again") -> dict:
+    """Name -> array of an .npz file, every member read to its end: only there is its CRC compared.
+
+    Args:
+        what, remedy: as of `read_text`.
+        most: bytes that all arrays together can have: a small file may unpack to a large one.
+
+    Raises:
+        InputError: as of `read_bytes`, or the file is damaged or larger.
+    """
+    import numpy as np  # only here: records are read where there is no NumPy
+
+    arrays = {}
+    with open_regular(path, what) as file:
+        try:
+            with zipfile.ZipFile(file) as members:
+                size = sum(member.file_size for member in members.infolist())
+                if size > most:
+                    raise ValueError(f"it holds {size:,} bytes, more than {most:,}")
+                for member in members.infolist():
+                    name, data = member.filename.removesuffix(".npy"), members.read(member)
+                    stream = io.BytesIO(data)
+                    if name in arrays:
+                        raise ValueError(f"{name} is there twice")
+                    arrays[name] = np.lib.format.read_array(stream, allow_pickle=False)
+                    if stream.read(1):
+                        raise ValueError(f"{name} is longer than its header says")
+        except DAMAGED as error:
+            raise InputError(
+                f"{path}: not a readable {what} ({type(error).__name__}: {one_line(error, 80)}); "
+                f"{remedy}"
+            ) from error
+    return arrays
 
 
 def regular(path, what: str, remedy: str) -> None:

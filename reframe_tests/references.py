@@ -226,7 +226,7 @@ def _lint_cell(metric: str, cell: dict, content: dict, today: datetime.date):
     ):
         if not (isinstance(cell.get(key), str) and cell[key].strip()):
             yield f"no {key}; say in words {what}"
-    if not isinstance(cell.get("runs"), int) or cell["runs"] < 1:
+    if type(cell.get("runs")) is not int or cell["runs"] < 1:
         yield f"runs is {cell.get('runs')!r}, expected how many runs the number rests on"
     elif origin == "measured" and cell["runs"] < MIN_RUNS:
         yield (
@@ -237,7 +237,7 @@ def _lint_cell(metric: str, cell: dict, content: dict, today: datetime.date):
         if cell.get(key) is not None and type(cell[key]) is not int:
             yield f"{key} is {cell[key]!r}, expected a whole number"
     date = cell.get("date")
-    if not isinstance(date, datetime.date):
+    if type(date) is not datetime.date:  # a moment of a day is one, too, and does not compare
         yield f"date is {date!r}, expected YYYY-MM-DD"
     elif date > today + datetime.timedelta(days=1):  # a day's grace: time zones
         yield f"date {date} is in the future"

@@ -56,11 +56,11 @@ def read(text: str):
     """The value of a YAML document; None of an empty one.
 
     Raises:
-        yaml.YAMLError: it is not YAML, gives a key twice, has a tag of its own, nests too deeply, or
-            is more than one document.
+        yaml.YAMLError: it is not YAML, gives a key twice, has a tag of its own or an alias, nests
+            too deeply, or is more than one document.
         ValueError: a scalar that looks like a number or a date is none.
     """
-    scalars, anchors = _Scalars(), {}
+    scalars = _Scalars()
     root = _Nested([])
     stack = [root]
     for event in yaml.parse(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
@@ -69,16 +69,13 @@ def read(text: str):
         elif isinstance(event, yaml.CollectionStartEvent):
             item = {} if isinstance(event, yaml.MappingStartEvent) else []
         elif isinstance(event, yaml.AliasEvent):
-            if event.anchor not in anchors:
-                raise _error(f"alias {event.anchor!r} has no anchor", event.start_mark)
-            item = anchors[event.anchor]
+            # a few lines of them can stand for more text than any memory holds
+            raise _error(f"it has an alias (*{event.anchor}); write it out", event.start_mark)
         elif isinstance(event, yaml.CollectionEndEvent):
             stack.pop()
             continue
         else:
             continue  # the stream's and the document's ends
-        if not isinstance(event, yaml.AliasEvent) and event.anchor:
-            anchors[event.anchor] = item
         stack[-1].put(item, event.start_mark)
         if isinstance(event, yaml.CollectionStartEvent):
             if len(stack) > MOST_DEPTH:

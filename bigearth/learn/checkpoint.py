@@ -14,17 +14,18 @@ order is another one, some samples come twice and others not in that one epoch.
 import contextlib
 import json
 import re
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
 import numpy as np
 
-from bigearth.errors import InputError
-from bigearth.files import save_arrays
+from bigearth.errors import InputError, one_line
+from bigearth.files import read_arrays, save_arrays
 
 FORMAT = 2
+MOST_BYTES = 1 << 36  # of a checkpoint
+REMEDY = "delete it to go on from the one before"
 
 
 @dataclass
@@ -109,30 +110,45 @@ def load(path) -> State:
     Raises:
         InputError: not a checkpoint, damaged, or of another version.
     """
+    arrays = read_arrays(path, what="checkpoint", most=MOST_BYTES, remedy=REMEDY)
     try:
-        # the container's own CRC-32 finds damaged bytes
-        with np.load(path, allow_pickle=False) as file:
-            about = json.loads(str(file["about"]))
-            if about.pop("format") != FORMAT:
-                raise KeyError("another format")
-            values = {
-                kind: [file[key] for key in sorted(file.files) if key.startswith(kind)]
-                for kind in ("variable_", "best_")
-            }
-            return State(
-                **about,
-                statistics=file["statistics"],
-                variables=values["variable_"],
-                best=values["best_"] or None,
-            )
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, EOFError) as error:
+        about = json.loads(str(arrays.pop("about")))
+        if about.pop("format") != FORMAT:
+            raise ValueError("another format")
+        state = State(
+            **about,
+            statistics=arrays.pop("statistics"),
+            variables=_numbered(arrays, "variable"),
+            best=_numbered(arrays, "best") or None,
+        )
+        if arrays:
+            raise ValueError(f"unknown array {min(arrays)}")
+        return state
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(
-            f"{path}: not a readable checkpoint ({error}); expected one that this version saved; "
-            "delete it to go on from the one before"
+            f"{path}: not a readable checkpoint ({one_line(error, 80)}); {REMEDY}"
         ) from error
 
 
-def check(path, state: State, *, config: dict, resumes: tuple, digest: str, shapes: list) -> None:
+def _numbered(arrays: dict, kind: str) -> list:
+    """Takes out `<kind>_0000`, `<kind>_0001`, ... up to the first number that is not there."""
+    found = []
+    while (name := f"{kind}_{len(found):04d}") in arrays:
+        found.append(arrays.pop(name))
+    return found
+
+
+def check(
+    path,
+    state: State,
+    *,
+    config: dict,
+    resumes: tuple,
+    digest: str,
+    shapes: list,
+    network: int,
+    statistics: int,
+) -> None:
     """Refuses a checkpoint of another run.
 
     Args:
@@ -140,6 +156,8 @@ def check(path, state: State, *, config: dict, resumes: tuple, digest: str, shap
         config, digest: of this run.
         resumes: names of the options that may differ.
         shapes: of this run's variables, in their order.
+        network: how many of these, from the first on, are the network's.
+        statistics: how many BatchNorm moving statistics it has.
 
     Raises:
         InputError: other data, another recipe or another network.
@@ -160,7 +178,13 @@ def check(path, state: State, *, config: dict, resumes: tuple, digest: str, shap
             f"{path}: is of another recipe ({'; '.join(other)}); expected the options that the run "
             "began with; give those or another --out"
         )
-    if [tuple(v.shape) for v in state.variables] != [tuple(s) for s in shapes]:
+    expected = [tuple(shape) for shape in shapes]
+    if (
+        [value.shape for value in state.variables] != expected
+        or state.best is not None
+        and [value.shape for value in state.best] != expected[:network]
+        or state.statistics.shape[1:] != (statistics,)
+    ):
         raise InputError(
             f"{path}: is of another network; expected variables of the same shapes; "
             "give another --out"

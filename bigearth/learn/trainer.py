@@ -262,6 +262,8 @@ def restore(run: RunState, path: Path) -> None:
             resumes=cli.resumes(type(run.config)),
             digest=run.store.digest,
             shapes=[v.shape for v in run.variables],
+            network=len(run.network.variables),
+            statistics=len(statistics.get(run.network)),
         )
     for variable, value in zip(run.variables, state.variables):
         variable.assign(value)

@@ -1,12 +1,12 @@
 """The picture of sample patches with true and predicted labels."""
 
 import math
-import zipfile
-import zlib
 
 import matplotlib.pyplot as plt
 import numpy as np
 
+from bigearth.errors import InputError
+from bigearth.files import read_arrays
 from plots.figure import Panel, short
 from plots.series import trainings
 
@@ -14,7 +14,6 @@ MOST_SAMPLES = 12
 MOST_LABELS = 7  # under one patch
 THRESHOLD = 0.5
 MOST_BYTES = 64 << 20  # of all arrays: a small file may unpack to a large one
-DAMAGED = (zipfile.BadZipFile, zlib.error, NotImplementedError)
 STRETCH = (2, 98)  # percentiles of a patch's brightness that are drawn black and white
 
 
@@ -28,20 +27,28 @@ def _samples(run):
     name = run.files.get("samples")
     if not name:
         return None, "the last training run kept no sample patches"
-    path = run.path.parent / name
     try:
-        with np.load(path, allow_pickle=False) as file:
-            size = sum(entry.file_size for entry in file.zip.infolist())
-            if size > MOST_BYTES:
-                return None, f"{name} beside the last training's record holds {size:,} bytes"
-            arrays = tuple(file[key] for key in ("rgb", "truth", "score", "names"))
-    except (OSError, KeyError, ValueError, AttributeError, EOFError, *DAMAGED) as error:
-        return None, (
-            f"{name} beside the last training's record cannot be read ({type(error).__name__})"
-        )
-    if len({len(a) for a in arrays}) != 1:
-        return None, f"the arrays of {name} have different lengths"
-    return arrays, ""
+        found = read_arrays(run.path.parent / name, "file of sample patches", MOST_BYTES)
+        arrays = tuple(found[key] for key in ("rgb", "truth", "score", "names"))
+    except (InputError, KeyError):
+        return None, f"{name} beside the last training's record is damaged or cannot be read"
+    return (arrays, "") if _fit(*arrays) else (None, f"the arrays of {name} do not fit together")
+
+
+def _fit(rgb, truth, score, names) -> bool:
+    """Whether pictures (n, h, w, 3), labels and scores (n, classes) and names (n,) are of n
+    patches."""
+    return (
+        rgb.ndim == 4
+        and rgb.shape[3] == 3
+        and rgb.size > 0
+        and truth.ndim == 2
+        and truth.shape == score.shape
+        and len(rgb) == len(truth) == len(names)
+        and names.ndim == 1
+        and all(array.dtype.kind in "buif" for array in (rgb, truth, score))
+        and bool(np.isfinite(rgb).all() and np.isfinite(score).all())
+    )
 
 
 def sample_rows(runs: list) -> tuple:
@@ -63,7 +70,9 @@ def sample_rows(runs: list) -> tuple:
             label = labels[c] if c < len(labels) else f"class {c}"
             rows.append(
                 {
-                    "patch": names[i].decode() if isinstance(names[i], bytes) else str(names[i]),
+                    "patch": names[i].decode(errors="replace")
+                    if isinstance(names[i], bytes)
+                    else str(names[i]),
                     "class": label,
                     "true": int(truth[i, c] > 0),
                     "score": round(float(score[i, c]), 6),

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
-from typing import Callable, NamedTuple
 
 import numpy as np
 
@@ -16,28 +15,12 @@ from bigearth import files, launcher, record, store
 from bigearth.errors import InputError
 from bigearth.prepare import archive, patchlist, reben, selection, tile
 
+from . import results
+from .door import Door
+
 ROOT = Path(__file__).parents[2]
 CORES = "--processes", "1"
 PATCHES = 12
-
-
-class Door(NamedTuple):
-    """One kind of input.
-
-    Attributes:
-        path: the file that is spoiled.
-        read: reads it, and returns something that compares.
-        exact: what is read must be what was written: the format has checksums. Else it must only be
-            in order (`read` checks that), since nothing can tell another number from the right one.
-        most: only bytes before this place are spoiled.
-        library: a crash or a hang in it is the library's, and documented as not promised.
-    """
-
-    path: Path
-    read: Callable
-    exact: bool = False
-    most: int = 1 << 62
-    library: bool = False
 
 
 def _run(*arguments) -> None:
@@ -59,6 +42,7 @@ def make_inputs(folder: Path) -> None:
     with zipfile.ZipFile(target, "w") as file:
         for member in sorted(p for p in product.rglob("*") if p.is_file()):
             file.write(member, member.relative_to(product.parent))
+    results.make_inputs(folder / "results")
 
 
 def _native() -> dict:
@@ -137,6 +121,7 @@ def doors(folder: Path) -> dict:
         ),
         "HDF5 header": Door(header, lambda: _stored(header), exact=True, most=first, library=True),
         "record": Door(folder / "data.result.json", lambda: _record(folder / "data.result.json")),
+        **results.doors(folder / "results"),
     }
 
 

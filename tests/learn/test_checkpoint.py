@@ -1,6 +1,7 @@
 import dataclasses
 import errno
 import os
+import zipfile
 
 import numpy as np
 import pytest
@@ -77,6 +78,8 @@ def test_a_damaged_checkpoint_is_refused(tmp_path, damage):
         (dict(digest="sha256:2"), "was trained on data sha256:1"),
         (dict(config={"data": "d.h5", "momentum": 0.8, "batch_size": 64}), "momentum 0.9, now 0.8"),
         (dict(shapes=[(2, 4), ()]), "another network"),
+        (dict(network=2), "another network"),  # fewer best weights than the network has
+        (dict(statistics=5), "another network"),
     ],
 )
 def test_refuses_another_run(now, expected):
@@ -85,7 +88,47 @@ def test_refuses_another_run(now, expected):
         resumes=("data", "batch_size"),
         digest="sha256:1",
         shapes=[(2, 3), ()],
+        network=1,
+        statistics=4,
     )
-    checkpoint.check("c.npz", state(), **own)  # another path and batch size are the same run
+    saved = state(best=[np.zeros((2, 3), np.float32)])
+    checkpoint.check("c.npz", saved, **own)  # another path and batch size are the same run
     with pytest.raises(InputError, match=expected):
-        checkpoint.check("c.npz", state(), **{**own, **now})
+        checkpoint.check("c.npz", saved, **{**own, **now})
+
+
+def rewritten(path, change):
+    """The same members, but for what `change(name -> bytes)` does to them; every CRC is right."""
+    with zipfile.ZipFile(path) as file:
+        members = {name: file.read(name) for name in file.namelist()}
+    change(members)
+    with zipfile.ZipFile(path, "w") as file:
+        for name, content in members.items():
+            file.writestr(name, content)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda m: m.update({"best_0009.npy": m.pop("best_0000.npy")}),
+        lambda m: m.update({"variable_0001.npy": m["variable_0001.npy"] + b"more"}),
+        lambda m: m.update({"extra.npy": m["best_0000.npy"]}),
+        lambda m: m.update({"about.npy": m["best_0000.npy"]}),
+        lambda m: m.pop("statistics.npy"),
+    ],
+    ids=["renamed", "longer", "extra", "about", "missing"],
+)
+def test_names_and_lengths_are_checked_besides_the_crc(tmp_path, change):
+    path = checkpoint.save(tmp_path, state(), keep=1)
+    rewritten(path, change)
+    with pytest.raises(InputError, match="not a readable checkpoint.*delete it"):
+        checkpoint.load(path)
+
+
+def test_a_flipped_bit_in_the_last_name_of_the_directory_is_refused(tmp_path):
+    path = checkpoint.save(tmp_path, state(), keep=1)
+    content = bytearray(path.read_bytes())
+    content[content.rindex(b"best_0000.npy") + 8] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="not a readable checkpoint"):
+        checkpoint.load(path)

@@ -7,6 +7,7 @@ import sqlite3
 from xml.etree import ElementTree
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 
 from bigearth import record
@@ -14,7 +15,7 @@ from bigearth.errors import InputError
 from bigearth.learn.efficiency import FACTORS, LEVELS
 from plots import figure, figures, tables
 from plots.__main__ import main
-from plots.panels import timeline
+from plots.panels import patches, timeline
 from plots.site import publish
 from reframe_tests.results import export, history, runs
 from reframe_tests.results import sessions as reader
@@ -94,6 +95,25 @@ def test_any_name_is_drawn(tmp_path, capsys):
         == 0
     ), capsys.readouterr().err
     assert "<script>alert" not in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("key", "array"),
+    [
+        ("rgb", np.zeros(6, np.uint8)),
+        ("rgb", np.full((6, 120, 120, 3), np.nan)),
+        ("truth", np.array(3)),
+        ("score", np.array([["x"] * 43] * 6)),
+        ("names", np.zeros((6, 2), "S3")),
+    ],
+)
+def test_sample_patches_of_another_form_are_said_to_be_missing(tmp_path, key, array):
+    train(tmp_path)
+    with np.load(tmp_path / "samples.npz") as file:
+        arrays = {**file, key: array}
+    np.savez(tmp_path / "samples.npz", **arrays)
+    rows, notes = patches.sample_rows(runs.load(tmp_path).runs)
+    assert not rows and "do not fit together" in notes[0]
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,11 @@ MUTATIONS = {
     "unknown origin": (lambda c: cell(c).update(origin="guessed"), "origin is 'guessed'"),
     "unknown with a value": (lambda c: cell(c).update(origin="unknown"), "origin is unknown but"),
     "too few runs": (lambda c: cell(c).update(runs=4), "rests on 4 runs"),
+    "truth for a number of runs": (lambda c: cell(c).update(runs=True), "runs is True"),
+    "a moment for a day": (
+        lambda c: cell(c).update(date=datetime.datetime(2029, 12, 1, 12)),
+        "expected YYYY-MM-DD",
+    ),
     "stale by age": (
         lambda c: cell(c).update(date=datetime.date(2029, 1, 1)),
         "stale: measured 516 days ago",
@@ -132,6 +137,7 @@ def test_published_numbers_do_not_grow_stale_and_need_no_limit_on_the_good_side(
         ("[1, 2]", "reference schema is missing"),
         ("schema: 1\nschema: 1\n", "'schema' is given twice"),
         ("schema: [1\n", "not a valid reference file"),
+        ("a: &a [1]\nb: [*a, *a]\nschema: 1\n", "it has an alias"),
     ],
 )
 def test_unusable_file_is_refused_in_one_sentence(tmp_path, text, message):

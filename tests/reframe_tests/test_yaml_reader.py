@@ -29,9 +29,7 @@ def test_values_are_those_of_the_safe_loader(value, flow):
     assert read(text) == yaml.safe_load(text)
 
 
-@pytest.mark.parametrize(
-    "text", ["", "# nothing", "a: 1\nb:\n  - x: 2\n", "a: &x [1]\nb: *x\n", "--- 1\n..."]
-)
+@pytest.mark.parametrize("text", ["", "# nothing", "a: 1\nb:\n  - x: 2\n", "--- 1\n..."])
 def test_text_as_people_write_it(text):
     assert read(text) == yaml.safe_load(text)
 
@@ -45,7 +43,7 @@ def test_text_as_people_write_it(text):
         ("a: !!python/object:os.system ls", "could not determine a constructor"),
         ("a: 1\n---\nb: 2", "more than one document"),
         ("[" * (MOST_DEPTH + 1) + "]" * (MOST_DEPTH + 1), "levels"),
-        ("a: *b", "alias 'b' has no anchor"),
+        ("a: &b [1]\nc: *b", "it has an alias"),
         ("a: [1", "expected"),
         ("a: 2026-02-31", "day"),
     ],
