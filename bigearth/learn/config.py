@@ -72,8 +72,8 @@ class TrainConfig:
     )
     split: Literal["stored", "60/20/20"] = option(
         "stored",
-        "as in the file, or 60, 20 and 20 % of its patches for training, validation and test, drawn "
-        "by their names",
+        "as in the file, or 60, 20 and 20 % of its patches for training, validation and test, "
+        "drawn by their names",
         group=INPUTS,
     )
     window: int = option(

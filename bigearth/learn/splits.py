@@ -31,13 +31,16 @@ def drawn(store: Store) -> dict:
     return {split: np.sort(part) for split, part in zip(SPLITS, np.split(order, edges))}
 
 
-def samples_of(store: Store, positions: np.ndarray, classes: int) -> np.ndarray:
-    """Those of some patches that have a label in the nomenclature of the run: some have none among
-    the 19 classes.
+def samples_of(store: Store, kind: str, classes: int) -> dict:
+    """The patches of each split that have a label in the nomenclature of the run: some have none
+    among the 19 classes.
 
     Args:
-        positions: in the file.
+        kind: "stored", or "60/20/20" as `drawn` draws it.
         classes: of the run, 43 or 19.
+
+    Returns:
+        split -> ascending positions, int64.
 
     Raises:
         InputError: the file has fewer classes.
@@ -47,9 +50,12 @@ def samples_of(store: Store, positions: np.ndarray, classes: int) -> np.ndarray:
             f"{store.path}: has the {len(store.labels)} classes of {store.source}; expected "
             f"{classes}; give --classes {len(store.labels)}"
         )
+    stored = {split: store.indices(split) for split in SPLITS}
+    found = stored if kind == "stored" else drawn(store)
     if classes == len(nomenclature.LABELS):
-        return positions
-    return positions[labels_of(store.classes[positions], classes).any(1)]
+        return found
+    labels = labels_of(store.classes, classes).any(1)
+    return {split: positions[labels[positions]] for split, positions in found.items()}
 
 
 def check_splits(config: TrainConfig, path: str, samples: dict, world_size: int) -> None:

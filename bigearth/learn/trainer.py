@@ -34,7 +34,7 @@ from bigearth.learn.measuring import Measuring
 from bigearth.learn.probe import probe
 from bigearth.learn.schedule import Schedule, peak_rate
 from bigearth.learn.signals import Stopped, StopRequest
-from bigearth.learn.splits import SPLITS, check_splits, drawn, samples_of
+from bigearth.learn.splits import SPLITS, check_splits, samples_of
 from bigearth.learn.state import Result, RunState
 from bigearth.learn.steps import compute_dtype, make_score_step, make_train_step
 from bigearth.learn.watchdog import Watchdog
@@ -89,10 +89,7 @@ def prepare(
 ) -> RunState:
     """Opens the data and builds network, optimizer and steps."""
     result = Result()
-    stored = {split: store.indices(split) for split in SPLITS}
-    positions = stored if config.split == "stored" else drawn(store)
-    classes = int(config.classes)
-    samples = {split: samples_of(store, positions[split], classes) for split in SPLITS}
+    samples = samples_of(store, config.split, int(config.classes))
     check_splits(config, store.path, samples, collective.size)
     result.patches = {split: len(positions) for split, positions in samples.items()}
     preprocess = Preprocess(config.bands, config.upsample)
