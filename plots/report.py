@@ -373,9 +373,11 @@ def page(found: Results, config: Config) -> str:
     told = [finding.sentence for finding in judged.findings[:MOST_FINDINGS]]
     if len(judged.findings) > MOST_FINDINGS:
         told.append(f"and {len(judged.findings) - MOST_FINDINGS} more")
+    limits = _sentences(found.runs)
     return environment.get_template("template.html").render(
         headline=words,
         mark=MARKS[word],
+        limit=limits[0] if limits else "",
         counts=verdict.count(judged.rows),
         tiles=tiles(judged),
         more=max(0, len(judged.rows) - MOST_TILES),

@@ -12,6 +12,7 @@ from plots.series import trainings
 from reframe_tests.results.values import numbers
 
 SLOW = 1.1  # a node whose median step is this much above the median of all nodes is pointed at
+DARK = 0.179  # relative luminance on which black and white have the same contrast
 MOST_NAMES = 48  # of nodes beside the map; slow ones have theirs always
 MOST_NUMBERS = 32  # columns up to which the step times are written into the map
 
@@ -73,6 +74,12 @@ def slow_nodes(rows: list) -> dict:
     }
 
 
+def readable(ground) -> str:
+    """Black or white, whichever has a contrast of 4.5 on a colour (r, g, b, alpha), each 0 to 1."""
+    r, g, b = (v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in ground[:3])
+    return "black" if 0.2126 * r + 0.7152 * g + 0.0722 * b > DARK else "white"
+
+
 def draw_ranks(rows: list) -> plt.Figure:
     """A heat map: one row per node, one column per rank of the node; slow nodes are marked with an
     arrow."""
@@ -113,7 +120,7 @@ def draw_ranks(rows: list) -> plt.Figure:
                     ha="center",
                     va="center",
                     fontsize=7,
-                    color="black" if value > (low + high) / 2 else "white",
+                    color=readable(image.to_rgba(value)),
                 )
     figure.colorbar(image, label="median step time (s)")
     return figure

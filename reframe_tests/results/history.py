@@ -325,9 +325,12 @@ class Judgement:
         long = sum(len(one.values) > LEAST_RUNS for one in self.series)
         if long == len(self.series) > 0:
             return "No lasting change was found."
+        short = f"too few runs to be judged: {LEAST_RUNS + 1} are needed."
+        if not long:
+            return f"Not known yet; all {len(self.series)} series have {short}"
         return (
             f"No lasting change was found in {long} of {len(self.series)} series; the others have "
-            f"too few runs to be judged: {LEAST_RUNS + 1} are needed."
+            f"{short}"
         )
 
     @property

@@ -14,6 +14,47 @@ from tornado.websocket import websocket_connect
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 SECONDS = 60  # that anything may take
 
+# how many texts a page has, how far it is too wide, and which texts are under 12 pixels or have a
+# contrast under 4.5 (WCAG 2.2); letters of a picture are measured as they are seen
+LOOK = """(() => {
+  const texts = [...document.querySelectorAll("body *")].filter((e) => e.tagName !== "title" &&
+    e.getClientRects().length && [...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim()));
+  const rgb = (text) => text.match(/[0-9.]+/g).map(Number);
+  const light = (c) => {
+    const linear = (v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+    const [r, g, b] = c.slice(0, 3).map((v) => linear(v / 255));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const ground = (e) => {
+    for (; e; e = e.parentElement) {
+      const c = rgb(getComputedStyle(e).backgroundColor);
+      if (c.length < 4 || c[3] > 0) return c;
+    }
+    return [255, 255, 255];
+  };
+  const contrast = (e) => {
+    const style = getComputedStyle(e);
+    const picture = e.ownerSVGElement;
+    const turned = picture && getComputedStyle(picture).filter !== "none";  // dark: as a negative
+    const drawn = rgb(picture ? style.fill : style.color);
+    const ink = turned ? drawn.slice(0, 3).map((v) => 255 - v) : drawn;
+    const both = [light(ink), light(ground(e))];
+    const [low, high] = both.sort((a, b) => a - b);
+    return (high + 0.05) / (low + 0.05);
+  };
+  const onImage = (e) => e.ownerSVGElement && e.ownerSVGElement.querySelector("image")
+    && getComputedStyle(e).fill === "rgb(255, 255, 255)";
+  const size = (e) => parseFloat(getComputedStyle(e).fontSize)
+    * (e.ownerSVGElement ? Math.abs(Math.hypot(e.getScreenCTM().a, e.getScreenCTM().b)) : 1);
+  const name = (e) => `${e.tagName} ${e.textContent.trim().slice(0, 30)}`;
+  return {
+    texts: texts.length,
+    wide: document.documentElement.scrollWidth - document.documentElement.clientWidth,
+    small: texts.filter((e) => size(e) < 11.99).map(name),
+    faint: texts.filter((e) => !onImage(e) && contrast(e) < 4.5).map(name),
+  };
+})()"""
+
 
 class Browser:
     """One page of a browser of its own; `faults` are the errors of the page's scripts so far."""

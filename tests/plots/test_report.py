@@ -3,7 +3,6 @@
 import html
 import json
 import re
-import shutil
 import subprocess
 
 import pytest
@@ -14,11 +13,11 @@ from reframe_tests.results import history
 from reframe_tests.results import sessions as reader
 from reframe_tests.results.runs import load
 from tests.plots import example_sessions as sessions
+from tests.plots.browser import CHROMIUM, LOOK, Browser
 from tests.plots.example_results import train
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 WIDTHS = {"phone": 390, "print": 718, "laptop": 1280}
-LOOK = """
+FRAMES = """
 <!DOCTYPE html><meta charset="utf-8"><body></body>
 <script>
 "use strict";
@@ -106,7 +105,7 @@ def test_verdict_metrics_origin_and_sign_off_are_there(page):
 def test_a_browser_shows_it_without_errors_or_overlaps(page, tmp_path):
     text = json.dumps(page).replace("</", "<\\/")
     (tmp_path / "look.html").write_text(
-        LOOK.replace("PAGE", text, 1).replace("WIDTHS", json.dumps(WIDTHS), 1)
+        FRAMES.replace("PAGE", text, 1).replace("WIDTHS", json.dumps(WIDTHS), 1)
     )
     command = [
         CHROMIUM,
@@ -141,6 +140,46 @@ def test_a_browser_shows_it_without_errors_or_overlaps(page, tmp_path):
             == list(map(float, look["up"]))
             == list(map(float, look["down"]))[::-1]
         )
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    if CHROMIUM is None:
+        pytest.skip("no Chromium; apt-get install chromium")
+    with Browser(tmp_path_factory.mktemp("browser")) as one:
+        yield one
+
+
+@pytest.mark.parametrize("width, dark", [(390, False), (768, True), (1280, False), (1280, True)])
+def test_every_text_can_be_read_at_any_width_and_in_the_dark(
+    page, results_folder, browser, width, dark
+):
+    assert len(page.encode()) < 3e6
+    browser.look(width, dark=dark)
+    browser.open((results_folder / "report.html").as_uri())
+    found = browser.value(LOOK)
+    assert found.pop("texts") > 1000
+    assert found == {"wide": 0, "small": [], "faint": []}
+    assert browser.faults == []
+
+
+def test_the_first_screen_says_what_was_judged_what_changed_and_what_limits_it(page):
+    first = html.unescape(page[page.index("<header>") : page.index("</header>")])
+    assert "speed judged in part" in first and "1 not judged (no reference)" in first
+    assert "Changed: Not known yet; all 3 series have too few runs" in first
+    assert "Limited by: local" in first and "lost: 50.0%" in first
+
+
+def test_on_paper_no_heading_is_stranded_and_the_sign_off_stays_whole(
+    page, results_folder, browser
+):
+    browser.look(718, media="print")
+    browser.open((results_folder / "report.html").as_uri())
+    style = "[...document.querySelectorAll('%s')].map((e) => getComputedStyle(e).%s)"
+    assert set(browser.value(style % ("h2, h3, caption", "breakAfter"))) == {"avoid"}
+    whole = "tr, figure, #sign-off, header"
+    assert set(browser.value(style % (whole, "breakInside"))) == {"avoid"}
+    assert set(browser.value(style % ("nav, details, .filter", "display"))) == {"none"}
 
 
 def verdict(*cases):

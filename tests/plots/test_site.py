@@ -15,7 +15,7 @@ from lxml import html as pages
 from plots.__main__ import main
 from plots.site import names
 from tests.plots import example_sessions as sessions
-from tests.plots.browser import CHROMIUM, Browser
+from tests.plots.browser import CHROMIUM, LOOK, Browser
 from tests.plots.example_results import train
 
 NIGHTS, SLOWER_FROM = 60, 40
@@ -220,37 +220,6 @@ def browser(tmp_path_factory):
         pytest.skip("no Chromium; apt-get install chromium")
     with Browser(tmp_path_factory.mktemp("browser")) as one:
         yield one
-
-
-LOOK = """(() => {
-  const texts = [...document.querySelectorAll("body *")].filter((e) =>
-    e.getClientRects().length && [...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim()));
-  const rgb = (text) => text.match(/[0-9.]+/g).map(Number);
-  const light = (c) => {
-    const linear = (v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
-    const [r, g, b] = c.slice(0, 3).map((v) => linear(v / 255));
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  };
-  const ground = (e) => {
-    for (; e; e = e.parentElement) {
-      const c = rgb(getComputedStyle(e).backgroundColor);
-      if (c.length < 4 || c[3] > 0) return c;
-    }
-    return [255, 255, 255];
-  };
-  const contrast = (e) => {
-    const both = [light(rgb(getComputedStyle(e).color)), light(ground(e))];
-    const [low, high] = both.sort((a, b) => a - b);
-    return (high + 0.05) / (low + 0.05);
-  };
-  const name = (e) => `${e.tagName} ${e.textContent.trim().slice(0, 30)}`;
-  return {
-    texts: texts.length,
-    wide: document.documentElement.scrollWidth - document.documentElement.clientWidth,
-    small: texts.filter((e) => parseFloat(getComputedStyle(e).fontSize) < 12).map(name),
-    faint: texts.filter((e) => contrast(e) < 4.5).map(name),
-  };
-})()"""
 
 
 @pytest.mark.parametrize("width, dark", [(390, False), (768, True), (1280, False)])
