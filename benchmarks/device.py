@@ -69,7 +69,7 @@ def run(config: Config) -> None:
             works = {f"matrix {precision}": matrix_product(tf, config.matrix, precision)}
             for row in layers.most_expensive(CONVOLUTIONS):
                 name = f"{row['layer'].name} {precision}"
-                works[name] = convolution(tf, row["layer"], config.batch_size, precision)
+                works[name] = convolution(tf, row["layer"], config.batch_size, precision=precision)
             times.update({name: timings(ranks, w, config.repeats) for name, w in works.items()})
     row = {
         "rank": ranks.rank,

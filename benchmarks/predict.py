@@ -187,14 +187,14 @@ def machine_of(path: str, figures: dict, random) -> Machine:
         if name in ("inside", "between"):
             if not isinstance(value, dict) or set(value) != LINK:
                 raise InputError(f"{path}: {name} needs latency and bandwidth; correct it there")
-            parts = {k: number(path, f"{name}.{k}", v, random) for k, v in value.items()}
+            parts = {k: number(path, f"{name}.{k}", v, random=random) for k, v in value.items()}
             if parts["bandwidth"] <= 0:
                 raise InputError(f"{path}: {name}.bandwidth is 0; expected bytes/s; correct it")
             values[name] = Link(**parts)
         elif name == "devices_per_node":
             values[name] = whole(path, name, value)
         else:
-            values[name] = number(path, name, value, random)
+            values[name] = number(path, name, value, random=random)
     overlap = values.get("overlap", 0.0)
     if random is not None:
         values["overlap"] = min(overlap, 1.0)

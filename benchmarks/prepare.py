@@ -237,7 +237,7 @@ def _from_archive(config: Config, target: Path) -> Job:
     opened, choice = COMM.bcast((opened, choice))
     names, codes = choice.names, choice.codes
     partial = extract.partial_path(
-        target, os.path.realpath(config.archive), config.on_bad_patch, names, codes.tolist()
+        target, (os.path.realpath(config.archive), config.on_bad_patch, names, codes.tolist())
     )
     skipped = _find_bad(opened, names, partial) if config.on_bad_patch == "skip" else {}
     kept = [i for i, name in enumerate(names) if name not in skipped]
@@ -270,7 +270,7 @@ def _find_bad(opened, names: list, partial: Path) -> dict:
     suspects = names if taken is None else [name for name in names if name not in taken]
     mine = suspects[COMM.rank :: COMM.size]
     bad = {}
-    with Team(COMM, len(suspects), "check", "patches") as team:
+    with Team(COMM, len(suspects), "check", unit="patches") as team:
         for i in range(0, len(mine), archive.BLOCK):
             bad.update(archive.find_bad(opened, mine[i : i + archive.BLOCK]))
             team.report(len(mine[i : i + archive.BLOCK]))
@@ -304,18 +304,13 @@ def _from_tiles(config: Config, target: Path) -> Job:
     entries, choice, products, networks = COMM.bcast((entries, choice, products, networks))
     with together(COMM.allgather):
         upsampler = superres.DSen2(networks[20], networks[60]) if dsen2 else None
-        source = cut.TileSource(products, entries, upsampler, config.boa_offset)
+        source = cut.TileSource(products, entries, upsampler, own_offset=config.boa_offset)
         source.check(COMM.rank, COMM.size)
     text = [entry._replace(classes=entry.classes.tolist()) for entry in entries]
-    stated = () if config.boa_offset is None else (config.boa_offset,)
-    partial = extract.partial_path(
-        target,
-        source.products,
-        upsampler and upsampler.digest,
-        text,
-        choice.codes.tolist(),
-        *stated,
-    )
+    plan = (source.products, upsampler and upsampler.digest, text, choice.codes.tolist())
+    if config.boa_offset is not None:
+        plan += (config.boa_offset,)
+    partial = extract.partial_path(target, plan)
     return Job(
         source=source,
         description="Sentinel-2 Level-2A tiles",

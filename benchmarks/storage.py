@@ -74,7 +74,7 @@ def run(config: Config) -> None:
                 f"{comm.size} ranks; start fewer ranks"
             )
     mine = np.array_split(np.arange(len(file)), comm.size)[comm.rank][: config.samples]
-    seconds, cached = reads(comm, file, mine, config.repeats)
+    seconds, cached = reads(comm, file, mine, repeats=config.repeats)
     seconds["storage_opens"] = [
         slowest(comm, lambda: open_often(file.path)) for _ in range(config.repeats)
     ]

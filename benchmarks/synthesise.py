@@ -57,7 +57,7 @@ def run(config: Config) -> None:
             interpolation="bilinear",
             names=source.names,
             splits=source.splits,
-            partial=extract.partial_path(output.target, "synthetic", config.patches, config.seed),
+            partial=extract.partial_path(output.target, ("synthetic", config.patches, config.seed)),
             classes=len(nomenclature.LABELS),
             counts={},
         )

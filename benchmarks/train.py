@@ -66,7 +66,7 @@ def _run(
     output = Path(config.out)
     with together(ranks.gather):
         store = Store(config.data)
-    check_ranks(tf, ranks, config, store)
+    check_ranks(tf, ranks, config, store=store)
     with together(ranks.gather):
         if ranks.rank == 0:
             make_folder(output)
@@ -76,7 +76,7 @@ def _run(
         log = Log(output, config.epochs, config.mlperf) if ranks.rank == 0 else Log()
     started = time.perf_counter() - began
     try:
-        result = trainer.train(config, store, ranks, log, request)
+        result = trainer.train(config, store, ranks, log=log, request=request)
     except InputError:  # on all ranks
         log.stop("aborted")
         raise
@@ -85,10 +85,10 @@ def _run(
     result.phases["start"] = started
     rows = ranks.gather(rank_row(ranks, device, result))
     used = energy.total(ranks.gather(result.energy))
-    times = with_ceiling(tf, ranks, config, result.efficiency)
+    times = with_ceiling(tf, ranks, config, times=result.efficiency)
     with together(ranks.gather):
         if ranks.rank == 0:
-            save_samples(output / "samples.npz", config.samples, store, result)
+            save_samples(output / "samples.npz", config.samples, store, result=result)
             write_record(
                 path=output / "result.json",
                 config=config,

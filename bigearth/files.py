@@ -107,7 +107,7 @@ def read_text(path, what: str, most: int, remedy: str = "save it again") -> str:
 def read_json(path, what: str, most: int, remedy: str = "save it again"):
     """The content of a small JSON file; arguments and errors as of `read_text`."""
     try:
-        return json.loads(read_text(path, what, most, remedy), parse_constant=_no_constant)
+        return json.loads(read_text(path, what, most, remedy=remedy), parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         why = "nested too deeply" if isinstance(error, RecursionError) else one_line(error, 80)
         raise InputError(f"{path}: malformed JSON ({why}); expected a {what}; {remedy}") from error
@@ -120,7 +120,7 @@ def _no_constant(word: str):
 def read_csv(path, what: str, most: int, remedy: str = "save it again") -> list:
     """(line number, cells) of every line of a CSV file that is not blank, cells without blanks
     around them; arguments and errors as of `read_text`."""
-    reader = csv.reader(io.StringIO(read_text(path, what, most, remedy), newline=""))
+    reader = csv.reader(io.StringIO(read_text(path, what, most, remedy=remedy), newline=""))
     rows = []
     try:
         for row in reader:

@@ -168,7 +168,7 @@ def predict_machine(machines: list, work: Work, devices: int) -> Prediction:
     """
     times = [epoch_time(machine, work, devices) for machine in machines]
     if len(times) == 1:
-        return Prediction(devices, times[0], None, "the figures have no ranges")
+        return Prediction(devices, times[0], None, reason="the figures have no ranges")
     low, high = np.quantile(times[1:], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Prediction(devices, times[0], (min(low, times[0]), max(high, times[0])))
 
@@ -256,7 +256,9 @@ def predict_fit(fitted: Fit, work: Work, devices: int, resolution: float = 0.0) 
     costs = (fitted.compute, fitted.inverse_bandwidth, fitted.overhead, fitted.latency)
     seconds = float(np.dot(costs, _shape(work, devices)))
     if fitted.residual is None:
-        return Prediction(devices, seconds, None, "as many costs were fitted as there are points")
+        return Prediction(
+            devices, seconds, None, reason="as many costs were fitted as there are points"
+        )
     from scipy.stats import t
 
     places = np.array(fitted.places)

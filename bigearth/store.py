@@ -141,7 +141,7 @@ def create(
             # room for "sha256:" and 64 digits: set by finish() in place
             file.attrs["content_digest"] = np.bytes_("0" * 71)
             for key, array in layout(classes).items():
-                dataset = _allocate(file, key, (len(names),) + array.shape, array.dtype)
+                dataset = _allocate(file, key, (len(names),) + array.shape, dtype=array.dtype)
                 if array.bands:
                     dataset.attrs["bands"] = np.array([name.encode() for name in array.bands])
             file["patch"][...] = np.array([name.encode() for name in names], ARRAYS["patch"].dtype)

@@ -98,7 +98,9 @@ def play(config: Config, folder: Path) -> list:
     told = []
     for number in range(config.nights):
         slower = config.step if number >= config.at else 0.0
-        report = night(template, values, number - config.nights, slower, config.metric, rng)
+        report = night(
+            template, values, number - config.nights, step=slower, metric=config.metric, rng=rng
+        )
         (folder / f"run-{number:04d}.json").write_text(json.dumps(report))
         findings = history.judgement(runs.load(folder).cases).findings
         mine = [f for f in findings if f.series[-1] == config.metric]

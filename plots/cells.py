@@ -40,7 +40,7 @@ class Table(NamedTuple):
     title: str
     columns: tuple
     rows: list
-    notes: list
+    notes: list | tuple = ()
 
 
 def cell(value, unit: str = "") -> Cell:
@@ -66,4 +66,4 @@ def scores(table: tables.Table) -> Table:
     for row in table.rows:
         numbers = [None if isinstance(v, str) or v != v else v for v in row]
         rows.append([Cell(tables.text(v), number) for v, number in zip(row, numbers)])
-    return Table(table.title, table.columns, rows, table.notes)
+    return Table(table.title, table.columns, rows, notes=table.notes)

@@ -179,7 +179,7 @@ def save(panel: Panel, rows: list, notes: list, out: Path) -> None:
     """
     figure = draw(panel, rows, notes)
     formats = {
-        "csv": lambda path: write_table(path, panel.columns, rows, notes),
+        "csv": lambda path: write_table(path, panel.columns, rows, notes=notes),
         "svg": lambda path: path.write_text(svg(figure, panel.name), encoding="utf-8"),
         "pdf": lambda path: figure.savefig(path, format="pdf", metadata={"CreationDate": None}),
         "png": lambda path: figure.savefig(path, format="png"),

@@ -51,7 +51,7 @@ def draw(found: list, out: Path) -> dict:
         for panel in PANELS:
             rows, notes = panel.rows(found)
             if figure.worth_drawing(rows):
-                figure.save(panel, rows, notes, out)
+                figure.save(panel, rows, notes, out=out)
             told[panel.name] = notes
             progress.update(1)
     for table in (tables.table2, tables.table3):

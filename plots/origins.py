@@ -34,7 +34,7 @@ def _sessions(cases: list) -> Table:
         )
         rows.append([cell(value) for value in cells])
     columns = ("system", "check", "ended (UTC)", "image", "commit", "nodes", "data")
-    return Table("Newest sessions", columns, rows, [])
+    return Table("Newest sessions", columns, rows)
 
 
 def _records(latest: list) -> Table:
@@ -52,7 +52,7 @@ def _records(latest: list) -> Table:
         )
         rows.append([cell(value) for value in cells])
     columns = ("system", "workload", "began (UTC)", "image", "commit", "nodes", "data")
-    return Table("Newest records", columns, rows, [])
+    return Table("Newest records", columns, rows)
 
 
 def _machines(latest: list) -> Table:
@@ -70,7 +70,7 @@ def _machines(latest: list) -> Table:
         )
         rows.append([cell(value) for value in cells])
     columns = ("system", "workload", "processor", "kernel", "devices", "nodes", "ranks")
-    return Table("Machines of the newest records", columns, rows, [])
+    return Table("Machines of the newest records", columns, rows)
 
 
 def _software(latest: list) -> Table:
@@ -81,7 +81,7 @@ def _software(latest: list) -> Table:
             users.setdefault((run.system, name, str(version)), []).append(run.workload)
     rows = [[*map(cell, key), cell(", ".join(used))] for key, used in sorted(users.items())]
     columns = ("system", "package", "version", "workloads")
-    return Table("Software of the newest records", columns, rows, [])
+    return Table("Software of the newest records", columns, rows)
 
 
 def origins(runs: list, cases: list) -> list:

@@ -186,7 +186,7 @@ def _metrics(judged: Judgement) -> Table:
         words = [cell(row.case.system), cell(name), cell(row.metric)]
         rows.append([*words, *numbers, state(row.state), cell(row.detail)])
     notes = [] if rows else ["No ReFrame session was found: nothing was judged."]
-    return Table("Every metric of the newest sessions", columns, rows, notes)
+    return Table("Every metric of the newest sessions", columns, rows, notes=notes)
 
 
 def _preflight(runs: list) -> Table:
@@ -207,7 +207,7 @@ def _preflight(runs: list) -> Table:
     order = {"bad": 0, "open": 1}
     rows.sort(key=lambda row: order.get(row[4].mark, 2))
     columns = ("system", "nodes", "host", "check", "result", "found", "expected", "remedy")
-    return Table("Checks before the work, faults first", columns, rows, [])
+    return Table("Checks before the work, faults first", columns, rows)
 
 
 def _changes(judged: Judgement) -> Table:
@@ -235,7 +235,7 @@ def _changes(judged: Judgement) -> Table:
         notes.append(
             f"The newest {MOST_ROWS} of {len(rows)}; all are in the history's changes.csv."
         )
-    return Table("Lasting changes", columns, [row for _, row in rows[:MOST_ROWS]], notes)
+    return Table("Lasting changes", columns, [row for _, row in rows[:MOST_ROWS]], notes=notes)
 
 
 def _picture(panel: figure.Panel, data):
@@ -254,7 +254,7 @@ def _picture(panel: figure.Panel, data):
         title=panel.title,
         svg=text[text.index("<svg") :],
         width=width,
-        table=Table(panel.title, panel.columns, kept, notes),
+        table=Table(panel.title, panel.columns, kept, notes=notes),
         photographic=panel.name in PHOTOGRAPHIC,
     )
 
@@ -349,12 +349,16 @@ def sections(runs: list, judged: Judgement) -> list:
     preflight, history = _preflight(runs), _shown(pictures, (timeline.PANEL.name,))
     found = [
         _limits(runs, pictures),
-        Section("preflight", "Preflight", [], [preflight] if preflight.rows else [], []),
+        Section(
+            "preflight", "Preflight", [], tables=[preflight] if preflight.rows else [], pictures=[]
+        ),
         _nodes(runs, pictures),
-        Section("metrics", "Metrics and verdicts", [], [_metrics(judged)], []),
+        Section("metrics", "Metrics and verdicts", [], tables=[_metrics(judged)], pictures=[]),
         *drawn.values(),
-        Section("history", "History", [], [], history),
-        Section("origins", "What was run where", [], origins(runs, judged.cases), []),
+        Section("history", "History", [], tables=[], pictures=history),
+        Section(
+            "origins", "What was run where", [], tables=origins(runs, judged.cases), pictures=[]
+        ),
     ]
     return [section for section in found if section.tables or section.pictures or section.text]
 

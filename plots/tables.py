@@ -59,7 +59,7 @@ def table2(runs: list) -> Table:
         "Micro averages on the test split; published: Table 2 of Sedona et al. 2019 "
         "(consistent with micro averages)."
     ]
-    return Table("table2_scores", "Table 2  Scores", (*columns, "runs"), rows, notes)
+    return Table("table2_scores", "Table 2  Scores", (*columns, "runs"), rows=rows, notes=notes)
 
 
 def table3(runs: list) -> Table:
@@ -68,7 +68,7 @@ def table3(runs: list) -> Table:
     columns, by_class, supports = [], {}, {}
     for label, group in series([run for run in trainings(runs) if run.table("per_class")]).items():
         columns.append(f"F1 {label}")
-        for name, values in grouped(group, "per_class", "label", ("f1", "support")).items():
+        for name, values in grouped(group, "per_class", "label", wanted=("f1", "support")).items():
             # without a test patch of the class there is nothing to score
             f1 = [v for v, n in zip(values["f1"], values["support"]) if n != 0]
             by_class.setdefault(str(name), {})[label] = statistic(f1)[0]
@@ -94,7 +94,7 @@ def table3(runs: list) -> Table:
     notes = ["Published: Table 3 of Sedona et al. 2019, one JUWELS node."] + (
         [] if columns else ["No training with scores a class was found."]
     )
-    return Table("table3_classes", "Table 3  Scores a class", header, rows, notes)
+    return Table("table3_classes", "Table 3  Scores a class", header, rows=rows, notes=notes)
 
 
 def text(value) -> str:

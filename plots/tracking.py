@@ -79,7 +79,7 @@ def run(config: Config) -> int:
     figure.use_style()
     rows, notes = timeline.PANEL.rows(judged.series)
     if rows:
-        figure.save(timeline.PANEL, rows, notes, out)
+        figure.save(timeline.PANEL, rows, notes, out=out)
     print(text, file=sys.stderr)
     print(out)
     return judged.exit_code

@@ -226,7 +226,7 @@ def main(options: RunConfig, passed_on: list) -> int:
             restores = any(word.startswith("--restore-session") for word in words)
             if not restores:
                 described = launch.chosen(command(settings, []), environment)
-                settings.update(refuse_or_ask(options, described, system, passed_on))
+                settings.update(refuse_or_ask(options, described, system, passed_on=passed_on))
             code, skipped = launch.run(command(settings, ["--run"]), environment, RESULTS)
     if skipped:
         raise InputError(f"ReFrame left out checks that it could not load: {'; '.join(skipped)}")

@@ -158,7 +158,9 @@ def lint(
                 f"{where}: orphan: no check measures this; correct the name or delete the cell"
             )
         else:
-            faults += [f"{where}: {f}" for f in _lint_cell(key[3], cells[key], content, today)]
+            faults += [
+                f"{where}: {f}" for f in _lint_cell(key[3], cells[key], content, today=today)
+            ]
     return faults
 
 
@@ -279,7 +281,7 @@ def checked(site: str, partitions: dict, complete: bool = True) -> dict:
         InputError: the first fault, and how many there are.
     """
     content = load_site(site)
-    faults = lint(content, partitions, site, complete)
+    faults = lint(content, partitions, site, complete=complete)
     if faults:
         raise InputError(
             f"{path_of(site)}: {faults[0]} ({len(faults)} fault(s); `bigearth-bench lint --site "

@@ -262,7 +262,7 @@ def main(options: SiteConfig) -> None:
     version = one_line(slurm.ask(slurm.VERSION).strip().rpartition(" ")[2], 20)
     files = {
         f"references/{options.name}.yaml": text,
-        f"settings/{options.name}.py": settings(options.name, [pattern], plan, version),
+        f"settings/{options.name}.py": settings(options.name, [pattern], plan, version=version),
     }
     described = rehearse(options.name, files)
     for path, content in zip(paths, files.values()):

@@ -72,7 +72,7 @@ class Step:
             "one node, then on two nodes; in images started without set-uid, "
             "OMPI_MCA_btl_vader_single_copy_mechanism=none"
         )
-        line = row(host, self.name, FAIL, found, "an answer", remedy)
+        line = row(host, self.name, FAIL, found=found, expected="an answer", remedy=remedy)
         print(
             f"preflight: rank {launcher.rank()} on {host}: {found}",
             file=sys.stderr,
@@ -80,7 +80,7 @@ class Step:
         )
         try:
             if launcher.rank() == 0:
-                finish(self._config, self._start, [line], [])
+                finish(self._config, self._start, [line], facts=[])
             time.sleep(GRACE)
         finally:
             os._exit(1)
@@ -205,7 +205,7 @@ def probe(config: PreflightConfig, communicator, step: Step) -> dict:
 def alone(config: PreflightConfig, start: str, rows: list, first: bool) -> int:
     """Ends ranks that cannot talk to each other: the launcher's first process reports for all."""
     if first:
-        return finish(config, start, rows, [])
+        return finish(config, start, rows, facts=[])
     time.sleep(GRACE)
     return 1
 
@@ -224,13 +224,13 @@ def run(config: PreflightConfig) -> int:
 
     verdict = judge_launch(host, launch, MPI.Get_library_version())
     if verdict["status"] == FAIL:
-        return alone(config, start, [verdict], first)
+        return alone(config, start, [verdict], first=first)
     step.begin("MPI_Init")
     MPI.Init_thread()
     communicator = MPI.COMM_WORLD
     world = judge_world(host, launch, communicator.size)
     if world["status"] == FAIL:
-        return alone(config, start, [verdict, world], first)
+        return alone(config, start, [verdict, world], first=first)
     with together(communicator.allgather):
         if config.data_digest and not config.data:
             raise InputError(
@@ -244,7 +244,7 @@ def run(config: PreflightConfig) -> int:
         facts = communicator.gather(probe(config, communicator, step))
         rows += [*judge(facts, config), judge_duration(step.seconds())] if first else []
     step.done()
-    code = finish(config, start, rows, facts) if first else None
+    code = finish(config, start, rows, facts=facts) if first else None
     return communicator.bcast(code)
 
 

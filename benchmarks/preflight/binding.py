@@ -115,18 +115,25 @@ def judge_cores(host: str, bound: dict, shown: str) -> dict:
     expected = "cores of its own for each rank"
     shared = _first_pair(sets, lambda one, other: one & other)
     if not shared:
-        return row(host, "binding", PASS, shown, expected)
+        return row(host, "binding", PASS, found=shown, expected=expected)
     if len(set(sets.values())) == 1 and len(sets[shared[0]]) >= len(sets):  # nobody is bound
         remedy = "bind the ranks, e.g. with `srun --cpu-bind=cores`: they may hinder each other"
-        return row(host, "binding", WARN, f"no rank is bound; {shown}", expected, remedy)
+        return row(
+            host,
+            "binding",
+            WARN,
+            found=f"no rank is bound; {shown}",
+            expected=expected,
+            remedy=remedy,
+        )
     cores = machine.ranges(sets[shared[0]] & sets[shared[1]])
     return row(
         host,
         "binding",
         FAIL,
-        f"ranks {shared[0]} and {shared[1]} share the cores {cores}; {shown}",
-        expected,
-        "give each rank cores of its own: --cpus-per-task as the cores per rank and "
+        found=f"ranks {shared[0]} and {shared[1]} share the cores {cores}; {shown}",
+        expected=expected,
+        remedy="give each rank cores of its own: --cpus-per-task as the cores per rank and "
         "--cpu-bind=cores; with hardware threads also --hint=nomultithread",
     )
 
@@ -141,9 +148,9 @@ def judge_devices(host: str, bound: dict) -> list:
                 host,
                 "device sharing",
                 FAIL,
-                f"ranks {shared[0]} and {shared[1]} use one device ({own[shared[0]]})",
-                "a device of its own for each rank",
-                "start as many ranks per node as there are devices, and ask for all of them",
+                found=f"ranks {shared[0]} and {shared[1]} use one device ({own[shared[0]]})",
+                expected="a device of its own for each rank",
+                remedy="start as many ranks per node as there are devices, and ask for all of them",
             )
         )
     far = [
@@ -159,9 +166,9 @@ def judge_devices(host: str, bound: dict) -> list:
                 host,
                 "device distance",
                 WARN,
-                f"rank(s) {machine.ranges(far)} run on another NUMA node than their device",
-                "cores beside the device",
-                "bind by the device's NUMA node, e.g. `--gpu-bind=closest` or a rank order that "
+                found=f"rank(s) {machine.ranges(far)} run on another NUMA node than their device",
+                expected="cores beside the device",
+                remedy="bind by the device's NUMA node, e.g. `--gpu-bind=closest` or a rank order that "
                 "follows `nvidia-smi topo -m`",
             )
         )

@@ -51,7 +51,7 @@ def judge_launch(host: str, launch: Launcher, library: str) -> dict:
     """Can the launcher and the MPI library agree at all? Asked before MPI_Init, which would abort
     or quietly start alone."""
     if launch.size == 1 or family(library) in launch.speaks:
-        return row(host, "launcher", PASS, f"{launch.name}, {family(library)} library")
+        return row(host, "launcher", PASS, found=f"{launch.name}, {family(library)} library")
     if not launch.speaks:
         remedy = (
             "start the program with `srun --mpi=pmix` or with the mpirun of the library's family"
@@ -66,16 +66,16 @@ def judge_launch(host: str, launch: Launcher, library: str) -> dict:
         host,
         "launcher",
         FAIL,
-        f"{launch.name}, but the MPI library is {family(library)}",
-        "the same MPI family",
-        remedy,
+        found=f"{launch.name}, but the MPI library is {family(library)}",
+        expected="the same MPI family",
+        remedy=remedy,
     )
 
 
 def judge_world(host: str, launch: Launcher, size: int) -> dict:
     """Does MPI's world have as many ranks as the launcher started processes?"""
     if size == launch.size:
-        return row(host, "world", PASS, f"{size} ranks", f"{launch.size} ranks")
+        return row(host, "world", PASS, found=f"{size} ranks", expected=f"{launch.size} ranks")
     found = f"{launch.size} worlds of size 1" if size == 1 else f"a world of size {size}"
     remedy = (
         "the MPI (PMI) of the launcher and of the program do not understand each other: use a "
@@ -87,9 +87,9 @@ def judge_world(host: str, launch: Launcher, size: int) -> dict:
         host,
         "world",
         FAIL,
-        f"{launch.name} started {launch.size} processes and MPI made {found}",
-        f"one world of {launch.size}",
-        remedy,
+        found=f"{launch.name} started {launch.size} processes and MPI made {found}",
+        expected=f"one world of {launch.size}",
+        remedy=remedy,
     )
 
 
@@ -113,7 +113,16 @@ def judge_size(facts: list, config: PreflightConfig) -> list:
                 if found == wanted
                 else (f"ask the scheduler for {wanted} {what} and start the program once per rank")
             )
-            rows.append(row("job", what, PASS if found == wanted else FAIL, found, wanted, remedy))
+            rows.append(
+                row(
+                    "job",
+                    what,
+                    PASS if found == wanted else FAIL,
+                    found=found,
+                    expected=wanted,
+                    remedy=remedy,
+                )
+            )
     return rows
 
 
@@ -128,15 +137,15 @@ def judge_devices(host: str, facts: list, config: PreflightConfig) -> list:
     first = facts[0]["devices"]
     count, wanted = len(seen), config.devices_per_node
     if not count and not wanted and not first["installed"]:
-        return [row(host, "devices", PASS, "no device", "none")]
+        return [row(host, "devices", PASS, found="no device", expected="none")]
     if count >= wanted and count:
         rows = [
             row(
                 host,
                 "devices",
                 PASS,
-                f"{count} ({', '.join(sorted(set(first['names'])))})",
-                wanted or "any",
+                found=f"{count} ({', '.join(sorted(set(first['names'])))})",
+                expected=wanted or "any",
             )
         ]
     elif not first["kernels"]:
@@ -146,9 +155,9 @@ def judge_devices(host: str, facts: list, config: PreflightConfig) -> list:
                 host,
                 "devices",
                 status,
-                "a TensorFlow without CUDA",
-                wanted,
-                "use an image with CUDA: v100, k80 or latest",
+                found="a TensorFlow without CUDA",
+                expected=wanted,
+                remedy="use an image with CUDA: v100, k80 or latest",
             )
         ]
     else:
@@ -162,13 +171,13 @@ def judge_devices(host: str, facts: list, config: PreflightConfig) -> list:
                 host,
                 "devices",
                 FAIL if wanted else WARN,
-                count,
-                wanted or first["installed"],
-                remedy,
+                found=count,
+                expected=wanted or first["installed"],
+                remedy=remedy,
             )
         ]
     for capability in sorted({c for _, c in seen}):
-        rows.append(judge_kernels(host, capability, first["kernels"], config.gpu_arch))
+        rows.append(judge_kernels(host, capability, first["kernels"], wanted=config.gpu_arch))
     if first["cuda"] and count:
         rows.append(judge_driver(host, first["driver"], first["cuda"]))
     return rows
@@ -183,9 +192,9 @@ def judge_kernels(host: str, capability: tuple, built: list, wanted: Optional[st
             host,
             "architecture",
             FAIL,
-            name,
-            wanted,
-            "the node has other GPUs than its partition's settings say",
+            found=name,
+            expected=wanted,
+            remedy="the node has other GPUs than its partition's settings say",
         )
 
     def version(text):
@@ -197,23 +206,23 @@ def judge_kernels(host: str, capability: tuple, built: list, wanted: Optional[st
         b.startswith("sm_") and version(b)[0] == capability[0] and version(b)[1] <= capability[1]
         for b in built
     ):
-        return row(host, "architecture", PASS, name, have)
+        return row(host, "architecture", PASS, found=name, expected=have)
     if any(b.startswith("compute_") and version(b) <= tuple(capability) for b in built):
         return row(
             host,
             "architecture",
             WARN,
-            name,
-            have,
-            "only PTX fits: the first start compiles for minutes; take a newer image",
+            found=name,
+            expected=have,
+            remedy="only PTX fits: the first start compiles for minutes; take a newer image",
         )
     return row(
         host,
         "architecture",
         FAIL,
-        name,
-        have,
-        "TensorFlow has no kernels for this GPU: K80 needs the k80 image, V100 v100, newer latest",
+        found=name,
+        expected=have,
+        remedy="TensorFlow has no kernels for this GPU: K80 needs the k80 image, V100 v100, newer latest",
     )
 
 
@@ -223,7 +232,9 @@ def judge_driver(host: str, driver: Optional[str], cuda: str) -> dict:
             "no /proc/driver/nvidia/version here: compare the driver with NVIDIA's release "
             "notes by hand"
         )
-        return row(host, "driver", WARN, "unknown", f"one for CUDA {cuda}", remedy)
+        return row(
+            host, "driver", WARN, found="unknown", expected=f"one for CUDA {cuda}", remedy=remedy
+        )
     needed = MINIMUM_DRIVER.get(int(cuda.split(".")[0]))
     found = tuple(int(part) for part in driver.split(".")[:2])
     expected = (
@@ -234,20 +245,27 @@ def judge_driver(host: str, driver: Optional[str], cuda: str) -> dict:
             host,
             "driver",
             WARN,
-            driver,
-            expected,
-            "this CUDA version is not in the table: look it up in NVIDIA's release notes",
+            found=driver,
+            expected=expected,
+            remedy="this CUDA version is not in the table: look it up in NVIDIA's release notes",
         )
     remedy = "" if found >= needed else "update the driver, or use an image with an older CUDA"
-    return row(host, "driver", PASS if found >= needed else FAIL, driver, expected, remedy)
+    return row(
+        host,
+        "driver",
+        PASS if found >= needed else FAIL,
+        found=driver,
+        expected=expected,
+        remedy=remedy,
+    )
 
 
 def judge_network(host: str, facts: list, hosts: int, config: PreflightConfig) -> dict:
     """Did NCCL take InfiniBand between nodes, or fall back to sockets without a word?"""
     if not any(fact["devices"]["ids"] for fact in facts):
-        return row(host, "nccl", PASS, "no device", "none")
+        return row(host, "nccl", PASS, found="no device", expected="none")
     if hosts == 1:
-        return row(host, "nccl", PASS, "one node: no network in use", config.network)
+        return row(host, "nccl", PASS, found="one node: no network in use", expected=config.network)
     used = next((fact["nccl"] for fact in facts if fact["nccl"]), None)
     cards = facts[0]["devices"]["infiniband"]
     if used is None:
@@ -255,29 +273,29 @@ def judge_network(host: str, facts: list, hosts: int, config: PreflightConfig) -
             host,
             "nccl",
             WARN,
-            "NCCL named no network",
-            config.network,
-            "run again with NCCL_DEBUG=INFO unset in the environment",
+            found="NCCL named no network",
+            expected=config.network,
+            remedy="run again with NCCL_DEBUG=INFO unset in the environment",
         )
     if used != "Socket":
-        return row(host, "nccl", PASS, used, config.network)
+        return row(host, "nccl", PASS, found=used, expected=config.network)
     remedy = "check NCCL_IB_DISABLE, `ulimit -l`, and that /dev/infiniband is visible in the image"
     if cards or config.network == "infiniband":
         return row(
             host,
             "nccl",
             FAIL,
-            f"sockets (InfiniBand cards: {', '.join(cards) or 'none visible'})",
-            "InfiniBand",
-            remedy,
+            found=f"sockets (InfiniBand cards: {', '.join(cards) or 'none visible'})",
+            expected="InfiniBand",
+            remedy=remedy,
         )
     return row(
         host,
         "nccl",
         WARN,
-        "sockets",
-        "InfiniBand where there is one",
-        "no InfiniBand card on this node: expect slow scaling",
+        found="sockets",
+        expected="InfiniBand where there is one",
+        remedy="no InfiniBand card on this node: expect slow scaling",
     )
 
 
@@ -294,9 +312,14 @@ def judge_all_reduce(host: str, facts: list) -> dict:
             "and report it"
         )
         return row(
-            host, "all-reduce", FAIL, "wrong sum: " + ", ".join(wrong), "the exact sum", remedy
+            host,
+            "all-reduce",
+            FAIL,
+            found="wrong sum: " + ", ".join(wrong),
+            expected="the exact sum",
+            remedy=remedy,
         )
-    return row(host, "all-reduce", PASS, "right: " + ", ".join(facts[0]["all_reduce"]))
+    return row(host, "all-reduce", PASS, found="right: " + ", ".join(facts[0]["all_reduce"]))
 
 
 def judge_data(host: str, found: Optional[dict], config: PreflightConfig) -> dict:
@@ -305,34 +328,34 @@ def judge_data(host: str, found: Optional[dict], config: PreflightConfig) -> dic
             host,
             "data",
             WARN,
-            "not looked at",
-            "a file",
-            "give --data FILE, the file that the job will read",
+            found="not looked at",
+            expected="a file",
+            remedy="give --data FILE, the file that the job will read",
         )
     if "wrong" in found:
         return row(
             host,
             "data",
             FAIL,
-            found["wrong"],
-            config.data_digest or "a complete file",
-            "copy or make the file again",
+            found=found["wrong"],
+            expected=config.data_digest or "a complete file",
+            remedy="copy or make the file again",
         )
     if config.data_digest and found["digest"] != config.data_digest:
         return row(
             host,
             "data",
             FAIL,
-            found["digest"],
-            config.data_digest,
-            "this is another data set: give the right --data or --data-digest",
+            found=found["digest"],
+            expected=config.data_digest,
+            remedy="this is another data set: give the right --data or --data-digest",
         )
     return row(
         host,
         "data",
         PASS,
-        f"{found['patches']} patches, {found['digest'][:19]}",
-        (config.data_digest or "complete")[:19],
+        found=f"{found['patches']} patches, {found['digest'][:19]}",
+        expected=(config.data_digest or "complete")[:19],
     )
 
 
@@ -379,9 +402,9 @@ def judge_room(host: str, facts: list, config: PreflightConfig) -> list:
                 host,
                 name,
                 FAIL if short else PASS,
-                shown,
-                f"at least {wanted:g} {unit}",
-                remedy if short else "",
+                found=shown,
+                expected=f"at least {wanted:g} {unit}",
+                remedy=remedy if short else "",
             )
         )
     return rows + (
@@ -396,32 +419,32 @@ def judge_node_cores(host: str, has: dict, wanted: int) -> dict:
         f", {has['threads']} threads" if has["threads"] != has["cores"] else ""
     )
     if wanted in has.values():
-        return row(host, "node cores", PASS, found, wanted)
+        return row(host, "node cores", PASS, found=found, expected=wanted)
     if wanted < has["cores"]:
         return row(
             host,
             "node cores",
             WARN,
-            found,
-            wanted,
-            "the job leaves cores idle: correct the number of cores in the site's settings",
+            found=found,
+            expected=wanted,
+            remedy="the job leaves cores idle: correct the number of cores in the site's settings",
         )
     remedy = (
         "cores are switched off, or this is not a node of that partition: take it out of the "
         "job, or correct the site's settings"
     )
-    return row(host, "node cores", FAIL, found, wanted, remedy)
+    return row(host, "node cores", FAIL, found=found, expected=wanted, remedy=remedy)
 
 
 def judge_software(host: str, error: Optional[str]) -> dict:
     """Could every rank of the node load TensorFlow and Horovod?"""
     if error is None:
-        return row(host, "software", PASS, "loaded", "TensorFlow, Horovod")
+        return row(host, "software", PASS, found="loaded", expected="TensorFlow, Horovod")
     remedy = (
         "start the same image or environment on every node, and see that the file system it "
         "lies on is mounted here"
     )
-    return row(host, "software", FAIL, error, "TensorFlow, Horovod", remedy)
+    return row(host, "software", FAIL, found=error, expected="TensorFlow, Horovod", remedy=remedy)
 
 
 def judge_clock(host: str, offset: float, limit: float) -> dict:
@@ -430,9 +453,9 @@ def judge_clock(host: str, offset: float, limit: float) -> dict:
         host,
         "clock",
         WARN if late else PASS,
-        f"{offset:+.3f} s",
-        f"within {limit:g} s",
-        "check the node's time service (chrony, ntpd)" if late else "",
+        found=f"{offset:+.3f} s",
+        expected=f"within {limit:g} s",
+        remedy="check the node's time service (chrony, ntpd)" if late else "",
     )
 
 
@@ -462,9 +485,9 @@ def judge_versions(facts: list, config: PreflightConfig) -> list:
                     host,
                     "versions",
                     status,
-                    found,
-                    f"as on {facts[0]['hostname']}: {expected}",
-                    "use the same image and code on every node",
+                    found=found,
+                    expected=f"as on {facts[0]['hostname']}: {expected}",
+                    remedy="use the same image and code on every node",
                 )
             )
         else:
@@ -473,8 +496,8 @@ def judge_versions(facts: list, config: PreflightConfig) -> list:
                     host,
                     "versions",
                     PASS,
-                    f"{len(reference)} equal",
-                    f"as on {facts[0]['hostname']}",
+                    found=f"{len(reference)} equal",
+                    expected=f"as on {facts[0]['hostname']}",
                 )
             )
         image = members[0]["versions"].get("image")
@@ -484,9 +507,9 @@ def judge_versions(facts: list, config: PreflightConfig) -> list:
                     host,
                     "image",
                     FAIL,
-                    image or "no image",
-                    config.image_digest,
-                    "start the job in the image with that digest",
+                    found=image or "no image",
+                    expected=config.image_digest,
+                    remedy="start the job in the image with that digest",
                 )
             )
     return rows
@@ -502,7 +525,12 @@ def judge_duration(seconds: float) -> dict:
         else ""
     )
     return row(
-        "job", "duration", WARN if slow else PASS, f"{seconds:.1f} s", f"under {QUICK:g} s", remedy
+        "job",
+        "duration",
+        WARN if slow else PASS,
+        found=f"{seconds:.1f} s",
+        expected=f"under {QUICK:g} s",
+        remedy=remedy,
     )
 
 
@@ -516,7 +544,7 @@ def judge(facts: list, config: PreflightConfig) -> list:
     )
     for host, members in hosts.items():
         rows += judge_devices(host, members, config)
-        rows.append(judge_network(host, members, len(hosts), config))
+        rows.append(judge_network(host, members, len(hosts), config=config))
         rows.append(judge_all_reduce(host, members))
         rows.append(judge_data(host, members[0]["data"], one_file))
         rows += judge_room(host, members, config)

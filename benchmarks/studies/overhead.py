@@ -179,8 +179,8 @@ def both_sides(config: OverheadConfig, image: str) -> dict:
         gpu = ["--nv"] if config.gpu else []
         container = ["apptainer", "exec", *gpu, *binds, "--pwd", bound[0], image]
         sides = (
-            Side("native", config, [], sys.executable, folder, data),
-            Side("container", config, container, "python", folder, data),
+            Side("native", config, [], python=sys.executable, folder=folder, data=data),
+            Side("container", config, container, python="python", folder=folder, data=data),
         )
         try:
             return measure(sides, config)

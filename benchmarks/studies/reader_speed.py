@@ -90,7 +90,7 @@ def run(config: Config) -> None:
         rates, cached = measure(config, file, scratch)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    write(config, file, rates, cached, start)
+    write(config, file, rates, cached=cached, start=start)
 
 
 def make_file(path: Path, count: int) -> str:
@@ -100,8 +100,8 @@ def make_file(path: Path, count: int) -> str:
         path,
         [f"random_{i:08d}" for i in range(count)],
         np.zeros(count, np.uint8),
-        "bilinear",
-        "random numbers",
+        interpolation="bilinear",
+        source="random numbers",
     )
     with h5py.File(path, "r+") as file, Progress(count, "random patches", "img") as progress:
         for first in range(0, count, 64):
@@ -127,13 +127,13 @@ def measure(config: Config, file: store.Store, scratch: Path) -> tuple:
     positions = np.arange(min(config.samples, len(file)))
     positions = positions[: len(positions) // config.batch_size * config.batch_size]
     records = write_records(
-        tf, scratch / "patches.tfrecord", file, positions[: config.record_samples]
+        tf, scratch / "patches.tfrecord", file, positions=positions[: config.record_samples]
     )
     warm = {
         "reader": lambda: read(config, file, positions, cold=False)[0],
-        "h5py generator": lambda: read_generator(tf, config, file, positions),
+        "h5py generator": lambda: read_generator(tf, config, file, positions=positions),
         "TFRecord int lists": lambda: read_records(
-            tf, config, records, min(config.record_samples, len(positions))
+            tf, config, records, count=min(config.record_samples, len(positions))
         ),
         "memcpy": lambda: copy_memory(config, len(positions)),
     }
@@ -195,7 +195,7 @@ def read(config: Config, file: store.Store, positions: np.ndarray, cold: bool) -
     passes = 1 if cold else 8
     if cold:
         drop_page_cache(file, positions)
-    reader = Reader(file, positions, (KEY,), config.batch_size, threads=config.threads)
+    reader = Reader(file, positions, (KEY,), batch_size=config.batch_size, threads=config.threads)
     drain(reader.dataset(0), config.batch_size, len(positions))
     cached = drop_page_cache(file, positions) if cold else 1.0
     dataset = reader.dataset(1).repeat(passes)

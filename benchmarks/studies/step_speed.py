@@ -107,7 +107,7 @@ def run(config: Config) -> None:
     hosts = ranks.gather((ranks.rank, socket.gethostname(), device, first))
     with together(ranks.gather):
         if ranks.rank == 0:
-            write(config, start, store, rates, hosts)
+            write(config, start, store, rates=rates, hosts=hosts)
 
 
 def build(options: TrainConfig, store: Store, ranks) -> tuple:
@@ -168,7 +168,11 @@ def build_step(options: TrainConfig, store: Store, ranks) -> tuple:
         collective=ranks,
     )
     rate, epoch, flags = tf.constant(1e-3), tf.constant(0, tf.int64), tf.constant([0.0, 0.0])
-    return lambda batch: [x.numpy() for x in step(batch, rate, epoch, flags)], resident, reader
+    return (
+        lambda batch: [x.numpy() for x in step(batch, rate, epoch, flags=flags)],
+        resident,
+        reader,
+    )
 
 
 def stock(images, target, dtype: str):

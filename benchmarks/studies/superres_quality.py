@@ -187,7 +187,7 @@ def tilings(native: dict, one: superres.DSen2, other: superres.DSen2) -> float:
     corners = [[*range(0, length - side, side), length - side] for length in (rows, columns)]
     cuts = [cut.Cut(0, column, row) for row in corners[0] for column in corners[1]]
     first, second = (
-        network.restore(native, (0, 0), (columns, rows), cuts) for network in (one, other)
+        network.restore(native, (0, 0), (columns, rows), cuts=cuts) for network in (one, other)
     )
     return float(np.abs(first.astype(np.float64) - second).max())
 
@@ -244,7 +244,7 @@ def run(config: Config) -> None:
     native = load(config.scene, config.size)
     files = weights.find(config.weights_20m, config.weights_60m)
     if config.tilings:
-        one, other = (superres.DSen2(files[20], files[60], order, core) for core in CORES)
+        one, other = (superres.DSen2(files[20], files[60], order, core=core) for core in CORES)
         height, width = native[10].shape[:2]
         print(
             f"{height} x {width} pixels in cores of {CORES[0]} and of {CORES[1]}: at most "

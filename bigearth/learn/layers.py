@@ -51,7 +51,7 @@ def convolutions(
     """
     stages, stem = NETWORKS[network]
     side = -(-size // 2)
-    layers = [Convolution("stem", 7, 2, channels, stem, side)]
+    layers = [Convolution("stem", 7, 2, inputs=channels, outputs=stem, side=side)]
     side, inputs = -(-side // 2), stem
     for stage, blocks in enumerate(stages):
         width = stem * 2**stage
@@ -60,12 +60,16 @@ def convolutions(
             # the block has picked the pixels of its stride before its first convolution
             side = -(-side // 2) if stage and not block else side
             layers += [
-                Convolution(f"{name}_1", 1, 1, inputs, width, side),
-                Convolution(f"{name}_2", 3, 1, width, width, side),
-                Convolution(f"{name}_3", 1, 1, width, 4 * width, side),
+                Convolution(f"{name}_1", 1, 1, inputs=inputs, outputs=width, side=side),
+                Convolution(f"{name}_2", 3, 1, inputs=width, outputs=width, side=side),
+                Convolution(f"{name}_3", 1, 1, inputs=width, outputs=4 * width, side=side),
             ]
             if not block:
-                layers.append(Convolution(f"{name}_shortcut", 1, 1, inputs, 4 * width, side))
+                layers.append(
+                    Convolution(
+                        f"{name}_shortcut", 1, 1, inputs=inputs, outputs=4 * width, side=side
+                    )
+                )
             inputs = 4 * width
     return layers
 

@@ -93,7 +93,7 @@ class StepLoop:
             batch,
             tf.constant(rate),
             tf.constant(run.epoch, tf.int64),
-            tf.constant([float(flag) for flag in flags]),
+            flags=tf.constant([float(flag) for flag in flags]),
         )
         self._started.append(
             Started(number=number, rate=rate, outcome=outcome, failure=self._failure)

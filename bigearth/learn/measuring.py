@@ -30,7 +30,7 @@ class Measuring:
         if self._width is None or self.enough or self._seen <= WARM_UP:
             return
         self._seconds.append(seconds)
-        self._look = intervals.enough(self._seconds, self._width, self._least, self._most)
+        self._look = intervals.enough(self._seconds, self._width, self._least, most=self._most)
         self.enough = self._look.enough
 
     def facts(self) -> Optional[dict]:

@@ -50,7 +50,7 @@ class Optimizer:
         step = self._step.assign_add(1)
         count = tf.cast(step, tf.float32)
         for i, (variable, gradient) in enumerate(zip(self._variables, gradients)):
-            self._update(i, variable, gradient, self._decay[i], rate, count)
+            self._update(i, variable, gradient, decay=self._decay[i], rate=rate, step=count)
         return tf.identity(step)
 
     def _update(self, i, variable, gradient, decay, rate, step):

@@ -84,7 +84,7 @@ def first_batch(run: RunState) -> dict:
 def take(run: RunState, step, batch: dict) -> None:
     """One step, at learning rate 0."""
     epoch, flags = tf.constant(run.epoch, tf.int64), tf.constant([0.0, 0.0])
-    for outcome in step(batch, tf.constant(0.0), epoch, flags):
+    for outcome in step(batch, tf.constant(0.0), epoch, flags=flags):
         outcome.numpy()
 
 

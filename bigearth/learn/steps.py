@@ -69,7 +69,7 @@ def make_train_step(
             batch["position"],
             labels_on_device(batch["classes"], int(config.classes)),
         )
-        images, truth = augmented(config, positions, preprocess(batch), truth, epoch)
+        images, truth = augmented(config, positions, preprocess(batch), truth=truth, epoch=epoch)
         keep = None
         if config.dropout:
             shape = {"width": network.features, "rate": 1 - config.dropout}

@@ -90,7 +90,7 @@ def prepare(
     """Opens the data and builds network, optimizer and steps."""
     result = Result()
     samples = samples_of(store, config.split, int(config.classes))
-    check_splits(config, store.path, samples, collective.size)
+    check_splits(config, store.path, samples, world_size=collective.size)
     result.patches = {split: len(positions) for split, positions in samples.items()}
     preprocess = Preprocess(config.bands, config.upsample)
     preprocess.check(store)

@@ -49,7 +49,7 @@ def read_metadata(path) -> Metadata:
     """
     what = "JSON file with the labels and coordinates of a patch"
     files.regular(path, what, REMEDY)
-    content = files.read_json(path, what, MOST_BYTES, REMEDY)
+    content = files.read_json(path, what, MOST_BYTES, remedy=REMEDY)
 
     def field(holder, key, kind, kind_name):
         value = holder.get(key) if isinstance(holder, dict) else None
@@ -59,7 +59,7 @@ def read_metadata(path) -> Metadata:
         return value
 
     def metres(key):
-        value = field(coordinates, key, (int, float), "a coordinate in metres")
+        value = field(coordinates, key, (int, float), kind_name="a coordinate in metres")
         if not abs(value) < MOST_METRES or value != int(value):
             raise InputError(
                 f"{path}: {key!r} is {one_line(value, 40)}; expected a coordinate in whole metres; "
@@ -67,12 +67,12 @@ def read_metadata(path) -> Metadata:
             )
         return int(value)
 
-    labels = field(content, "labels", list, "a list of label strings")
-    coordinates = field(content, "coordinates", dict, "ulx, uly, lrx and lry in metres")
+    labels = field(content, "labels", list, kind_name="a list of label strings")
+    coordinates = field(content, "coordinates", dict, kind_name="ulx, uly, lrx and lry in metres")
     ulx, uly, lrx, lry = corners = tuple(metres(key) for key in CORNERS)
-    projection = field(content, "projection", str, "the WKT of a UTM zone")
-    tile_source = field(content, "tile_source", str, "the name of a Sentinel-2 product")
-    field(content, "acquisition_date", str, "a date and time")
+    projection = field(content, "projection", str, kind_name="the WKT of a UTM zone")
+    tile_source = field(content, "tile_source", str, kind_name="the name of a Sentinel-2 product")
+    field(content, "acquisition_date", str, kind_name="a date and time")
     if (lrx - ulx, uly - lry) != (bands.PATCH_METRES, bands.PATCH_METRES):
         raise InputError(
             f"{path}: 'coordinates' span {lrx - ulx} m x {uly - lry} m; expected "
@@ -155,7 +155,7 @@ def read_patch(archive, name: str, native: dict) -> tuple:
         pixels, side = native[f"data_{resolution}m"], bands.patch_size(resolution)
         for i, band in enumerate(bands.at(resolution)):
             path = f"{stem}_{band.name}.tif"
-            dataset = raster.open_raster(path, "GTiff", (side, side), REMEDY)
+            dataset = raster.open_raster(path, "GTiff", (side, side), remedy=REMEDY)
             place = raster.georeference(dataset, path, REMEDY)
             corner = corner or (place[0], place[3])  # nothing says it: that of the first band
             expected = (corner[0], resolution, 0, corner[1], 0, -resolution)

@@ -147,7 +147,7 @@ class TileSource:
         if self._upsampler is not None:
             with clock("upsample"):
                 fine = self._upsampler.restore(
-                    windows, (left, top), (tile.columns, tile.rows), cuts
+                    windows, (left, top), (tile.columns, tile.rows), cuts=cuts
                 )
         for start in range(0, len(cuts), PIECE):
             piece = cuts[start : start + PIECE]
@@ -157,10 +157,10 @@ class TileSource:
                     "classes": np.stack([self._entries[position].classes for position in positions])
                 }
                 for r, window in windows.items():
-                    arrays[f"data_{r}m"] = _patches(window, piece, left, top, r // 10)
+                    arrays[f"data_{r}m"] = _patches(window, piece, left, top=top, scale=r // 10)
                 if fine is not None:
                     restored = np.clip(
-                        np.rint(_patches(fine, piece, left, top, 1)), 0, 65535
+                        np.rint(_patches(fine, piece, left, top=top, scale=1)), 0, 65535
                     ).astype(np.uint16)
                     arrays["data_super"] = np.concatenate([arrays["data_10m"], restored], axis=-1)
             yield positions, arrays

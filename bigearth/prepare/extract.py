@@ -25,8 +25,8 @@ from bigearth.prepare.sharing import Clock, Source, share_out
 from bigearth.prepare.team import Team
 
 
-def partial_path(path: Path, *plan) -> Path:
-    """The temporary name of a file that is to be made by `plan` (anything with a fixed text form).
+def partial_path(path: Path, plan: tuple) -> Path:
+    """The temporary name of a file that is to be made by `plan` (whose text form is fixed).
 
     Another plan has another name, so that unfinished work is neither mixed up nor lost.
     """
@@ -121,11 +121,11 @@ def run(
                 if not mpio:
                     file.flush()
 
-        team = stack.enter_context(Team(comm, len(todo), "extract", "patches", receive=write))
+        team = stack.enter_context(Team(comm, len(todo), "extract", unit="patches", receive=write))
         for positions, arrays in source.pieces(share, clock):
             if team.stopped:
                 return clock
-            _complete(arrays, names[positions], splits[positions], clock)
+            _complete(arrays, names[positions], splits[positions], clock=clock)
             clock.patches += len(positions)
             clock.bytes_written += len(positions) * store.patch_bytes()
             if mpio:

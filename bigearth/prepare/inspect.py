@@ -170,7 +170,7 @@ def run(config: Config) -> None:
     patches = Store(config.data)
     print(describe(patches, config.seed))
     path = config.picture or f"{config.data.removesuffix('.h5')}.png"
-    picture(patches, config.patches, config.seed, path)
+    picture(patches, config.patches, config.seed, path=path)
     print(f"\n{path}: {min(config.patches, len(patches))} patches")
 
 

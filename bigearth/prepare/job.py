@@ -112,14 +112,14 @@ def carry_out(prepare: Callable, output: Output, config, workload: str, method: 
             if COMM.rank == 0:
                 stack.enter_context(files.lock(output.target, workload))
         job = prepare()
-        todo, clock = _write(job, method, mpio, workload)
+        todo, clock = _write(job, method, mpio, workload=workload)
         elapsed = time.perf_counter() - begun
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         clocks = COMM.gather((clock, dict(hostname=socket.gethostname(), peak_memory=peak)))
         with together(COMM.allgather):
             if COMM.rank == 0:
                 digest = store.finish(job.partial)
-                made = _record(job, config, workload, clocks, elapsed)
+                made = _record(job, config, workload, clocks=clocks, elapsed=elapsed)
                 made.provenance = provenance.gather(
                     start,
                     [rank["hostname"] for rank in made.ranks],

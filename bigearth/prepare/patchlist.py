@@ -113,7 +113,15 @@ def _entry(row: dict, where: str) -> Entry:
             "test or nothing; correct the line"
         )
     labels = [label.strip() for label in row["labels"].split("|")] if row["labels"] else []
-    return Entry(name, tile, epsg, ulx, uly, nomenclature.binarise(labels, where), split)
+    return Entry(
+        name,
+        tile,
+        epsg,
+        ulx=ulx,
+        uly=uly,
+        classes=nomenclature.binarise(labels, where),
+        split=split,
+    )
 
 
 def write(path, entries: Iterable[Entry], inputs: Iterable = ()) -> None:

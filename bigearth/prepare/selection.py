@@ -120,10 +120,10 @@ def select(names: Iterable[str], splits: dict, exclude: Iterable[str], where: st
             is left.
     """
     present, dropped = set(names), set()
-    joined = {"splits": _join(splits, present, "the split lists", where)} if splits else {}
+    joined = {"splits": _join(splits, present, "the split lists", where=where)} if splits else {}
     for path in exclude:
         listed = set(read_names(path))
-        joined[str(path)] = _join(listed, present, path, where)
+        joined[str(path)] = _join(listed, present, path, where=where)
         dropped |= listed
     kept = sorted(present - dropped)
     if not kept:

@@ -194,8 +194,8 @@ class DSen2:
             native = {
                 r: window[
                     np.ix_(
-                        _mirrored(y, height, size[1], r // 10) - corner[1] * 10 // r,
-                        _mirrored(x, width, size[0], r // 10) - corner[0] * 10 // r,
+                        _mirrored(y, height, size[1], scale=r // 10) - corner[1] * 10 // r,
+                        _mirrored(x, width, size[0], scale=r // 10) - corner[0] * 10 // r,
                     )
                 ]
                 for r, window in windows.items()

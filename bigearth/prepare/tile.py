@@ -71,7 +71,7 @@ def scene_of(product: str, where) -> Scene:
             ".SAFE; correct the name"
         )
     mission, _, time, orbit, mgrs = match.groups()
-    return Scene(mission, time, orbit, mgrs)
+    return Scene(mission, time, orbit, mgrs=mgrs)
 
 
 def find_products(folder) -> dict:
@@ -271,7 +271,7 @@ class Tile:
             with product.open(member) as source:
                 check_whole(source, product.name(member))
             path = product.name(member)
-            dataset = raster.open_raster(path, "JP2OpenJPEG", None, REMEDY)
+            dataset = raster.open_raster(path, "JP2OpenJPEG", None, remedy=REMEDY)
             self._datasets[band.name] = path, dataset
         path, dataset = self._datasets["B02"]
         self.ulx, _, _, self.uly, _, _ = raster.georeference(dataset, path, REMEDY)
@@ -316,7 +316,7 @@ class Tile:
         window = np.empty((rows, columns, len(bands.at(resolution))), np.uint16)
         for i, band in enumerate(bands.at(resolution)):
             path, dataset = self._datasets[band.name]
-            pixels = raster.read_window(dataset, path, (column, row, columns, rows), REMEDY)
+            pixels = raster.read_window(dataset, path, (column, row, columns, rows), remedy=REMEDY)
             offset = self._offsets[band.name]
             window[..., i] = (
                 pixels if offset == 0 else np.clip(pixels.astype(np.int32) + offset, 0, 65535)

@@ -95,10 +95,14 @@ def jittered_grid(rng, rows: int, columns: int, period: tuple) -> tuple:
 def _parcels(rng, height: int, width: int, warp: float, round_: bool = False) -> np.ndarray:
     """Periodic parcels of about height x width pixels, each with one value in [0, 1)."""
     period = (SIZE, SIZE)
-    seeds = jittered_grid(rng, SIZE // height, SIZE // width, period)
-    value = rng.random(seeds[0].size)
+    seed_y, seed_x = jittered_grid(rng, SIZE // height, SIZE // width, period=period)
+    value = rng.random(seed_y.size)
     y, x = np.mgrid[:SIZE, :SIZE] + warp * np.stack((_noise(rng, 20), _noise(rng, 20)))
-    return value[nearest_seed(y, x, *seeds, period, (height, width), round_)]
+    scale = (height, width)
+    nearest = nearest_seed(
+        y, x, seed_y=seed_y, seed_x=seed_x, period=period, scale=scale, round_=round_
+    )
+    return value[nearest]
 
 
 def _waves(rng, across: int, down: int) -> np.ndarray:
@@ -114,13 +118,13 @@ def _textures():
     rng = np.random.default_rng(20190203)
     patterns = {
         "plain": _ranked(_noise(rng, 12)) / 4,
-        "patches": _parcels(rng, 7, 7, 2.0, True),
+        "patches": _parcels(rng, 7, 7, warp=2.0, round_=True),
         "clumps": _ranked(_noise(rng, 2)),
-        "fields": _parcels(rng, 11, 16, 1.5),
-        "plots": _parcels(rng, 4, 5, 1.0),
-        "strips": _parcels(rng, 3, 16, 1.0),
-        "blocks": _parcels(rng, 3, 3, 0.5),
-        "circles": _parcels(rng, 14, 14, 0.0, True),
+        "fields": _parcels(rng, 11, 16, warp=1.5),
+        "plots": _parcels(rng, 4, 5, warp=1.0),
+        "strips": _parcels(rng, 3, 16, warp=1.0),
+        "blocks": _parcels(rng, 3, 3, warp=0.5),
+        "circles": _parcels(rng, 14, 14, warp=0.0, round_=True),
         "rows": _ranked(_waves(rng, 80, 26)),
         "orchard": _ranked(np.maximum(-_waves(rng, 90, 10), -_waves(rng, -10, 90))),
     }
@@ -185,7 +189,7 @@ def season(month: int, rng) -> Season:
     wavelength = np.array([b.wavelength for b in bands.BANDS])
     slope = np.log(wavelength / 850) / np.log(2)
     tint = np.exp(rng.normal(0, 0.08, (covers, 1)) + rng.normal(0, 0.05, (covers, 1)) * slope)
-    return Season(green, light, rng.exponential(1.0), tint)
+    return Season(green, light, rng.exponential(1.0), tint=tint)
 
 
 @functools.lru_cache(maxsize=1)

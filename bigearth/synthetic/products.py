@@ -81,7 +81,15 @@ class Map(NamedTuple):
         y, x = view.rows[:, None] + 12 * warp_y, view.columns + 12 * warp_x
         period = (self.size, self.size)
         result = self.cover[
-            landscape.nearest_seed(y, x, self.seed_y, self.seed_x, period, (1, 1), True)
+            landscape.nearest_seed(
+                y,
+                x,
+                seed_y=self.seed_y,
+                seed_x=self.seed_x,
+                period=period,
+                scale=(1, 1),
+                round_=True,
+            )
         ]
         for angle, offset, half, cover in self.lines:
             result[np.abs(y * np.cos(angle) + x * np.sin(angle) - offset) < half] = cover
@@ -99,11 +107,19 @@ def draw_map(size: int, seed: tuple) -> Map:
         [[0 if i in line_of else p for i, p in enumerate(row)] for row in probability]
     )
     cells = max(1, round(size / SEGMENT))
-    seed_y, seed_x = landscape.jittered_grid(rng, cells, cells, period)
+    seed_y, seed_x = landscape.jittered_grid(rng, cells, cells, period=period)
     regions = max(1, round(size / REGION))
-    region_y, region_x = landscape.jittered_grid(rng, regions, regions, period)
+    region_y, region_x = landscape.jittered_grid(rng, regions, regions, period=period)
     kind = rng.choice(len(share), regions * regions, p=share)[
-        landscape.nearest_seed(seed_y, seed_x, region_y, region_x, period, (1, 1), True).ravel()
+        landscape.nearest_seed(
+            seed_y,
+            seed_x,
+            seed_y=region_y,
+            seed_x=region_x,
+            period=period,
+            scale=(1, 1),
+            round_=True,
+        ).ravel()
     ]
     ends = np.cumsum(weights, 1)
     cover = np.array(
@@ -115,7 +131,7 @@ def draw_map(size: int, seed: tuple) -> Map:
             angle = rng.uniform(0, np.pi)
             y, x = rng.uniform(0, size, 2)
             lines.append((angle, y * np.cos(angle) + x * np.sin(angle), half, index))
-    return Map(size, seed_y, seed_x, cover, lines)
+    return Map(size, seed_y, seed_x, cover=cover, lines=lines)
 
 
 def draw_strip(product: Product, first: int) -> tuple:
@@ -168,7 +184,7 @@ def plan(count: int, size: int, seed: int) -> list:
     first = {tile.prefixes[0]: tile for tile in reversed(geography.tiles())}
     chosen = np.random.default_rng((seed, 2)).permutation(sorted(first))[:count]
     return [
-        Product(first[prefix], size, OFFSET * (i % 2), (seed, 3, i))
+        Product(first[prefix], size, OFFSET * (i % 2), seed=(seed, 3, i))
         for i, prefix in enumerate(chosen)
     ]
 
@@ -339,10 +355,18 @@ def write_all(folder: Path, count: int, size: int, seed: int, processes: int) ->
         for product in chosen:
             x, y = geography.origin(product.tile.mgrs)
             epsg = geography.epsg(product.tile.mgrs)
-            for h, v, classes in write_product(folder, product, pool, progress):
+            for h, v, classes in write_product(folder, product, pool, progress=progress):
                 name = f"{product.tile.prefixes[0]}_{h}_{v}"
-                corner = (x + h * bands.PATCH_METRES, y - v * bands.PATCH_METRES)
-                entries.append(patchlist.Entry(name, product.name, epsg, *corner, classes, "none"))
+                entry = patchlist.Entry(
+                    name,
+                    product.name,
+                    epsg,
+                    ulx=x + h * bands.PATCH_METRES,
+                    uly=y - v * bands.PATCH_METRES,
+                    classes=classes,
+                    split="none",
+                )
+                entries.append(entry)
         # let the processes end by themselves: terminating waits for ever where SIGTERM is ignored
         pool.close()
         pool.join()

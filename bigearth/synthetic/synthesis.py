@@ -100,9 +100,9 @@ def plan(count: int, seed: int, version: int = 1) -> list:
             name,
             tile,
             x + h * bands.PATCH_METRES,
-            y - v * bands.PATCH_METRES,
-            geography.draw_labels(rng),
-            group,
+            uly=y - v * bands.PATCH_METRES,
+            labels=geography.draw_labels(rng),
+            group=group,
         )
         if version == 2:
             patch = _in_version_2(patch, rng)
@@ -159,8 +159,9 @@ def mosaic(labels: np.ndarray, view: landscape.View, rng) -> np.ndarray:
         row, column = 2 * (quarter // 2), 2 * (quarter % 2)
         segments[row : row + 2, column : column + 2] = rng.permutation(four).reshape(2, 2)
     period = (height, width)
+    seed_y, seed_x = landscape.jittered_grid(rng, 4, 4, period=period)
     nearest = landscape.nearest_seed(
-        y, x, *landscape.jittered_grid(rng, 4, 4, period), period, (1, 1), True
+        y, x, seed_y=seed_y, seed_x=seed_x, period=period, scale=(1, 1), round_=True
     )
     drawn = segments.ravel()[nearest]
     for c in lines:
@@ -181,7 +182,7 @@ def pixels(patch: Patch, seed: int, index: int) -> dict:
     day = landscape.season(patch.time.month, rng)
     scene = landscape.render(mosaic(patch.labels, view, rng), view, day)
     if patch.group in ("snow", "cloud"):
-        landscape.cover_up(scene, view, patch.group, rng.uniform(0.05, 0.4), day)
+        landscape.cover_up(scene, view, patch.group, share=rng.uniform(0.05, 0.4), day=day)
     return landscape.sense(scene, rng)
 
 
@@ -248,7 +249,7 @@ def write_patch(folder, patch: Patch, native: dict) -> None:
     for resolution, image in native.items():
         for i, band in enumerate(bands.at(resolution)):
             (place / f"{patch.name}_{band.name}.tif").write_bytes(
-                geotiff(image[..., i], resolution, epsg, patch.ulx, patch.uly)
+                geotiff(image[..., i], resolution, epsg, ulx=patch.ulx, uly=patch.uly)
             )
     if patch.product is None:  # version 2.0 has its labels in one table
         (place / f"{patch.name}_labels_metadata.json").write_text(json.dumps(metadata(patch)))
@@ -285,7 +286,7 @@ def write_archive(out, count: int, seed: int, processes: int) -> list:
     """
     patches = plan(count, seed)
     with new_folder(out) as folder:
-        _draw_all([folder] * count, patches, seed, processes)
+        _draw_all([folder] * count, patches, seed, processes=processes)
         for split in geography.SPLIT_SHARES:
             write_list(folder / f"{split}.csv", patches, split)
         (folder / "exclude").mkdir()
@@ -307,7 +308,7 @@ def write_archive_v2(out, count: int, seed: int, processes: int) -> list:
         images = folder / reben.IMAGES
         for product in sorted({patch.product for patch in patches}):
             (images / product).mkdir(parents=True)
-        _draw_all([images / patch.product for patch in patches], patches, seed, processes)
+        _draw_all([images / patch.product for patch in patches], patches, seed, processes=processes)
         names = {code: name for name, code in reben.SPLITS.items()}
         for path, clear in ((reben.TABLE, True), (reben.LEFT_OUT, False)):
             some = [p for p in patches if (p.group in geography.SPLIT_SHARES) == clear]

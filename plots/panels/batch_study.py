@@ -141,7 +141,7 @@ PANELS = (
         "batch_study",
         "F1 at a small and a large batch, and with more bands",
         COLUMNS,
-        study_rows,
-        draw_study,
+        rows=study_rows,
+        draw=draw_study,
     ),
 )

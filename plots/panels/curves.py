@@ -39,7 +39,7 @@ def _is_epoch(value) -> bool:
 def _curve_points(group: list) -> tuple:
     """Mean and deviation of every quantity of CURVES in every epoch, over the runs of a group; and
     how many rows have no epoch's number."""
-    epochs = grouped(group, "epochs", "epoch", CURVES)
+    epochs = grouped(group, "epochs", "epoch", wanted=CURVES)
     unnumbered = sum(
         len(values["time"]) for epoch, values in epochs.items() if not _is_epoch(epoch)
     )
@@ -155,7 +155,9 @@ def class_rows(runs: list) -> tuple:
         )
     rows = []
     for label, group in series(scored).items():
-        for name, values in grouped(group, "per_class", "label", ("support", *SCORES)).items():
+        for name, values in grouped(
+            group, "per_class", "label", wanted=("support", *SCORES)
+        ).items():
             row = {
                 "series": label,
                 "origin": "measured",
@@ -287,8 +289,8 @@ PANELS = (
         "learning_curves",
         "Training over epochs",
         ("series", "quantity", "epoch", "mean", "deviation", "runs", "missing"),
-        curve_rows,
-        draw_curves,
+        rows=curve_rows,
+        draw=draw_curves,
     ),
     Panel(
         "f1_per_class",
@@ -306,14 +308,14 @@ PANELS = (
             "recall_deviation",
             "runs",
         ),
-        class_rows,
-        draw_classes,
+        rows=class_rows,
+        draw=draw_classes,
     ),
     Panel(
         "f1_against_support",
         "F1 against how often a class occurs",
         ("series", "origin", "class", "support", "f1", "f1_deviation", "runs"),
-        class_rows,
-        draw_support,
+        rows=class_rows,
+        draw=draw_support,
     ),
 )

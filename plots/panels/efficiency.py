@@ -194,8 +194,8 @@ PANELS = (
         "why_not_faster",
         "Why not faster: from ceiling to measured throughput",
         (*COLUMNS, *LEVELS),
-        waterfall_rows,
-        draw_waterfall,
+        rows=waterfall_rows,
+        draw=draw_waterfall,
     ),
-    Panel("losses", "What is lost to what, over sizes", COLUMNS, loss_rows, draw_losses),
+    Panel("losses", "What is lost to what, over sizes", COLUMNS, rows=loss_rows, draw=draw_losses),
 )

@@ -134,7 +134,7 @@ PANELS = (
         "samples",
         "Sample patches: ✓ found, – missed, + wrongly predicted (probability)",
         ("patch", "class", "true", "score", "predicted"),
-        sample_rows,
-        draw_samples,
+        rows=sample_rows,
+        draw=draw_samples,
     ),
 )

@@ -131,7 +131,7 @@ PANELS = (
         "step_time_by_rank",
         "Step time of every rank",
         ("system", "time", "node", "rank", "place", "step_time", "node_excess_percent"),
-        rank_rows,
-        draw_ranks,
+        rows=rank_rows,
+        draw=draw_ranks,
     ),
 )

@@ -138,7 +138,7 @@ def metric_rows(name: str, choose, x: str, with_ideal: bool = False):
         measured, ideal = [], []
         for label, group in _names(runs).items():
             points = [
-                _row(label, "measured", size, [metric(r, name) for r in same])
+                _row(label, "measured", size, values=[metric(r, name) for r in same])
                 for size, same in by_size(choose(group)).items()
             ]
             points = [p for p in points if p["runs"]]
@@ -183,7 +183,9 @@ def efficiency_rows(runs: list) -> tuple:
         (first, _), base = next(iter(times.items()))
         base = statistic(base)[0]
         points = [
-            _row(label, "measured", size, [_efficiency(first * base, size[0] * t) for t in ts])
+            _row(
+                label, "measured", size, values=[_efficiency(first * base, size[0] * t) for t in ts]
+            )
             for size, ts in times.items()
         ]
         rows += [point for point in points if point["runs"]]
@@ -275,7 +277,7 @@ def draw_over(rows: list, x: str, x_label: str, y_label: str, log_y: bool) -> pl
 
 def _drawing(x: str, x_label: str, y_label: str, log_y: bool, limits=None):
     def draw(rows: list) -> plt.Figure:
-        figure = draw_over(rows, x, x_label, y_label, log_y)
+        figure = draw_over(rows, x, x_label, y_label=y_label, log_y=log_y)
         if limits:
             cover(
                 figure.axes[0].yaxis,
@@ -292,42 +294,44 @@ PANELS = (
         "fig3_time_per_epoch",
         "Fig. 3  Time per epoch on one node",
         COLUMNS,
-        metric_rows("time_per_epoch", one_node, "devices", with_ideal=True),
-        _drawing("devices", "devices of one node (ranks)", "time per epoch (s)", True),
+        rows=metric_rows("time_per_epoch", one_node, "devices", with_ideal=True),
+        draw=_drawing("devices", "devices of one node (ranks)", "time per epoch (s)", log_y=True),
     ),
     Panel(
         "fig4_time_per_epoch",
         "Fig. 4  Time per epoch over nodes",
         COLUMNS,
-        metric_rows("time_per_epoch", whole_nodes, "nodes", with_ideal=True),
-        _drawing("nodes", "nodes", "time per epoch (s)", True),
+        rows=metric_rows("time_per_epoch", whole_nodes, "nodes", with_ideal=True),
+        draw=_drawing("nodes", "nodes", "time per epoch (s)", log_y=True),
     ),
     Panel(
         "fig5_training_time",
         "Fig. 5  Total training time over nodes",
         COLUMNS,
-        metric_rows("training_time", whole_nodes, "nodes", with_ideal=True),
-        _drawing("nodes", "nodes", "training time, all epochs (s)", True),
+        rows=metric_rows("training_time", whole_nodes, "nodes", with_ideal=True),
+        draw=_drawing("nodes", "nodes", "training time, all epochs (s)", log_y=True),
     ),
     Panel(
         "fig6_f1",
         "Fig. 6  F1 over nodes",
         COLUMNS,
-        metric_rows("f1_micro", whole_nodes, "nodes"),
-        _drawing("nodes", "nodes", "F1 score, micro average (1)", False, (0, 1)),
+        rows=metric_rows("f1_micro", whole_nodes, "nodes"),
+        draw=_drawing("nodes", "nodes", "F1 score, micro average (1)", log_y=False, limits=(0, 1)),
     ),
     Panel(
         "efficiency",
         "Scaling efficiency",
         COLUMNS,
-        efficiency_rows,
-        _drawing("nodes", "nodes", "efficiency (1)", False, (0, 1.1)),
+        rows=efficiency_rows,
+        draw=_drawing("nodes", "nodes", "efficiency (1)", log_y=False, limits=(0, 1.1)),
     ),
     Panel(
         "throughput_per_device",
         "Training throughput a device",
         COLUMNS,
-        metric_rows("throughput_per_device", whole_nodes, "devices"),
-        _drawing("devices", "devices (ranks)", "throughput a device (img/s)", False, (0, 0)),
+        rows=metric_rows("throughput_per_device", whole_nodes, "devices"),
+        draw=_drawing(
+            "devices", "devices (ranks)", "throughput a device (img/s)", log_y=False, limits=(0, 0)
+        ),
     ),
 )

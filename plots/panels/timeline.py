@@ -98,6 +98,6 @@ PANEL = Panel(
     "timeline",
     "History: dots are runs, lines levels, ▲ lasting changes, grey the reference band",
     ("series", "metric", "unit", "time", "value", "level", "low", "high", "change"),
-    rows,
-    draw,
+    rows=rows,
+    draw=draw,
 )

@@ -54,7 +54,7 @@ def entries(judged: Judgement) -> list:
     """A line for every series, and for every check of the newest sessions that has none."""
     rows = _worst(judged.rows)
     found = {
-        key: Entry(key, row.case, row.value, row.state, row.detail, None)
+        key: Entry(key, row.case, row.value, state=row.state, detail=row.detail, series=None)
         for key, row in rows.items()
     }
     for one in judged.series:
@@ -71,15 +71,19 @@ def _of_series(one: Series, rows: dict) -> Entry:
     broken = rows.get((*one.key[:3], ""))
     if row is not None:
         value = row.value if row.case.session == case.session else last
-        return Entry(one.key, row.case, value, row.state, row.detail, one)
+        return Entry(one.key, row.case, value, state=row.state, detail=row.detail, series=one)
     if broken is not None and not broken.good:
-        return Entry(one.key, broken.case, last, broken.state, broken.detail, one)
+        return Entry(
+            one.key, broken.case, last, state=broken.state, detail=broken.detail, series=one
+        )
     change = last_change(one)
     if change is not None and change.open:
-        return Entry(one.key, case, last, verdict.FAILED, change.sentence(metric), one)
+        return Entry(
+            one.key, case, last, state=verdict.FAILED, detail=change.sentence(metric), series=one
+        )
     state, detail = verdict.judge(metric, last)
     said = f"{detail}; not in the newest session" if detail else "not in the newest session"
-    return Entry(one.key, case, last, state, said, one)
+    return Entry(one.key, case, last, state=state, detail=said, series=one)
 
 
 def last_change(one: Optional[Series]) -> Optional[Event]:
@@ -118,7 +122,7 @@ def change_cell(one: Optional[Series], root: str = "") -> Cell:
 
 def badge(state: str, detail: str = "") -> Cell:
     """A verdict's cell."""
-    return Cell(state, None, MARKS[state], detail)
+    return Cell(state, None, MARKS[state], whole=detail)
 
 
 def word(text: str) -> Cell:

@@ -75,7 +75,7 @@ def page(node: str, seen: list) -> dict:
         "title": node,
         "summary": f"{len(seen)} runs on this node, {bad} did not end well.",
         "content": content and chart.data(content),
-        "runs": Table("Runs, newest first", COLUMNS, rows, notes),
+        "runs": Table("Runs, newest first", COLUMNS, rows, notes=notes),
     }
 
 
@@ -98,5 +98,5 @@ def overview(found: dict) -> dict:
     return {
         "title": "Nodes",
         "summary": f"{len(found)} nodes, the slowest first.",
-        "rows": Table("All nodes", columns, rows, []),
+        "rows": Table("All nodes", columns, rows),
     }

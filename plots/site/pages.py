@@ -47,7 +47,7 @@ def index(judged: Judgement, entries: list) -> dict:
         "counts": verdict.count(judged.rows),
         "findings": findings[:MOST_FINDINGS],
         "more": max(0, len(findings) - MOST_FINDINGS),
-        "grid": Table("Newest value of every metric", grid.COLUMNS, rows, []),
+        "grid": Table("Newest value of every metric", grid.COLUMNS, rows),
     }
 
 
@@ -159,9 +159,11 @@ def series(entry: grid.Entry, entries: list) -> dict:
         "content": chart.data(chart.of_series(one, UP)),
         "changes": changes(one),
         "steady": one.steady or "the series was not judged",
-        "runs": Table("Runs, newest first", RUN_COLUMNS, [_run(c, metric) for c in newest], notes),
+        "runs": Table(
+            "Runs, newest first", RUN_COLUMNS, [_run(c, metric) for c in newest], notes=notes
+        ),
         "siblings": Table(
-            "The same metric elsewhere", grid.COLUMNS, [grid.line(o, UP) for o in others], []
+            "The same metric elsewhere", grid.COLUMNS, [grid.line(o, UP) for o in others]
         ),
     }
 

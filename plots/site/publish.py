@@ -100,7 +100,9 @@ def _add_series(site: Site, entries: list) -> None:
     for entry in entries:
         if entry.series:
             alike = by_metric[entry.key[1], entry.key[3]]
-            site.add(names.series(entry.key), "series", "Metric", pages.series(entry, alike))
+            site.add(
+                names.series(entry.key), "series", "Metric", content=pages.series(entry, alike)
+            )
 
 
 def _add_sessions(site: Site, judged: Judgement) -> None:
@@ -109,26 +111,31 @@ def _add_sessions(site: Site, judged: Judgement) -> None:
     keys = {one.key for one in judged.series}
     firsts = [None, *(cases[0] for cases in by_session.values()), None]
     for (name, cases), before, after in zip(by_session.items(), firsts, firsts[2:]):
-        content = sessions.page(cases, verdicts[name], keys, (before, after))
-        site.add(names.session(name), "session", "Session", content)
-    site.add("sessions.html", "list", "Tracking", sessions.overview(by_session, verdicts))
-    site.add("compare.html", "compare", "Tracking", sessions.compare(by_session, judged))
+        content = sessions.page(cases, verdicts[name], keys, beside=(before, after))
+        site.add(names.session(name), "session", "Session", content=content)
+    site.add("sessions.html", "list", "Tracking", content=sessions.overview(by_session, verdicts))
+    site.add("compare.html", "compare", "Tracking", content=sessions.compare(by_session, judged))
 
 
 def _add_nodes(site: Site, judged: Judgement) -> None:
     found = nodes.visits(judged.cases)
     for node, seen in found.items():
-        site.add(names.node(node), "node", "Node", nodes.page(node, seen))
-    site.add("nodes.html", "list", "Tracking", nodes.overview(found))
+        site.add(names.node(node), "node", "Node", content=nodes.page(node, seen))
+    site.add("nodes.html", "list", "Tracking", content=nodes.overview(found))
 
 
 def _add_data(site: Site, folder: Path, judged: Judgement) -> None:
     folder.mkdir()
     export.write_all(folder, judged)
     rows = [[pages.Cell(n, href=f"data/{n}"), pages.Cell(t)] for n, t in DATA.items()]
-    table = pages.Table("Files", ("file", "holds"), rows, [])
+    table = pages.Table("Files", ("file", "holds"), rows)
     summary = "The whole history in other programs' formats. The badge is badge.svg."
-    site.add("data.html", "list", "Tracking", {"title": "Data", "summary": summary, "rows": table})
+    site.add(
+        "data.html",
+        "list",
+        "Tracking",
+        content={"title": "Data", "summary": summary, "rows": table},
+    )
 
 
 def write(folder: Path, judged: Judgement) -> None:
@@ -137,8 +144,8 @@ def write(folder: Path, judged: Judgement) -> None:
     entries = grid.entries(judged)
     _copy_assets(folder / "assets")
     _add_data(site, folder / "data", judged)
-    site.add("index.html", "index", "Performance tracking", pages.index(judged, entries))
-    site.add("regressions.html", "regressions", "Tracking", pages.regressions(judged))
+    site.add("index.html", "index", "Performance tracking", content=pages.index(judged, entries))
+    site.add("regressions.html", "regressions", "Tracking", content=pages.regressions(judged))
     _add_series(site, entries)
     _add_sessions(site, judged)
     _add_nodes(site, judged)

@@ -79,7 +79,7 @@ def page(cases: list, found: list, judged_keys: set, beside: tuple) -> dict:
         "badge": grid.badge(state),
         "counts": f"{words}. {verdict.count(found)}",
         "links": links,
-        "facts": Table("What ran", ("what", "value"), lines, []),
+        "facts": Table("What ran", ("what", "value"), lines),
         "nodes": [
             Cell(node, href=UP + names.node(node))
             for node in sorted({node for case in cases for node in case.nodelist})
@@ -88,7 +88,7 @@ def page(cases: list, found: list, judged_keys: set, beside: tuple) -> dict:
             "Verdicts of this session",
             COLUMNS,
             [_line(row, judged_keys) for row in found],
-            [] if found else ["Every check was skipped."],
+            notes=[] if found else ["Every check was skipped."],
         ),
     }
 
@@ -124,7 +124,7 @@ def overview(by_session: dict, verdicts: dict) -> dict:
     return {
         "title": "Sessions",
         "summary": f"{len(by_session)} sessions, newest first.",
-        "rows": Table("All sessions", columns, lines, []),
+        "rows": Table("All sessions", columns, lines),
     }
 
 
@@ -188,8 +188,8 @@ def compare(by_session: dict, judged: Judgement) -> dict:
     columns = ("where", "metric", "first", "second", "change", "direction")
     return {
         "title": "Two sessions side by side",
-        "facts": Table("What ran", ("what", "first", "second", "same"), same, []),
-        "values": Table(f"{session_name(one[0])} and {session_name(other[0])}", columns, lines, []),
+        "facts": Table("What ran", ("what", "first", "second", "same"), same),
+        "values": Table(f"{session_name(one[0])} and {session_name(other[0])}", columns, lines),
         "content": chart.data(_all(by_session, judged, (first, second))),
     }
 

@@ -351,7 +351,7 @@ class Workload(Program):
     def faults(self):
         """Sentences saying why the record is not to be believed; a subclass adds its own."""
         yield from evidence.common_faults(
-            self.record, self.program.split(".")[-1], self.num_tasks, self.nodes
+            self.record, self.program.split(".")[-1], self.num_tasks, nodes=self.nodes
         )
         digest = self.record["provenance"]["image_digest"]
         # check.sh has said it there

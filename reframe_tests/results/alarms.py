@@ -302,7 +302,9 @@ def judge(
     alarms = _replay(tracks, order, site)
     still_open = {alarm.keys: alarm for alarm in alarms if not alarm.acknowledged}
     verdicts = {
-        one.key: _verdict(one, track, still_open.get(tuple(m.key for m in track.members)), order)
+        one.key: _verdict(
+            one, track, still_open.get(tuple(m.key for m in track.members)), order=order
+        )
         for track in tracks
         for one in track.members
     }
@@ -338,7 +340,7 @@ def _verdict(one: Series, track: _Track, alarm: Optional[Alarm], order: list) ->
     measured = sorted(one.runs, key=lambda run: track.place[run.night])
     current = track.level
     if alarm:
-        return Verdict(FAILED, alarm.kind, _alarm_sentence(alarm, order), alarm)
+        return Verdict(FAILED, alarm.kind, _alarm_sentence(alarm, order), alarm=alarm)
     if not measured or measured[-1].night != order[-1]:
         last = f"last run in {measured[-1].night}" if measured else "never run"
         return Verdict(NOT_MEASURED, "missing", f"no run in {order[-1]}; {last}")

@@ -148,7 +148,7 @@ def calibrate(cells: dict, lower_is_better: bool, site: Optional[Site] = None) -
     pool = _pool(list(scores.values()))
     rate = site.rate(len(scores))
     for key, series in scores.items():
-        found[key] = _band(series, lower_is_better, pool, rate, site.max_retries)
+        found[key] = _band(series, lower_is_better, pool, rate=rate, max_retries=site.max_retries)
     return {key: found[key] for key in cells}
 
 

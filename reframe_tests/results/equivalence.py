@@ -66,7 +66,7 @@ def not_worse(one, many, margin: float) -> NotWorse:
         f"{len(many)} seeds against {len(one)}: {difference:+.4f}, with 95 % not below "
         f"{bound:+.4f} (accepted {-margin:+.4f}): {state}; power {power:.0%}"
     )
-    return NotWorse(state, difference, float(bound), p, power, sentence)
+    return NotWorse(state, difference, float(bound), p=p, power=power, sentence=sentence)
 
 
 def seeds_for(spread: float, margin: float, power: float = 0.8, most: int = 1000) -> int:
@@ -95,4 +95,6 @@ def _not_judged(one: np.ndarray, many: np.ndarray) -> NotWorse:
     else:
         why = "all seeds have the same score: their spread is not known; are the seeds used?"
     nothing = math.nan
-    return NotWorse("not judged", nothing, nothing, nothing, nothing, f"not judged: {why}")
+    return NotWorse(
+        "not judged", nothing, nothing, p=nothing, power=nothing, sentence=f"not judged: {why}"
+    )

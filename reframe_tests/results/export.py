@@ -148,7 +148,7 @@ def openmetrics(judged: Judgement) -> str:
         for state in verdict.STATES:
             text = "1 for the state that the verdict is in, else 0."
             is_it = float(state == row.state)
-            families.add("bigearth_verdict", text, {**labels, "state": state}, is_it)
+            families.add("bigearth_verdict", text, {**labels, "state": state}, value=is_it)
         if row.value is None:
             continue
         suffix, factor = UNITS.get(row.value.unit, ("", 1.0))
@@ -163,7 +163,7 @@ def openmetrics(judged: Judgement) -> str:
                 continue
             name = f"bigearth_{row.metric}{part}" + (f"_{suffix}" if suffix else "")
             text = f"{words} in {suffix or 'its own unit'}; docs/methodology.md defines the metric."
-            families.add(re.sub(r"[^a-zA-Z0-9_]", "_", name), text, labels, value * factor)
+            families.add(re.sub(r"[^a-zA-Z0-9_]", "_", name), text, labels, value=value * factor)
     return generate_latest(families).decode()
 
 

@@ -219,8 +219,10 @@ def histories(cases: list, acknowledged: tuple = (), min_effect: float = MIN_EFF
         order = list(dict.fromkeys(placed))
         if not here or not order:
             continue
-        worse = alarms.judge([_for_alarms(one, False) for one in here], order, acknowledged, site)
-        better = alarms.judge([_for_alarms(one, True) for one in here], order, (), site)
+        worse = alarms.judge(
+            [_for_alarms(one, False) for one in here], order, acknowledged, site=site
+        )
+        better = alarms.judge([_for_alarms(one, True) for one in here], order, (), site=site)
         raised = [(alarm, "worse") for alarm in worse.alarms]
         raised += [(alarm, "better") for alarm in better.alarms]
         for one in here:

@@ -408,11 +408,11 @@ def load(databases: list, reports: list) -> list:
     for path in databases:
         place = 0.0
         for uuid, text in read_database(path).items():
-            place = max(place, add(uuid, _parse(text, path), path, place))
+            place = max(place, add(uuid, _parse(text, path), path, before=place))
     stored = set(found)
     for path in reports:
         report = read_report(path)
-        add(str(_info(report).get("uuid") or path), report, path, -1.0)
+        add(str(_info(report).get("uuid") or path), report, path, before=-1.0)
     cases = []
     for uuid in sorted(found, key=places.get):
         new = (case for case in cases_of(*found[uuid]) if not case.fixture)

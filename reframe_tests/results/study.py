@@ -84,9 +84,11 @@ KINDS = {  # each of about unit spread, worse is up
     "outliers": _outliers,
     "bimodal": _bimodal,
     "weekly cycle": _weekly,
-    "AR(1) 0.5": lambda rng, shape: _autoregression(rng, shape, [1], [1, -0.5]),
-    "AR(1) 0.8": lambda rng, shape: _autoregression(rng, shape, [1], [1, -0.8]),
-    "ARMA 0.7, 0.3": lambda rng, shape: _autoregression(rng, shape, [1, 0.3], [1, -0.7]),
+    "AR(1) 0.5": lambda rng, shape: _autoregression(rng, shape, [1], denominator=[1, -0.5]),
+    "AR(1) 0.8": lambda rng, shape: _autoregression(rng, shape, [1], denominator=[1, -0.8]),
+    "ARMA 0.7, 0.3": lambda rng, shape: _autoregression(
+        rng, shape, [1, 0.3], denominator=[1, -0.7]
+    ),
     "varying spread": _varying,
     "bursts": _bursty,
 }
@@ -152,7 +154,7 @@ def line(kind: str, config: Config) -> tuple:
         for begin in begins:
             values = KINDS[kind](rng, (begin + within, 1))[:, 0]
             values = config.noise * (values + shape(np.arange(begin + within) - begin))
-            red.append(is_found(values, begin, within, accepted / 30 / config.series))
+            red.append(is_found(values, begin, within, rate=accepted / 30 / config.series))
         power.append(np.mean(red))
     return monthly, power
 

@@ -72,11 +72,11 @@ def rows(cases: list, earlier=()) -> list:
             found.append(_broken(case))
             continue
         if not case.values and not case.fixture:
-            found.append(Row(case, "", None, PASSED))
+            found.append(Row(case, "", None, state=PASSED))
         for metric, value in case.values.items():
             state, detail = judge(metric, value)
             reason = why(case, earlier) if state == FAILED else ""
-            found.append(Row(case, metric, value, state, detail, reason))
+            found.append(Row(case, metric, value, state=state, detail=detail, why=reason))
     return found
 
 
@@ -84,7 +84,9 @@ def _broken(case: Case) -> Row:
     reason = " ".join(case.reason.split()) or "a check it depends on failed"
     stage = f"FAILED in {case.phase}" if case.phase else "NOT RUN"
     judged = case.check == PREFLIGHT and case.phase == "sanity"
-    return Row(case, "", None, FAILED if judged else NOT_MEASURED, f"{stage}: {reason}")
+    return Row(
+        case, "", None, state=FAILED if judged else NOT_MEASURED, detail=f"{stage}: {reason}"
+    )
 
 
 def judge(metric: str, value: Value) -> tuple:

@@ -123,7 +123,7 @@ def stage(store: Store, directory, keys: tuple, splits: list, collective) -> Sta
         store,
         directory,
         keys,
-        splits,
+        splits=splits,
         node=nodes.index(hosts[collective.rank]),
         nodes=len(nodes),
         local_rank=team.index(collective.rank),
@@ -187,7 +187,7 @@ def _intact(staged: Staged, show: bool) -> bool:
         )
     except OSError:
         return False
-    with Progress(len(staged.mine()), f"verify {staged.path}", "img", show) as progress:
+    with Progress(len(staged.mine()), f"verify {staged.path}", "img", show=show) as progress:
         return np.array_equal(_checksums(staged.path, staged, progress), recorded[staged.mine()])
 
 
@@ -208,7 +208,7 @@ def _copy(store: Store, staged: Staged, partial: Path, show: bool) -> np.ndarray
     try:
         with (
             open(partial, "r+b") as file,
-            Progress(2 * len(rows), f"stage {staged.path}", "img", show) as progress,
+            Progress(2 * len(rows), f"stage {staged.path}", "img", show=show) as progress,
         ):
             for chunk in np.split(rows, range(CHUNK, len(rows), CHUNK)):
                 columns = []
