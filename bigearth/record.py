@@ -15,6 +15,7 @@ The only module that knows the record's schema. Standard library only.
  "provenance": {"git_commit": ..., "image_digest": ..., "packages": {...}, "nodelist": [...], ...}}
 """
 
+import argparse
 import json
 import math
 import sys
@@ -406,4 +407,5 @@ def table() -> str:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description="Prints the table of metrics.").parse_args()
     print(table())

@@ -4,6 +4,7 @@ import importlib
 import sys
 import traceback
 
+import bigearth
 from bigearth import cli
 from bigearth.errors import InputError
 
@@ -33,6 +34,9 @@ def main(argv: list) -> int:
     else (or a command's own verdict)."""
     if argv[:1] in (["--help"], ["-h"]):
         print(_usage())
+        return 0
+    if argv[:1] == ["--version"]:
+        print(f"bigearth-bench {bigearth.VERSION}")
         return 0
     try:
         if not argv or argv[0] not in COMMANDS:

@@ -2,8 +2,9 @@
 would be most of their work.
 
     python preloaded.py serve SOCKET         loads TensorFlow and Horovod once; every program then
-    runs in a fork of this process python preloaded.py -m MODULE OPTIONS    what a job starts in
-    place of `python -m MODULE OPTIONS`
+                                             runs in a fork of this process
+    python preloaded.py -m MODULE OPTIONS    what a job starts in place of
+                                             `python -m MODULE OPTIONS`
 
 A program has its caller's options, environment, folder, streams and host name, gets its signals,
 dies with it, and gives it its exit code. A module that needs no TensorFlow, or that finds no
@@ -104,6 +105,9 @@ def become(connection, streams: list, request: dict) -> None:
 
 if __name__ == "__main__":
     arguments = sys.argv[1:]
+    if arguments[:1] in ([], ["-h"], ["--help"]):
+        print(__doc__)
+        sys.exit()
     if arguments[0] == "serve":
         arguments = serve(arguments[1])
         import runpy

@@ -9,6 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = [
+    ".ci/run",
     "ci/bootstrap.sh",
     "ci/install-apptainer.sh",
     "ci/track.sh",
@@ -26,7 +27,7 @@ def run(tmp_path):
     """run(script, *words) -> CompletedProcess of a copy, without HOME, in which what would change
     the machine is replaced by a command that leaves a trace."""
     checkout, commands = tmp_path / "suite", tmp_path / "bin"
-    for name in ("ci", "containers"):
+    for name in (".ci", "ci", "containers"):
         shutil.copytree(ROOT / name, checkout / name, ignore=shutil.ignore_patterns("*.sif"))
     commands.mkdir()
     for name in CHANGES_MACHINE:
@@ -51,7 +52,7 @@ def run(tmp_path):
 
 
 def test_all_scripts_are_here():
-    found = [*ROOT.glob("ci/**/*.sh"), *ROOT.glob("containers/**/*.sh")]
+    found = [ROOT / ".ci/run", *ROOT.glob("ci/**/*.sh"), *ROOT.glob("containers/**/*.sh")]
     assert sorted(str(path.relative_to(ROOT)) for path in found) == sorted([*SCRIPTS, BY_SLURM])
 
 
