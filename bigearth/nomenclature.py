@@ -103,7 +103,6 @@ LABELS_19 = (
 # fmt: on
 
 ARCHIVE_PATCHES = 590_326  # of version 1.0
-ARCHIVE_PATCHES_V2 = 549_488  # of version 2.0 (reBEN), with snow, cloud and shadow
 LABELS = tuple(c.label for c in CLASSES)
 _INDEX = {len(names): {label: i for i, label in enumerate(names)} for names in (LABELS, LABELS_19)}
 _TARGET_19 = np.array([LABELS_19.index(c.label_19) if c.label_19 else -1 for c in CLASSES])

@@ -19,7 +19,6 @@ import numpy as np
 LEVEL = 0.95
 DRAWS = 2000  # of the figures' ranges
 BACKWARD = 2 / 3  # of a step's operations are in the backward pass, behind which messages can hide
-NODES_MOST = 4096
 
 
 class Link(NamedTuple):

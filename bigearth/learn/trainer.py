@@ -48,7 +48,7 @@ def train(
     """Trains on the train split, validates after every epoch, and scores the test split with the
     best weights of the validation.
 
-    A rank that is told to stop ends the run on all ranks at the next step, or at once where scores
+    A rank that is asked to stop ends the run on all ranks at the next step, or at once where scores
     are taken: with a checkpoint to go on from.
 
     Args:
@@ -56,7 +56,7 @@ def train(
         store: the open file.
         collective: this rank's connection to the others.
         log: where rank 0 writes while the run goes on.
-        request: whether this rank has been told to stop.
+        request: whether this rank was asked to stop.
 
     Raises:
         InputError: on every rank: a split too small for the batch and the ranks, a checkpoint of
@@ -98,11 +98,8 @@ def prepare(
         readers = open_readers(
             config=config, store=store, samples=samples, keys=preprocess.keys, collective=collective
         )
-    steps_per_epoch = readers["train"].steps if config.epochs else 1
-    if config.steps_per_epoch:
-        steps_per_epoch = min(steps_per_epoch, config.steps_per_epoch)
-    result.steps_per_epoch = steps_per_epoch
-
+    steps = readers["train"].steps if config.epochs else 1
+    result.steps_per_epoch = steps = min(steps, config.steps_per_epoch or steps)
     train_labels = labels_of(store.classes[samples["train"]], int(config.classes))
     network = build_network(
         config=config,
@@ -135,10 +132,10 @@ def prepare(
         result=result,
         measuring=Measuring(config.interval),
         readers=readers,
-        steps_per_epoch=steps_per_epoch,
+        steps_per_epoch=steps,
         network=network,
         variables=network.variables + optim.state + (scale.state if scale else []),
-        rate_at=schedule_of(config, steps_per_epoch, collective.size),
+        rate_at=schedule_of(config, steps, collective.size),
         make_step=make_step,
         train_step=make_step(collective=collective),
         score_step=make_score_step(config, preprocess, network),

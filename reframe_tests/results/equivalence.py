@@ -69,24 +69,6 @@ def not_worse(one, many, margin: float) -> NotWorse:
     return NotWorse(state, difference, float(bound), p=p, power=power, sentence=sentence)
 
 
-def seeds_for(spread: float, margin: float, power: float = 0.8, most: int = 1000) -> int:
-    """How many seeds of each size show a true claim with the wanted power.
-
-    Args:
-        spread: standard deviation over seeds.
-        margin: see `not_worse`.
-        power: wanted chance of passing if both are equal.
-        most: the answer where not even so many are enough.
-    """
-    from scipy import stats
-
-    for seeds in range(LEAST_SEEDS, most):
-        freedom, shift = 2 * (seeds - 1), margin / (spread * math.sqrt(2 / seeds))
-        if stats.nct.sf(stats.t.ppf(1 - LEVEL, freedom), freedom, shift) >= power:
-            return seeds
-    return most
-
-
 def _not_judged(one: np.ndarray, many: np.ndarray) -> NotWorse:
     if min(len(one), len(many)) < LEAST_SEEDS:
         why = f"{len(one)} and {len(many)} seeds, expected {LEAST_SEEDS} or more of each"
