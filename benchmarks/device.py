@@ -87,7 +87,7 @@ def run(config: Config) -> None:
 
 
 class Health:
-    """The state of this rank's GPU, where NVML can tell it; `reason` where it cannot."""
+    """The state of this rank's GPU, where NVML knows it; `reason` where it cannot."""
 
     def __init__(self, local_rank: int, device: str):
         self._library, self.reason = None, "no GPU"

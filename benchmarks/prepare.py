@@ -12,7 +12,7 @@ the number of ranks.
 
 import os
 
-# Debian's h5py takes its MPI build only when told to, or under mpirun
+# Debian's h5py takes its MPI build only on request, or under mpirun
 os.environ.setdefault("H5PY_ALWAYS_USE_MPI", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a rank is a core
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")

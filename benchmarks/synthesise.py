@@ -11,7 +11,7 @@ killed goes on where it stopped.
 
 import os
 
-# Debian's h5py takes its MPI build only when told to, or under mpirun
+# Debian's h5py takes its MPI build only on request, or under mpirun
 os.environ.setdefault("H5PY_ALWAYS_USE_MPI", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a rank is a core
 

@@ -257,7 +257,7 @@ class Speed(NamedTuple):
 
     Attributes:
         seconds, samples: of one epoch.
-        spread: the 95 % interval of the seconds relative to them, or None if it cannot be told.
+        spread: the 95 % interval of the seconds relative to them, or None if it is unknown.
         count: of the measurements that this rests on.
     """
 

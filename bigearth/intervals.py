@@ -24,7 +24,7 @@ class Look(NamedTuple):
     Attributes:
         enough: whether to stop measuring.
         narrow: whether the interval is as narrow as wanted; False where `most` ended the measuring.
-        interval: of the mean, None while it cannot be told.
+        interval: of the mean, None while it is unknown.
     """
 
     enough: bool

@@ -21,7 +21,7 @@ from typing import NamedTuple
 from bigearth.errors import one_line
 
 CPUS = Path("/sys/devices/system/cpu")
-SAMPLED_PAGES = 1024  # of a file, evenly spread, to tell how much of it is in the page cache
+SAMPLED_PAGES = 1024  # of a file, evenly spread, to see how much of it is in the page cache
 COMMAND_SECONDS = 10  # that `COMMAND --version` may take
 # variables that change speed or results; none that could hold a secret or a name of a person
 ENVIRONMENT = re.compile(

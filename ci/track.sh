@@ -49,7 +49,7 @@ cp -r "$store" "$out/history/store" || exit 2   # the report shows the whole his
 "$python" -m plots figures --results "$results" --out "$out/figures" || echo "no figures were drawn" >&2
 "$python" -m plots report --results "$out" --out "$out/report.html" || echo "no report was written" >&2
 
-# The history tells a regression from what could not be measured; the run itself ends with 1 for both.
+# The history separates a regression from what could not be measured; the run itself ends with 1 for both.
 if [ "$judged" != 0 ]; then
     exit "$judged"
 elif [ "$measured" = 0 ] || [ "$measured" = 1 ]; then

@@ -191,7 +191,7 @@ def save(panel: Panel, rows: list, notes: list, out: Path) -> None:
 
 
 def svg(figure, name: str) -> str:
-    """The figure as SVG text: points named by `hover` tell their values, and every id begins with
+    """The figure as SVG text: points named by `hover` show their values, and every id begins with
     `name`."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
@@ -213,7 +213,7 @@ def svg(figure, name: str) -> str:
 
 
 def hover(line, texts) -> None:
-    """Names the points of a line: in the report, a pointer that rests on point i is told texts[i].
+    """Names the points of a line: in the report, a pointer that rests on point i shows texts[i].
 
     Args:
         line: a drawn Line2D with a marker at every finite point.

@@ -2,7 +2,7 @@
 
 from reframe_tests.results.values import canonical, number
 
-MOST_SERIES = 8  # what the palette can tell apart
+MOST_SERIES = 8  # what the palette can keep apart
 
 
 def _difference(run, fields: dict) -> str:

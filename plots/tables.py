@@ -94,7 +94,7 @@ def table3(runs: list) -> Table:
     notes = ["Published: Table 3 of Sedona et al. 2019, one JUWELS node."] + (
         [] if columns else ["No training with scores a class was found."]
     )
-    return Table("table3_classes", "Table 3  Scores a class", header, rows=rows, notes=notes)
+    return Table("table3_classes", "Table 3  Scores per class", header, rows=rows, notes=notes)
 
 
 def text(value) -> str:

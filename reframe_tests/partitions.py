@@ -26,7 +26,7 @@ class Partition:
         threads_per_core: hardware threads; more than 1 is SMT.
         max_nodes: the largest job.
         longest: seconds that a job may take; None if there is no limit.
-        usual: seconds that a job asks for whose time no reference tells; None without a limit.
+        usual: seconds that a job asks for whose time no reference states; None without a limit.
         extras: as stated.
     """
 

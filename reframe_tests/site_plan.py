@@ -37,7 +37,7 @@ WORKING = {"IDLE", "ALLOCATED", "MIXED", "COMPLETING", "PLANNED", "CLOUD", "BLOC
 POWER = re.compile("POWER(ED|ING)?_(UP|DOWN|SAVING)|DYNAMIC_(NORM|FUTURE)")
 MOST_EXCLUDED = 1000  # letters of an --exclude option that a person can still read
 DAY = 86400
-USUAL_S = 7200  # of a job whose time no reference tells
+USUAL_S = 7200  # of a job whose time no reference states
 LAUNCHER_OPTIONS = ("--mpi=pmix", "--cpu-bind=cores", "--distribution=block:block")
 ARCHITECTURES = ("x86_64",)  # that images of this suite exist for
 YAML_WORDS = ("y", "n", "yes", "no", "on", "off", "true", "false", "null")
@@ -69,7 +69,7 @@ class Kind:
         nodes: those that work.
         all_nodes: those, too, that do not work now.
         options: what a job asks for to get this kind and no other.
-        label: tells it from other kinds of the partition; "" if there are none.
+        label: sets it apart from other kinds of the partition; "" if there are none.
     """
 
     partition: object

@@ -1,6 +1,6 @@
 """What Slurm says of itself: partitions and nodes, read from its own texts.
 
-Facts only; what to make of them is judged in site_add.py. `sinfo` tells of partitions (may jobs be
+Facts only; what to make of them is judged in site_add.py. `sinfo` knows of partitions (may jobs be
 submitted, how long, how large), `scontrol show node` of nodes (hardware, features, state).
 """
 

@@ -1,7 +1,7 @@
 """Which cores and devices each rank of a node may use: do ranks share them, and are they close to
 each other?
 
-A core is a physical one, named by the lowest of its hardware threads. A device is told from others
+A core is a physical one, named by the lowest of its hardware threads. A device is known
 by its UUID, as every rank may see its own as number 0.
 """
 
@@ -168,8 +168,8 @@ def judge_devices(host: str, bound: dict) -> list:
                 WARN,
                 found=f"rank(s) {machine.ranges(far)} run on another NUMA node than their device",
                 expected="cores beside the device",
-                remedy="bind by the device's NUMA node, e.g. `--gpu-bind=closest` or a rank order that "
-                "follows `nvidia-smi topo -m`",
+                remedy="bind by the device's NUMA node, e.g. `--gpu-bind=closest` or a rank order "
+                "that follows `nvidia-smi topo -m`",
             )
         )
     return rows

@@ -23,7 +23,7 @@ SAMPLED = 32  # patches of the data file whose checksum is computed again, evenl
 
 @dataclass(frozen=True)
 class Launcher:
-    """What started this process, as its environment tells: how many processes, and in which
+    """What started this process, as its environment says: how many processes, and in which
     family's language (PMI)."""
 
     name: str

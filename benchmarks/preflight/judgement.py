@@ -222,7 +222,8 @@ def judge_kernels(host: str, capability: tuple, built: list, wanted: Optional[st
         FAIL,
         found=name,
         expected=have,
-        remedy="TensorFlow has no kernels for this GPU: K80 needs the k80 image, V100 v100, newer latest",
+        remedy="TensorFlow has no kernels for this GPU: K80 needs the k80 image, "
+        "V100 v100, newer latest",
     )
 
 
@@ -516,8 +517,8 @@ def judge_versions(facts: list, config: PreflightConfig) -> list:
 
 
 def judge_duration(seconds: float) -> dict:
-    """A preflight that is not quick tells of slow storage or a busy node: what follows will start
-    as slowly."""
+    """A preflight that is not quick is a sign of slow storage or a busy node: what follows will
+    start as slowly."""
     slow = seconds >= QUICK
     remedy = (
         ("the software or the data lie on slow storage, or other work keeps the nodes busy")

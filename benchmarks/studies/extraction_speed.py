@@ -1,12 +1,12 @@
-"""How much faster is extraction than a plain loop that opens twelve files with rasterio a patch,
-the way torchgeo does?
+"""How much faster is extraction than a plain loop that opens twelve files with rasterio per
+patch, the way torchgeo does?
 
     python -m benchmarks.studies.extraction_speed --archive BigEarthNet-v1.0
     python -m benchmarks.studies.extraction_speed --tiles TILES --list patches.csv
 
 Both read the same patches from the same files on one core in the same run. The loop opens, reads
-and stacks twelve bands a patch, each resampled bilinearly to 120 x 120 pixels while it is read, and
-keeps nothing. Extraction does all of its work: metadata, checks, reading, interpolation, checksums,
+and stacks twelve bands per patch, each resampled bilinearly to 120 x 120 pixels while it is read,
+and keeps nothing. Extraction does all of its work: metadata, checks, reading, interpolation, checksums,
 and the HDF5 file. They take turns; the ratio is of the medians, of wall time and of processor time
 (the second also holds on a machine that others use).
 """

@@ -1,5 +1,5 @@
-"""A rank of benchmarks.studies.overhead: does what it is told, says how long it took, and sleeps in
-between.
+"""A rank of benchmarks.studies.overhead: does what it is asked, says how long it took, and sleeps
+in between.
 
     python -m benchmarks.studies.overhead_worker FOLDER FILE BATCH
 

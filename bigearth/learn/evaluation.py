@@ -45,11 +45,11 @@ def evaluate(
         batch_size: of the reader; short batches are padded to it.
         classes: 43 or 19.
         collective: this rank's connection to the others.
-        request: whether this rank has been told to stop.
+        request: whether this rank was asked to stop.
 
     Raises:
         InputError: on every rank: a sample cannot be read.
-        Stopped: on every rank: some rank was told to stop meanwhile.
+        Stopped: on every rank: some rank was asked to stop meanwhile.
     """
     rows = []
     loss_sum = 0.0

@@ -35,7 +35,7 @@ class Started:
 class StepLoop:
     """Runs the steps of an epoch from `run.step` on.
 
-    A step is told what its rank knows: whether it was told to stop, whether it has no batch, and,
+    A step receives what its rank knows: whether it was asked to stop, whether it has no batch, and,
     on rank 0, whether enough was measured. It returns these averaged over ranks, so that all ranks
     stop, fail or end at the same step. A rank that cannot read goes on with blank batches until
     then, as the others wait for its gradients.
@@ -43,7 +43,7 @@ class StepLoop:
     Attributes:
         ahead: how many steps the device is given beyond the one whose numbers are read. With 1 a
             GPU never waits for Python.
-        told: whether some rank was told to stop.
+        told: whether some rank was asked to stop.
     """
 
     def __init__(self, run: RunState, progress: Progress, ahead: Optional[int] = None):
@@ -59,7 +59,7 @@ class StepLoop:
         self._clock = 0.0
 
     def run(self) -> None:
-        """Runs them to the end of the epoch, or to the step at which some rank was told to stop;
+        """Runs them to the end of the epoch, or to the step at which some rank was asked to stop;
         `run.step` is then the step to go on with. `run.ended` says whether enough was measured.
 
         Raises:

@@ -77,7 +77,7 @@ def score_intervals(truth: np.ndarray, predicted: np.ndarray) -> dict:
         predicted: (n, C) bool.
 
     Returns:
-        "precision_micro", "f1_macro" etc. -> (low, high); a score whose interval cannot be told
+        "precision_micro", "f1_macro" etc. -> (low, high); a score whose interval is unknown
         (few patches, no spread) is not among them.
     """
     truth, predicted = np.asarray(truth) != 0, np.asarray(predicted) != 0

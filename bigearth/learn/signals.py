@@ -4,18 +4,18 @@ first moment."""
 import signal
 from contextlib import contextmanager
 
-# exit code of a run that was told to stop and saved a checkpoint: submit the same job again
+# exit code of a run that was asked to stop and saved a checkpoint: submit the same job again
 # (EX_TEMPFAIL)
 REQUEUE = 75
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)  # what batch systems send before they kill
 
 
 class Stopped(Exception):
-    """Some rank was told to stop: raised on all ranks at the same place of a run."""
+    """Some rank was asked to stop: raised on all ranks at the same place of a run."""
 
 
 class StopRequest:
-    """Whether this process was told to stop."""
+    """Whether this process was asked to stop."""
 
     def __init__(self):
         self.received = False

@@ -61,7 +61,11 @@ def describe(patches: Store, seed: int) -> str:
     absent = [label for i, label in enumerate(patches.labels) if not patches.classes[:, i].any()]
     lines += textwrap.wrap(f"in no patch: {'; '.join(absent)}", 120) if absent else []
     labels = patches.classes.sum(1)
-    lines += ["", f"labels a patch: {labels.min()} to {labels.max()}, mean {labels.mean():.2f}", ""]
+    lines += [
+        "",
+        f"labels per patch: {labels.min()} to {labels.max()}, mean {labels.mean():.2f}",
+        "",
+    ]
     some = _choose(len(patches), SAMPLE, seed)
     lines.append(
         "band   metres      min     mean      std      max   BigEarthNet's mean and std "

@@ -1,4 +1,4 @@
-"""The list of patches to cut from tiles: a CSV file with one line a patch.
+"""The list of patches to cut from tiles: a CSV file with one line per patch.
 
     patch,tile,epsg,ulx,uly,labels,split
     S2A_MSIL2A_20170613T101031_87_48,S2A_MSIL1C_….SAFE,32633,404400,5342400,Pastures|Peatbogs,val

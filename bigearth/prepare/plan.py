@@ -61,7 +61,7 @@ def loads(blocks: list, ranks: int) -> dict:
 
 
 def table(blocks: list, ranks: int, rate: Optional[float]) -> str:
-    """The text that `--plan` prints: load a rank, imbalance and idle time for each method.
+    """The text that `--plan` prints: load per rank, imbalance and idle time for each method.
 
     Args:
         rate: patches/s of one rank, to give times in seconds; None leaves them out.

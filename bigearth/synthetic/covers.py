@@ -2,7 +2,7 @@
 made of them.
 
 A land cover is one to four materials laid out by a pattern (parcels, clumps, rows ...). Covers are
-made to be told apart by what is in a pixel and around it, not by a patch's mean: mixed forest is
+made to differ by what is in a pixel and around it, not by a patch's mean: mixed forest is
 clumps of the materials of the two other forests, complex cultivation has the crops of arable land
 in smaller plots.
 """

@@ -20,7 +20,7 @@ def _groups(rows: list, config: dict) -> dict:
     where a recipe and batch has several."""
     small, factor = number(config.get("batch_size")), number(config.get("factor"))
     sizes = (
-        {"small": f"{small:.0f} a rank", "large": f"{small * factor:.0f} a rank"}
+        {"small": f"{small:.0f} per rank", "large": f"{small * factor:.0f} per rank"}
         if math.isfinite(small * factor)
         else {}
     )

@@ -1,4 +1,4 @@
-"""Pictures of single trainings: learning curves, scores a class."""
+"""Pictures of single trainings: learning curves, scores per class."""
 
 import math
 
@@ -60,7 +60,7 @@ def _curve_points(group: list) -> tuple:
 
 
 def curve_rows(runs: list) -> tuple:
-    """Mean and deviation of every per-epoch quantity, a series."""
+    """Mean and deviation of every per-epoch quantity, per series."""
     runs = trainings(runs)
     notes, rows, unnumbered = [], [], 0
     without = [run for run in runs if not run.table("epochs")]
@@ -151,7 +151,7 @@ def class_rows(runs: list) -> tuple:
     notes = [] if runs else ["No training run was found."]
     if len(scored) < len(runs):
         notes.append(
-            f"Without scores a class: {len(runs) - len(scored)} of {len(runs)} training runs."
+            f"Without scores per class: {len(runs) - len(scored)} of {len(runs)} training runs."
         )
     rows = []
     for label, group in series(scored).items():
@@ -222,7 +222,7 @@ def _marked(rows: list) -> list:
 
 
 def draw_classes(rows: list) -> plt.Figure:
-    """A line a class, most frequent first: F1 on the left, support (log) on the right."""
+    """A line per class, most frequent first: F1 on the left, support (log) on the right."""
     marked = _marked(rows)
     support: dict = {}
     # the order is the first series' own
@@ -262,7 +262,7 @@ def draw_classes(rows: list) -> plt.Figure:
 
 
 def draw_support(rows: list) -> plt.Figure:
-    """F1 over support: one marker a class."""
+    """F1 over support: one marker per class."""
     figure, axes = plt.subplots(figsize=(6.4, 4.6))
     for name, points, style in _marked(rows):
         if points:

@@ -1,5 +1,5 @@
 """Pictures of time and accuracy over nodes and devices: the paper's Figs. 3 to 6, efficiency,
-throughput a device.
+throughput per device.
 
 All are made of rows (series, origin, nodes, devices, mean, deviation, runs): origin "measured" is
 what this suite measured, "published" what the paper prints (hollow), "ideal" a straight line
@@ -56,7 +56,7 @@ def one_node(runs: list) -> list:
 
 
 def _losses(runs: list, name: str) -> list:
-    """Notes on the runs that lack a metric, one a reason."""
+    """Notes on the runs that lack a metric, one per reason."""
     lost: dict = {}
     for run in runs:
         if math.isnan(metric(run, name)):
@@ -327,11 +327,15 @@ PANELS = (
     ),
     Panel(
         "throughput_per_device",
-        "Training throughput a device",
+        "Training throughput per device",
         COLUMNS,
         rows=metric_rows("throughput_per_device", whole_nodes, "devices"),
         draw=_drawing(
-            "devices", "devices (ranks)", "throughput a device (img/s)", log_y=False, limits=(0, 0)
+            "devices",
+            "devices (ranks)",
+            "throughput per device (img/s)",
+            log_y=False,
+            limits=(0, 0),
         ),
     ),
 )

@@ -1,1 +1,1 @@
-"""ReFrame checks: one file a kind of workload."""
+"""ReFrame checks: one file per kind of workload."""

@@ -28,7 +28,7 @@ from bigearth.intervals import autocovariance
 LEAST_RUNS = 10
 WANTED_RUNS = 20
 PROVISIONAL = 2.0  # times as many red nights are accepted below the wanted runs, for the power
-POOL = 10  # cells that tell about each other
+POOL = 10  # cells that say something about each other
 ASSUMED = 0.5  # autocorrelation of nights where it is not known
 MOST_SKEWED = 2.0  # skewness of an exponential; also what is assumed where it is not known
 NARROWEST = 0.01  # relative width of a band: a handful of equal runs does not mean no noise

@@ -12,7 +12,7 @@ from . import verdict
 from .history import Judgement
 from .values import day, iso, percent, quantity
 
-MOST_FINDINGS = 20  # that a summary tells
+MOST_FINDINGS = 20  # that a summary names
 MOST_ROWS = 60  # of each table of a summary
 LABELS = ("system", "check", "point")
 VALUES = {  # column -> its type

@@ -14,7 +14,7 @@ from .sessions import newest
 from .values import day, iso, percent, quantity
 
 REGRESSION, UNMEASURED = 1, 2
-# of a case's evidence, in the order they are told
+# of a case's evidence, in the order they are named
 COMPARED = ("image", "driver", "commit", "dataset", "patches", "kernel")
 MOST_LETTERS = 400  # of a reason
 MIN_EFFECT = 0.01  # smaller relative changes are no alarm

@@ -10,7 +10,7 @@ and the checks select by those, never by a name:
                               scores mean nothing
     devices       of type gpu: how many per node, and `arch` (sm_80, gfx90a ...)
     processor     num_cpus, num_cpus_per_core, num_sockets
-    time_limit    of a job whose time no reference tells; max_jobs: at once in the queue
+    time_limit    of a job whose time no reference states; max_jobs: at once in the queue
     resources     _rfm_gpu: how GPUs are asked for
     extras        what ReFrame has no word for, all optional:
                   max_nodes         the largest job, in nodes (2)
@@ -34,7 +34,7 @@ from typing import Optional
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = Path(os.environ.get("BIGEARTH_RESULTS", ROOT / "results" / "reframe")).absolute()
-USUAL_S = 2 * 3600  # of a job whose time no reference tells
+USUAL_S = 2 * 3600  # of a job whose time no reference states
 LOG_FORMAT = "[%(asctime)s] %(levelname)s: %(check_info)s: %(message)s"
 PERFLOG_COLUMNS = (
     "%(check_job_completion_time)s|%(check_result)s|%(check_display_name)s|%(check_num_tasks)s|"

@@ -17,12 +17,12 @@ def test_every_seed_is_a_row_and_the_means_are_theirs(tmp_path):
     assert len(notes) == 1
     groups = {(row["compared"], row["group"]): row for row in rows if row["kind"] == "mean"}
     assert [group for _, group in groups] == [
-        "paper, 16 a rank",
-        "paper, 256 a rank",
-        "modern, 16 a rank",
-        "modern, 256 a rank",
-        "multispectral, modern, 16 a rank",
-        "RGB, modern, 16 a rank",
+        "paper, 16 per rank",
+        "paper, 256 per rank",
+        "modern, 16 per rank",
+        "modern, 256 per rank",
+        "multispectral, modern, 16 per rank",
+        "RGB, modern, 16 per rank",
     ]
     for key, mean in groups.items():
         seeds = [

@@ -31,7 +31,7 @@ def test_says_what_the_file_holds(file):
     assert lines["Pastures"].split()[1:] == ["1", "0", "1", "0", "2"]
     assert lines["Airports"].split()[1:] == ["0", "0", "1", "0", "1"]
     assert "2 x 60 x 60 x 6" in lines["data_20m"]
-    assert "labels a patch: 1 to 2, mean 1.50" in text
+    assert "labels per patch: 1 to 2, mean 1.50" in text
     assert next(line for line in text.splitlines() if line.startswith("B07")).split()[:6] == [
         "B07",
         "20",

@@ -38,7 +38,7 @@ class Samples:
         _advise(self._address, self._map.nbytes, mmap.MADV_HUGEPAGE)
         self._file = os.open(file.path, os.O_RDONLY)
         weakref.finalize(self, os.close, self._file)
-        # Linux tells what is in the page cache only to those who own the file or may write it; to
+        # Linux shows what is in the page cache only to those who own the file or may write it; to
         # others all of it seems to be there
         self._can_tell = os.fstat(self._file).st_uid == os.geteuid() or os.access(
             file.path, os.W_OK
@@ -78,8 +78,8 @@ class Samples:
         """Whether samples are all known to be in the page cache; where they are not, a memory map
         would read them page by page.
 
-        The middle of a sample tells: its ends may be there only because read-ahead for a neighbour
-        came that far.
+        The middle of a sample decides: its ends may be there only because read-ahead for a
+        neighbour came that far.
         """
         if not self._can_tell:
             return False
