@@ -138,7 +138,7 @@ def doors(folder: Path) -> dict:
         "references": door("references.yaml", _references),
         "site settings": door("site.py", _site),
         "site settings JSON": door("site.json", _site),
-        "sinfo": door("sinfo-22.05.txt", lambda path: bool(slurm.parse_partitions(_answer(path)))),
+        "sinfo": door("sinfo-22.05.txt", lambda path: slurm.parse_partitions(_answer(path)) != 1),
         "scontrol": door("nodes-22.05.txt", lambda path: slurm.parse_nodes(_answer(path)) != 1),
         "scontrol, lines": door(
             "nodes-22.05-oneliner.txt", lambda path: slurm.parse_nodes(_answer(path)) != 1
