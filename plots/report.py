@@ -20,11 +20,12 @@ from plots.cells import MARKS, Cell, Table, cell, scores, state
 from plots.origins import origins
 from plots.panels import ranks, timeline
 from plots.series import by_size, series, trainings
-from reframe_tests.results import export, verdict
+from reframe_tests.results import export, signoff, spread, verdict
 from reframe_tests.results.alarms import acknowledgements, read_acknowledgements
 from reframe_tests.results.evidence import why_not_faster
 from reframe_tests.results.history import MIN_EFFECT, Judgement, judgement
 from reframe_tests.results.runs import Results, describe, load
+from reframe_tests.results.sessions import newest
 from reframe_tests.results.values import day, percent
 
 PAGE = Path(__file__).with_name("page")
@@ -321,13 +322,72 @@ def _shown(pictures: dict, names: tuple) -> list:
     return [pictures[name] for name in names if pictures[name] is not None]
 
 
-def _nodes(runs: list, pictures: dict) -> Section:
+def _rates(rows: list) -> Table:
+    """How often each check passed, on all nodes and on each."""
+    cells = [
+        [
+            cell(rate.name),
+            cell(rate.node or "all"),
+            cell(rate.runs),
+            Cell(str(rate.passed), rate.passed, "" if rate.passed == rate.runs else "bad"),
+        ]
+        for rate in spread.rates(rows)
+    ]
+    return Table("Runs per check and node", ("check", "node", "runs", "runs passed"), cells, [])
+
+
+def _between(found: list) -> Table:
+    """The value of every node beside the median of all."""
+    columns = ("check", "metric", "node", "runs", "median", "worse than all by", "stands out")
+    rows = []
+    for one in found:
+        for node, value in one.medians.items():
+            part, out = one.worse(value), node in one.outliers
+            words = [cell(one.name), cell(one.metric), cell(node), cell(len(one.nodes[node]))]
+            worse = Cell(percent(part), 100 * part, "bad" if out else "")
+            rows.append((-part, [*words, cell(value, one.unit), worse, cell("yes" if out else "")]))
+    rows.sort(key=lambda row: row[0])
+    more = [f"The worst {MOST_ROWS} of {len(rows)}."] if len(rows) > MOST_ROWS else []
+    kept = [cells for _, cells in rows[:MOST_ROWS]]
+    return Table("Nodes, the worst first", columns, kept, [spread.RULE, *more])
+
+
+def _nodes(runs: list, judged: Judgement, pictures: dict) -> Section:
     slow = ranks.slow_nodes(ranks.rank_rows(runs)[0])
     told = ", ".join(f"{node} (+{excess:.0f} %)" for node, excess in slow.items())
     none = f"No node's median step is {100 * (ranks.SLOW - 1):.0f} % above the median node's."
     shown = _shown(pictures, ("step_time_by_rank",))
     text = [f"Slow: {told}." if slow else none] if shown else []
-    return Section(id="nodes", title="Map of nodes", text=text, tables=[], pictures=shown)
+    found = spread.spreads(spread.cases_of(judged.rows))
+    text += [f"{sentence}." for sentence in spread.advice(found)]
+    # a run passes by its own band: an alarm of the history is about the series
+    rates = _rates(verdict.rows(newest(judged.cases)))
+    tables_ = [table for table in (_between(found), rates) if table.rows]
+    return Section(id="nodes", title="Map of nodes", text=text, tables=tables_, pictures=shown)
+
+
+def _signed(judged: Judgement) -> dict:
+    """What the section to sign shows."""
+    page = signoff.sign_off(judged.rows, newest(judged.cases))
+    facts = [[cell(name), cell(text)] for name, text in page.facts]
+    lists = (
+        ("Failed", page.failed),
+        ("Could not be measured", page.not_measured),
+        ("Not run", page.not_run),
+        ("Not judged", page.not_judged),
+    )
+    return {
+        "headline": page.headline,
+        "mark": MARKS[page.state],
+        "facts": Table("Machine and software", ("what", "found"), facts, []),
+        "passed": len(page.passed),
+        "lists": [(title, _cut(lines), len(lines)) for title, lines in lists if lines],
+    }
+
+
+def _cut(lines: list) -> list:
+    more = [f"and {len(lines) - MOST_FINDINGS} more"] if len(lines) > MOST_FINDINGS else []
+    return [figure.short(line, 300) for line in lines[:MOST_FINDINGS]] + more
 
 
 def sections(runs: list, judged: Judgement) -> list:
@@ -352,7 +412,7 @@ def sections(runs: list, judged: Judgement) -> list:
         Section(
             "preflight", "Preflight", [], tables=[preflight] if preflight.rows else [], pictures=[]
         ),
-        _nodes(runs, pictures),
+        _nodes(runs, judged, pictures),
         Section("metrics", "Metrics and verdicts", [], tables=[_metrics(judged)], pictures=[]),
         *drawn.values(),
         Section("history", "History", [], tables=[], pictures=history),
@@ -393,6 +453,7 @@ def page(found: Results, config: Config) -> str:
         source=f"{describe(found.runs)}, {len({case.session for case in found.cases})} "
         "ReFrame sessions",
         sections=sections(found.runs, judged),
+        signed=_signed(judged),
         style=markupsafe.Markup((PAGE / "style.css").read_text(encoding="utf-8")),
         script=markupsafe.Markup((PAGE / "script.js").read_text(encoding="utf-8")),
     )

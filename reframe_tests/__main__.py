@@ -160,9 +160,21 @@ def post_mortem(rows: list, again: list) -> list:
     ]
 
 
+def write_sign_off(rows: list, cases: list, results: Path) -> str:
+    """Writes the page that an acceptance is signed on; returns the sentence that says where."""
+    from .results import export, signoff
+
+    if not any(signoff.ACCEPTANCE in case.command for case in cases):
+        return ""
+    page = signoff.sign_off(rows, cases)
+    path = results / "sign-off.md"
+    export.write_text(path, signoff.markdown(page))
+    return f"sign-off: {page.headline}; the page to sign: {path}"
+
+
 def judge(report: Path, results: Path, *, again: list, seconds: float, as_json: bool) -> int:
     """Prints the verdicts of a session; returns the exit code."""
-    from .results import sessions, verdict
+    from .results import sessions, spread, verdict
 
     if not report.is_file():
         raise InputError("no check was run; ReFrame's messages are above")
@@ -175,8 +187,11 @@ def judge(report: Path, results: Path, *, again: list, seconds: float, as_json: 
     colour = verdict.wants_colour(sys.stdout)
     page = launch.write_report(results)
     print("\n" + verdict.screen(rows, report=page, seconds=seconds, colour=colour))
-    for sentence in post_mortem(rows, again):
+    for sentence in [*post_mortem(rows, again), *spread.sentences(rows)]:
         print(f"   {sentence}")
+    signed = write_sign_off(rows, cases, results)
+    if signed:
+        print(f"   {signed}")
     last = verdict.as_json if as_json else verdict.line
     print(last(rows, str(report)))
     return 0 if all(row.good for row in rows) else 1

@@ -91,6 +91,7 @@ class Case:
         output: the folder its files are in (of a failed case, the stage folder); stderr: of its
             job; jobid, hash: ReFrame's names for the job and for the test; each may be "".
         fixture: whether it only prepares other cases.
+        command: the session's command line, "" if it is not known.
     """
 
     session: str
@@ -113,6 +114,7 @@ class Case:
     hash: str = ""
     fixture: bool = False
     placed: bool = True
+    command: str = ""
 
     @property
     def key(self) -> tuple:
@@ -239,6 +241,7 @@ def _case(tc: dict, session: dict) -> Case:
         hash=_text(tc.get("hashcode")),
         fixture=bool(tc.get("fixture")),
         placed=not math.isnan(moment(session.get("time_start_unix"))),
+        command=_text(session.get("cmdline")),
     )
 
 
