@@ -53,7 +53,7 @@ ENVIRONMENTS = [
 # `bigearth-bench run --site S --mode nightly`
 MODES = [
     {"name": "smoke", "options": ["--tag=^smoke$"]},  # minutes, one node
-    {"name": "nightly", "options": ["--tag=^nightly$", "--max-retries=1"]},
+    {"name": "nightly", "options": ["--tag=^nightly$", "--max-retries=2"]},
     # everything, once: a failure is not retried away
     {"name": "acceptance", "options": ["--tag=^acceptance$"]},
 ]
