@@ -11,6 +11,9 @@ here=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
 dir=$(realpath -m "${VIRTUAL_CLUSTER:-$here/../../build/virtual_cluster}")
 nodes=${VIRTUAL_NODES:-24}          # of each partition
 port=${VIRTUAL_PORT:-17000}         # the first of about 1,100
+hardware=${VIRTUAL_HARDWARE:-pretended}     # own: nodes of one core each, without devices, prolog and preloaded Python
+partitions=(v100 k80)
+[ "$hardware" = pretended ] || partitions=(batch cpu.test)
 export SLURM_CONF=$dir/etc/slurm.conf
 python=$here/../../.venv/bin/python
 last=$(printf %02d "$nodes") host=$(hostname -s) user=$(id -un)
@@ -32,6 +35,13 @@ install_packages() {
 }
 
 write_configuration() {
+    local jw="Sockets=2 CoresPerSocket=20 ThreadsPerCore=1 RealMemory=190000 Gres=gpu:v100:4"
+    local jr="Sockets=2 CoresPerSocket=12 ThreadsPerCore=1 RealMemory=128000 Gres=gpu:k80:4"
+    local prolog="TaskProlog=$here/task_prolog.sh"
+    if [ "$hardware" = own ]; then
+        jw="Sockets=1 CoresPerSocket=1 ThreadsPerCore=1 RealMemory=$(($(awk '/MemTotal/ { print $2 }' /proc/meminfo) / 1024 / 2 / nodes))"
+        jr=$jw prolog=''
+    fi
     mkdir -p "$dir"/{etc,state,spool,log,run,munge,tmp}
     chmod 755 "$dir" "$dir/munge"
     [ -e "$dir/munge/key" ] || { head -c 1024 /dev/urandom >"$dir/munge/key"; chmod 600 "$dir/munge/key"; }
@@ -46,7 +56,7 @@ CredType=cred/munge
 MpiDefault=none
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
-TaskProlog=$here/task_prolog.sh
+$prolog
 JobAcctGatherType=jobacct_gather/none
 SwitchType=switch/none
 ReturnToService=2
@@ -79,13 +89,13 @@ AccountingStoragePort=$((port + 2))
 AccountingStoragePass=$dir/munge/socket
 AccountingStorageTRES=gres/gpu
 JobCompType=jobcomp/none
-NodeName=jw[01-$last] NodeAddr=127.0.0.1 Port=[$((port + 101))-$((port + 100 + nodes))] Sockets=2 CoresPerSocket=20 ThreadsPerCore=1 RealMemory=190000 Gres=gpu:v100:4 State=UNKNOWN
-NodeName=jr[01-$last] NodeAddr=127.0.0.1 Port=[$((port + 601))-$((port + 600 + nodes))] Sockets=2 CoresPerSocket=12 ThreadsPerCore=1 RealMemory=128000 Gres=gpu:k80:4 State=UNKNOWN
-PartitionName=v100 Nodes=jw[01-$last] Default=YES MaxTime=1-0 State=UP
-PartitionName=k80 Nodes=jr[01-$last] MaxTime=1-0 State=UP
+NodeName=jw[01-$last] NodeAddr=127.0.0.1 Port=[$((port + 101))-$((port + 100 + nodes))] $jw State=UNKNOWN
+NodeName=jr[01-$last] NodeAddr=127.0.0.1 Port=[$((port + 601))-$((port + 600 + nodes))] $jr State=UNKNOWN
+PartitionName=${partitions[0]} Nodes=jw[01-$last] Default=YES MaxTime=1-0 State=UP
+PartitionName=${partitions[1]} Nodes=jr[01-$last] MaxTime=1-0 State=UP
 X
-    cat >"$dir/etc/gres.conf" <<X
-AutoDetect=off
+    echo "AutoDetect=off" >"$dir/etc/gres.conf"
+    [ "$hardware" = own ] || cat >>"$dir/etc/gres.conf" <<X
 NodeName=jw[01-$last] Name=gpu Type=v100 File=/dev/null,/dev/zero,/dev/full,/dev/urandom
 NodeName=jr[01-$last] Name=gpu Type=k80 File=/dev/null,/dev/zero,/dev/full,/dev/urandom
 X
@@ -135,7 +145,7 @@ start_database() {
 }
 
 # Ranks come from a Python that has TensorFlow loaded (preloaded.py); only root may give a rank its node's host name.
-preloads() { [ "$(id -u)" = 0 ] && [ -x "$python" ]; }
+preloads() { [ "$(id -u)" = 0 ] && [ -x "$python" ] && [ "$hardware" = pretended ]; }
 
 start_python() {
     LD_PRELOAD=$dir/run/sched_yield.so OPENBLAS_NUM_THREADS=1 setsid nice -n 5 "$python" "$here/preloaded.py" \
@@ -202,7 +212,7 @@ stop_processes() {
 stop() {
     local partition
     if [ -e "$dir/run/slurmctld.pid" ]; then
-        for partition in v100 k80; do timeout 10 scancel -p $partition 2>/dev/null || true; done
+        for partition in "${partitions[@]}"; do timeout 10 scancel -p "$partition" 2>/dev/null || true; done
         for _ in $(seq 20); do [ -n "$(timeout 5 squeue -h 2>/dev/null)" ] || break; sleep 0.5; done
     fi
     stop_processes
