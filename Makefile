@@ -5,7 +5,7 @@ IMAGE_TESTS := test
 CLUSTER_TESTS := not smoke
 
 .DEFAULT_GOAL := help
-.PHONY: help setup attack run cluster test-cluster report gallery test lint lock apptainer images test-images
+.PHONY: help setup attack run cluster test-cluster test-site report gallery test lint lock apptainer images test-images
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -33,6 +33,9 @@ cluster: setup  ## the whole suite on a real Slurm of 24 + 24 pretended nodes; a
 
 test-cluster: setup  ## what needs a real Slurm: the whole suite, alarms, a chain of jobs (installs Slurm and MariaDB; CLUSTER_TESTS="not whole": a shorter sweep)
 	$(PYTHON) -m pytest -m cluster -k "$(CLUSTER_TESTS)" tests/test_alarms.py tests/reframe_tests
+
+test-site: setup images  ## a stranger's site on a real Slurm of 2 + 2 nodes, in the image cpu: site add, a nightly run, calibrate, a red night, a soak
+	$(PYTHON) -m pytest -m site tests/reframe_tests/test_site.py
 
 lint: setup  ## ruff: lint and format
 	.venv/bin/ruff check . && .venv/bin/ruff format --check .
