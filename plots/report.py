@@ -333,7 +333,8 @@ def _rates(rows: list) -> Table:
         ]
         for rate in spread.rates(rows)
     ]
-    return Table("Runs per check and node", ("check", "node", "runs", "runs passed"), cells, [])
+    columns = ("check", "node", "runs", "runs passed")
+    return Table("Runs per check and node", columns, rows=cells, notes=[])
 
 
 def _between(found: list) -> Table:
@@ -349,7 +350,7 @@ def _between(found: list) -> Table:
     rows.sort(key=lambda row: row[0])
     more = [f"The worst {MOST_ROWS} of {len(rows)}."] if len(rows) > MOST_ROWS else []
     kept = [cells for _, cells in rows[:MOST_ROWS]]
-    return Table("Nodes, the worst first", columns, kept, [spread.RULE, *more])
+    return Table("Nodes, the worst first", columns, rows=kept, notes=[spread.RULE, *more])
 
 
 def _nodes(runs: list, judged: Judgement, pictures: dict) -> Section:
@@ -379,7 +380,7 @@ def _signed(judged: Judgement) -> dict:
     return {
         "headline": page.headline,
         "mark": MARKS[page.state],
-        "facts": Table("Machine and software", ("what", "found"), facts, []),
+        "facts": Table("Machine and software", ("what", "found"), rows=facts, notes=[]),
         "passed": len(page.passed),
         "lists": [(title, _cut(lines), len(lines)) for title, lines in lists if lines],
     }

@@ -7,8 +7,8 @@ patch, the way torchgeo does?
 Both read the same patches from the same files on one core in the same run. The loop opens, reads
 and stacks twelve bands per patch, each resampled bilinearly to 120 x 120 pixels while it is read,
 and keeps nothing. Extraction does all of its work: metadata, checks, reading, interpolation,
-checksums, and the HDF5 file. They take turns; the ratio is of the medians, of wall time and of processor time
-(the second also holds on a machine that others use).
+checksums, and the HDF5 file. They take turns; the ratio is of the medians, of wall time and of
+processor time (the second also holds on a machine that others use).
 """
 
 import os
