@@ -159,7 +159,7 @@ def with_ceiling(tf, ranks, config: TrainConfig, times):
 
 def channels_of(config: TrainConfig) -> int:
     """Bands that the network sees."""
-    return len(bands.RGB) if config.bands == "rgb" else len(bands.NAMES)
+    return len(bands.chosen(config.bands))
 
 
 def efficiency_tree(config: TrainConfig, times, rows: list) -> Optional[dict]:

@@ -56,6 +56,13 @@ STD = np.array([b.std for b in BANDS], np.float32)
 RGB = tuple(NAMES.index(n) for n in ("B04", "B03", "B02"))
 
 
+def chosen(bands: str) -> list:
+    """Indices into `BANDS` of "multispectral" (all of them), "rgb", or one band's name."""
+    if bands == "rgb":
+        return list(RGB)
+    return list(range(len(NAMES))) if bands == "multispectral" else [NAMES.index(bands)]
+
+
 def at(resolution: int) -> tuple:
     """The bands of one resolution (10, 20 or 60 m), in array order."""
     return tuple(b for b in BANDS if b.resolution == resolution)

@@ -166,6 +166,21 @@ def mean_interval(samples, level: float = LEVEL, seed: int = 0) -> Optional[Tupl
     return ratio_interval(samples, np.ones(len(samples)), level=level, seed=seed)
 
 
+def seeds_interval(values, level: float = LEVEL) -> Tuple[float, float]:
+    """The interval of the mean of a few independent runs: Student's, so it takes their noise as
+    normal. Of two runs or more; equal ones give an interval without width.
+
+    Args:
+        values: (n,) finite floats, of seeds or of differences paired by seed.
+    """
+    from scipy import stats  # slow to load, and few need it
+
+    values = np.asarray(values, float)
+    quantile = stats.t.ppf((1 + level) / 2, len(values) - 1)
+    half = float(quantile * values.std(ddof=1) / math.sqrt(len(values)))
+    return float(values.mean() - half), float(values.mean() + half)
+
+
 def _seen(parts: np.ndarray, length: int) -> float:
     """The inflation that blocks of one length hold."""
     variance = parts.var() * length

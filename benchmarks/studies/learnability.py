@@ -119,7 +119,8 @@ def network(path: str, digest: str) -> tuple:
             f"{path}: trained on another file "
             f"({content.provenance.get('dataset_digest')}); expected {digest}"
         )
-    name = {"rgb": "RGB", "multispectral": "12 bands"}[content.config["bands"]]
+    chosen = content.config["bands"]
+    name = {"rgb": "RGB", "multispectral": "12 bands"}.get(chosen, chosen)
     values = (content.value(m) for m in ("precision_micro", "recall_micro", "f1_micro", "f1_macro"))
     return (f"ResNet-50, {name}, {content.config['epochs']} epochs", *values)
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, Optional
 
+from bigearth.bands import NAMES
 from bigearth.cli import REQUIRED, option
 from bigearth.errors import InputError
 
@@ -56,8 +57,8 @@ class TrainConfig:
         resumes=True,
     )
 
-    bands: Literal["multispectral", "rgb"] = option(
-        "multispectral", "all 12 bands, or red, green and blue", group=INPUTS
+    bands: Literal[("multispectral", "rgb", *NAMES)] = option(
+        "multispectral", "all 12 bands; red, green and blue; or a single one", group=INPUTS
     )
     upsample: Literal["stored", "dsen2", "bilinear"] = option(
         "stored",
@@ -74,6 +75,14 @@ class TrainConfig:
         "stored",
         "as in the file, or 60, 20 and 20 % of its patches for training, validation and test, "
         "drawn by their names",
+        group=INPUTS,
+    )
+    resample: float = option(
+        0.0,
+        "train patches with a class rarer than this share of the train split come more often "
+        "(repeat factor sampling); 0 is off",
+        least=0,
+        most=1,
         group=INPUTS,
     )
     window: int = option(

@@ -17,24 +17,24 @@ class Preprocess:
 
     Attributes:
         keys: the arrays that the reader has to deliver.
-        channels: of the result: 12, or 3 (red, green, blue: 10 m bands, read from `data_10m`
-            alone).
+        channels: of the result: 12, 3 (red, green, blue: 10 m bands, read from `data_10m`
+            alone), or 1.
     """
 
     def __init__(self, bands: str = "multispectral", upsample: str = "stored"):
         """Chooses the input.
 
         Args:
-            bands: "multispectral" (12 bands in the order of bigearth.bands) or "rgb".
+            bands: "multispectral" (12 bands in the order of bigearth.bands), "rgb", or the name of
+                one band.
             upsample: how the 20 m and 60 m bands come to 10 m: "stored" takes `data_super` as it is
                 in the file; "dsen2" does too, and `check` refuses a file whose `data_super` is not
                 from DSen2; "bilinear" does it on the device, whatever the file holds.
         """
         self._rgb, self._upsample = bands == "rgb", upsample
-        names = [table.NAMES[i] for i in table.RGB] if self._rgb else table.NAMES
-        self.channels = len(names)
-        index = [table.NAMES.index(n) for n in names]
-        self._mean, self._std = table.MEAN[index], table.STD[index]
+        self._index = table.chosen(bands)
+        self.channels = len(self._index)
+        self._mean, self._std = table.MEAN[self._index], table.STD[self._index]
         if self._rgb:
             self.keys = ("data_10m",)
         elif upsample == "bilinear":
@@ -72,6 +72,8 @@ class Preprocess:
             )
         else:
             pixels = tf.cast(batch["data_super"], tf.float32)
+        if self.channels == 1:
+            pixels = tf.gather(pixels, self._index, axis=-1)
         return (pixels - self._mean) / self._std
 
 

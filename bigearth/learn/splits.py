@@ -58,6 +58,28 @@ def samples_of(store: Store, kind: str, classes: int) -> dict:
     return {split: positions[labels[positions]] for split, positions in found.items()}
 
 
+def repeated(positions: np.ndarray, labels: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """Positions with those of rare classes more often: repeat factor sampling (Gupta et al. 2019).
+
+    A patch comes max(1, sqrt(share / f)) times in the mean, where f is the frequency of its rarest
+    class; the fraction is drawn.
+
+    Args:
+        positions: (M,) ascending.
+        labels: (M, C) multi-hot, of the same patches.
+        share: classes that are less frequent are rare; 0: no patch comes twice.
+        seed: of the draws: the same on every rank.
+
+    Returns:
+        (at least M,) ascending, every position at least once.
+    """
+    frequency = np.asarray(labels, bool).mean(0)
+    factor = np.sqrt(np.maximum(share / np.where(frequency > 0, frequency, 1), 1))
+    wanted = np.where(np.asarray(labels, bool), factor, 1.0).max(1)
+    chance = np.random.default_rng(seed).random(len(positions))
+    return np.repeat(positions, np.floor(wanted + chance).astype(int))
+
+
 def check_splits(config: TrainConfig, path: str, samples: dict, world_size: int) -> None:
     """Refuses a file whose splits are too small for this run.
 

@@ -34,7 +34,7 @@ from bigearth.learn.measuring import Measuring
 from bigearth.learn.probe import probe
 from bigearth.learn.schedule import Schedule, peak_rate
 from bigearth.learn.signals import Stopped, StopRequest
-from bigearth.learn.splits import SPLITS, check_splits, samples_of
+from bigearth.learn.splits import SPLITS, check_splits, repeated, samples_of
 from bigearth.learn.state import Result, RunState
 from bigearth.learn.steps import compute_dtype, make_score_step, make_train_step
 from bigearth.learn.watchdog import Watchdog
@@ -171,6 +171,9 @@ def open_readers(
 ) -> dict:
     """Split -> its reader; from the node's own disk, if the run stages. No "train" where no epoch
     is trained."""
+    labels = labels_of(store.classes[samples["train"]], int(config.classes))
+    train = repeated(samples["train"], labels, share=config.resample, seed=config.seed)
+    samples = {**samples, "train": train}
     staged = None
     if config.stage:
         staged = stage(

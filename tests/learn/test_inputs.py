@@ -133,3 +133,10 @@ def test_dsen2_wants_a_file_made_with_dsen2(patches, tmp_path):
     Preprocess("rgb", "dsen2").check(patches)
     for upsample in ("stored", "bilinear"):
         Preprocess("multispectral", upsample).check(patches)
+
+
+def test_a_single_band_is_that_of_all_twelve(patches):
+    batch = {"data_super": patches.array("data_super")[:2]}
+    every, one = Preprocess()(batch), Preprocess("B8A")
+    assert one.channels == 1
+    np.testing.assert_array_equal(one(batch)[..., 0], every[..., bands.NAMES.index("B8A")])

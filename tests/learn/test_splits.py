@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bigearth.learn.splits import SPLITS, drawn
+from bigearth.learn.splits import SPLITS, drawn, repeated
 from bigearth.store import SPLITS as CODES
 
 
@@ -49,3 +49,19 @@ def test_drawn_split_of_the_same_patches_is_the_same_in_any_file():
 def test_nearly_empty_files(count, sizes):
     found = drawn(file_of(["x"] * count, [0] * count))
     assert [len(found[split]) for split in SPLITS] == sizes
+
+
+def test_patches_of_rare_classes_come_more_often():
+    labels = np.zeros((400, 3), np.uint8)
+    labels[:, 0] = 1  # in all
+    labels[:100, 1] = 1  # in a quarter: just not rare
+    labels[:4, 2] = 1  # in 1 %: five times
+    counts = np.bincount(repeated(np.arange(400), labels, share=0.25, seed=3), minlength=400)
+    assert (counts[:4] == 5).all() and (counts[4:] == 1).all()
+    labels[:40, 2] = 1  # in 10 %: sqrt(2.5) times in the mean
+    found = repeated(np.arange(400), labels, share=0.25, seed=3)
+    counts = np.bincount(found, minlength=400)
+    assert set(counts[:40]) == {1, 2} and abs(counts[:40].mean() - 2.5**0.5) < 0.25
+    assert (np.diff(found) >= 0).all() and len(
+        repeated(np.arange(400), labels, share=0, seed=3)
+    ) == 400
