@@ -44,6 +44,6 @@ def test_link_out_of_the_folder_is_not_followed(results, tmp_path_factory):
 
 
 def test_folder_in_use_is_left_alone(results):
-    with launch.lock(results), pytest.raises(InputError, match="another session uses"):
+    with launch.lock(results), pytest.raises(InputError, match="another session writes"):
         clean.main(clean.CleanConfig(results=str(results)))
     assert (results / "stage/mine").is_dir()
