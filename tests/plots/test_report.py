@@ -170,9 +170,7 @@ def test_the_first_screen_says_what_was_judged_what_changed_and_what_limits_it(p
     assert "Limited by: local" in first and "lost: 50.0%" in first
 
 
-def test_on_paper_no_heading_is_stranded_and_the_sign_off_stays_whole(
-    page, results_folder, browser
-):
+def test_print_styles_keep_headings_and_the_sign_off_together(page, results_folder, browser):
     browser.look(718, media="print")
     browser.open((results_folder / "report.html").as_uri())
     style = "[...document.querySelectorAll('%s')].map((e) => getComputedStyle(e).%s)"
