@@ -334,7 +334,7 @@ def _rates(rows: list) -> Table:
         for rate in spread.rates(rows)
     ]
     columns = ("check", "node", "runs", "runs passed")
-    return Table("Runs per check and node", columns, rows=cells, notes=[])
+    return Table("Runs per check and node", columns, rows=cells)
 
 
 def _between(found: list) -> Table:
@@ -380,7 +380,7 @@ def _signed(judged: Judgement) -> dict:
     return {
         "headline": page.headline,
         "mark": MARKS[page.state],
-        "facts": Table("Machine and software", ("what", "found"), rows=facts, notes=[]),
+        "facts": Table("Machine and software", ("what", "found"), rows=facts),
         "passed": len(page.passed),
         "lists": [(title, _cut(lines), len(lines)) for title, lines in lists if lines],
     }

@@ -162,11 +162,19 @@ def post_mortem(rows: list, again: list) -> list:
 
 def write_sign_off(rows: list, cases: list, results: Path) -> str:
     """Writes the page that an acceptance is signed on; returns the sentence that says where."""
-    from .results import export, signoff
+    from .results import alarms, export, history, runs, signoff
 
-    if not any(signoff.ACCEPTANCE in case.command for case in cases):
+    if not any(signoff.asked_for(case.command) for case in cases):
         return ""
-    page = signoff.sign_off(rows, cases)
+    # what the history says regressed is failed here as it is in the report
+    try:
+        known = alarms.read_acknowledgements(alarms.acknowledgements(results))
+        judged = history.judgement(runs.load(str(results)).cases, known)
+    except InputError as error:
+        return f"sign-off: not made: {error}"
+    sessions = {case.session for case in cases}
+    with_history = [row for row in judged.rows if row.case.session in sessions]
+    page = signoff.sign_off(with_history or rows, cases)
     path = results / "sign-off.md"
     export.write_text(path, signoff.markdown(page))
     return f"sign-off: {page.headline}; the page to sign: {path}"

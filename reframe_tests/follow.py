@@ -7,8 +7,8 @@ import threading
 import time
 from pathlib import Path
 
-EVERY = 2.0  # seconds between two looks at the messages
-PLAIN = 30.0  # seconds between two plain lines
+EVERY = 2.0  # seconds between two looks at the messages, on a terminal
+PLAIN = 30.0  # and where plain lines are printed
 TAIL = 4096  # bytes at the end of the messages that are looked at
 # a line of bigearth.progress, which loads more than this may
 LINE = re.compile(r"[ -~]{1,80}: \d+/\d+ [a-z ]+, [\d.]+ [a-z ]+/s, [\d:?]+ left[ -~]*")
@@ -38,8 +38,7 @@ class Follower(threading.Thread):
 
     def run(self) -> None:
         """The thread's work: looks until it is ended."""
-        said = 0.0
-        while not self._ended.wait(EVERY):
+        while not self._ended.wait(EVERY if self._terminal else PLAIN):
             line = newest(self._results, self._began)
             if line == self._shown or not line:
                 continue
@@ -47,10 +46,9 @@ class Follower(threading.Thread):
                 with self._lock:
                     self._clear()
                     print(f"\r  {line}", end="", file=self._out, flush=True)
-                self._shown = line
-            elif time.monotonic() - said >= PLAIN:
-                said, self._shown = time.monotonic(), line
+            else:
                 self.print(f"  {line}\n")
+            self._shown = line
 
     def _clear(self) -> None:
         if self._terminal and self._shown:

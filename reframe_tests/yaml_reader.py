@@ -1,7 +1,7 @@
 """Reads YAML strictly and fast: a key given twice is an error, and so is a tag of Python's.
 
-PyYAML's own loaders match every scalar against regular expressions, over and over: 20,000 reference
-cells take them 3 s. Here its parser gives the events, and what a scalar means is looked up once.
+PyYAML's own loaders match every scalar against regular expressions, over and over. Here its parser
+gives the events, and what a text means as a scalar is looked up once.
 """
 
 import yaml

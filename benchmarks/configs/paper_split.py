@@ -6,8 +6,8 @@ Time:     not measured; of the 519,226 patches 311,536 are trained on (the offic
 Score:    not measured.
 
 The paper's Table 3 has 20 % of the labels in its test split, which fits 60/20/20 as well as 80/20.
-Patches are drawn by their names, not by tile: neighbours are in all three splits, so scores are
-higher than those of a split by region.
+Patches are drawn by their names, not by tile: neighbours are in all three splits, so scores are not
+comparable with those of the official split.
 """
 
 import dataclasses

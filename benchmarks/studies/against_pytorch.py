@@ -11,6 +11,7 @@ computes the other waits. PyTorch is not in the lock: it comes from an environme
 Exit code 0 whatever the ratio is: it is in the record.
 """
 
+import contextlib
 import dataclasses
 import os
 import socket
@@ -69,8 +70,9 @@ class PyTorch:
         self.version = self._answer()
 
     def steps(self, count: int) -> float:
-        self.process.stdin.write(f"{count}\n")
-        self.process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # it ended: that has a sentence of its own
+            self.process.stdin.write(f"{count}\n")
+            self.process.stdin.flush()
         return float(self._answer())
 
     def _answer(self) -> str:
@@ -83,7 +85,8 @@ class PyTorch:
         return line
 
     def close(self) -> None:
-        self.process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
         self.process.wait()
 
 

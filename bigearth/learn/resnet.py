@@ -39,9 +39,10 @@ class SynchronisedBatchNormalization(tf.keras.layers.BatchNormalization):
         for moving, new in zip(raw([self.moving_mean, self.moving_variance]), (mean, variance)):
             moving.assign_add((tf.cast(new, moving.dtype) - moving) * (1 - self.momentum))
         gamma, beta = raw([self.gamma, self.beta])
-        return tf.cast(
-            tf.nn.batch_normalization(x, mean, variance, beta, gamma, self.epsilon), inputs.dtype
+        normalised = tf.nn.batch_normalization(
+            x, mean, variance, offset=beta, scale=gamma, variance_epsilon=self.epsilon
         )
+        return tf.cast(normalised, inputs.dtype)
 
 
 class ResNet:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from . import spread, verdict
 
 ACCEPTANCE = "acceptance"
-NARROWING = re.compile(
-    r"-[nxTE]|--(name|exclude|exclude-tag|filter-expr|failed|restore-session|max-retries)"
-)
+# options of ReFrame, in full or abbreviated, that leave out checks, try them again, or trust more
+NARROWING = re.compile(r"-[nxTEt].*|--(na|ex|fi|fail|rest|max-r|skip-s|skip-per)[a-z-]*")
+OURS = ("hdf5_file.data", "hdf5_file.patches", "image")  # settings that do not change the work
 FACTS = (  # what of the evidence says which machine and software was measured
     ("machine", "machine"),
     ("kernel", "kernel"),
@@ -47,16 +47,39 @@ class SignOff:
     between: list
 
 
-def left_out(command: str) -> str:
-    """What of the acceptance a session's command line left out, in words; "" if nothing."""
+def _options(command: str) -> list:
+    """(name, value) of every word of a command line; the value is the next word if the word has
+    none of its own."""
     try:
         words = shlex.split(command)
     except ValueError:
-        words = []
-    tags = [word for word in words if ACCEPTANCE in word]
-    if not tags:
+        return []
+    pairs = []
+    for word, following in zip(words, [*words[1:], ""]):
+        name, sign, value = word.partition("=")
+        pairs.append((name, value if sign else following))
+    return pairs
+
+
+def asked_for(command: str) -> bool:
+    """Whether a session's command line asks for the tag of the acceptance."""
+    wanted = (ACCEPTANCE, f"^{ACCEPTANCE}$")
+    return any(name in ("--tag", "-t") and value in wanted for name, value in _options(command))
+
+
+def left_out(command: str) -> str:
+    """What of the acceptance a session's command line left out, in words; "" if nothing."""
+    if not asked_for(command):
         return f"the session did not ask for the tag {ACCEPTANCE}"
-    narrowed = [word for word in words if NARROWING.fullmatch(word.partition("=")[0])]
+    options = _options(command)
+    tags = [value for name, value in options if name in ("--tag", "-t")]
+    narrowed = [name for name, _ in options if NARROWING.fullmatch(name) and name != "-t"]
+    narrowed += [f"--tag={tag}" for tag in tags if ACCEPTANCE not in tag]
+    narrowed += [
+        f"--system={value}" for name, value in options if name == "--system" and ":" in value
+    ]
+    settings = [value for name, value in options if name in ("-S", "--setvar")]
+    narrowed += [f"-S {value}" for value in settings if value.partition("=")[0] not in OURS]
     if narrowed:
         return f"checks were chosen or tried again ({', '.join(narrowed)})"
     return ""

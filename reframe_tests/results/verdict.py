@@ -180,11 +180,13 @@ def basis(value: Value) -> str:
 
 def regressed(found: list, sentences: dict) -> list:
     """The rows, those failed that the history says regressed, though each value by itself may be
-    within its band.
+    within its band: of a check that ran several times the last run, as it is the series that
+    regressed and not each run.
 
     Args:
         sentences: (system, check, point, metric) -> what the history found.
     """
+    last = {row.key: place for place, row in enumerate(found)}
     return [
         replace(
             row,
@@ -192,9 +194,9 @@ def regressed(found: list, sentences: dict) -> list:
             detail=sentences[row.key],
             why=row.case.evidence.get("efficiency") or "",
         )
-        if row.metric and row.key in sentences and row.state != FAILED
+        if row.metric and row.key in sentences and row.state != FAILED and last[row.key] == place
         else row
-        for row in found
+        for place, row in enumerate(found)
     ]
 
 

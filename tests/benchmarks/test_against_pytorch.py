@@ -40,6 +40,11 @@ def test_an_environment_without_torch_is_one_sentence(tmp_path, capfd):
     with pytest.raises(InputError, match="exit code 1.*with torch and torchvision"):
         against_pytorch.PyTorch(config(tmp_path, "import not_there_at_all"))
     assert "not_there_at_all" in capfd.readouterr().err
+    other = against_pytorch.PyTorch(config(tmp_path, "print('torch 0.0')"))
+    other.process.wait()
+    with pytest.raises(InputError, match="exit code 0.*with torch and torchvision"):
+        other.steps(2)
+    other.close()
     with pytest.raises(InputError, match="cannot be started"):
         against_pytorch.PyTorch(against_pytorch.Config(data="x", out="y", pytorch="/not/there"))
 

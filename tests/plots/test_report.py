@@ -13,7 +13,7 @@ from reframe_tests.results import history
 from reframe_tests.results import sessions as reader
 from reframe_tests.results.runs import load
 from tests.plots import example_sessions as sessions
-from tests.plots.browser import CHROMIUM, LOOK, Browser
+from tests.plots.browser import CHROMIUM, LOOK
 from tests.plots.example_results import train
 
 WIDTHS = {"phone": 390, "print": 718, "laptop": 1280}
@@ -140,14 +140,6 @@ def test_a_browser_shows_it_without_errors_or_overlaps(page, tmp_path):
             == list(map(float, look["up"]))
             == list(map(float, look["down"]))[::-1]
         )
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    if CHROMIUM is None:
-        pytest.skip("no Chromium; apt-get install chromium")
-    with Browser(tmp_path_factory.mktemp("browser")) as one:
-        yield one
 
 
 @pytest.mark.parametrize("width, dark", [(390, False), (768, True), (1280, False), (1280, True)])

@@ -15,7 +15,7 @@ from lxml import html as pages
 from plots.__main__ import main
 from plots.site import names
 from tests.plots import example_sessions as sessions
-from tests.plots.browser import CHROMIUM, LOOK, Browser
+from tests.plots.browser import LOOK
 from tests.plots.example_results import train
 
 NIGHTS, SLOWER_FROM = 60, 40
@@ -212,14 +212,6 @@ def test_records_without_a_session_are_refused_in_a_sentence(tmp_path, capsys):
     error = capsys.readouterr().err
     assert error.startswith("error: ") and "holds no ReFrame session" in error
     assert not (tmp_path / "site").exists()
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    if CHROMIUM is None:
-        pytest.skip("no Chromium; apt-get install chromium")
-    with Browser(tmp_path_factory.mktemp("browser")) as one:
-        yield one
 
 
 @pytest.mark.parametrize("width, dark", [(390, False), (768, True), (1280, False)])

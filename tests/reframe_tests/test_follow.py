@@ -54,6 +54,7 @@ class Terminal(io.StringIO):
 @pytest.mark.parametrize("out", [io.StringIO(), Terminal()])
 def test_plain_lines_or_one_line_that_goes_away(tmp_path, monkeypatch, messages, out):
     monkeypatch.setattr(follow, "EVERY", 0.01)
+    monkeypatch.setattr(follow, "PLAIN", 0.01)
     with follow.Follower(tmp_path, out) as follower:
         job(tmp_path, "training_2a3b4c5d", messages)
         end = time.monotonic() + 10

@@ -21,6 +21,10 @@ def test_accepted_only_when_all_was_judged_and_passed():
     made = page(sessions.case({"time_per_epoch": PASS}))
     assert made.headline.startswith("Accepted") and made.state == verdict.PASSED
     assert not made.not_run and len(made.passed) == 1
+    own = (
+        f"{WHOLE} -S hdf5_file.patches=9000 -S image=/a.sif --prefix=/results --report-file=/r.json"
+    )
+    assert page(sessions.case({"time_per_epoch": PASS}), command=own).state == verdict.PASSED
 
 
 @pytest.mark.parametrize(
@@ -28,7 +32,14 @@ def test_accepted_only_when_all_was_judged_and_passed():
     [
         (WHOLE.replace("acceptance", "smoke"), "did not ask for the tag acceptance"),
         (f"{WHOLE} -n '^training'", "checks were chosen or tried again (-n)"),
-        (f"{WHOLE} --max-retries=2", "checks were chosen or tried again (--max-retries=2)"),
+        (f"{WHOLE} --max-retries=2", "checks were chosen or tried again (--max-retries)"),
+        (f"{WHOLE} --max-r 2", "checks were chosen or tried again (--max-r)"),
+        (f"{WHOLE} -n^training", "checks were chosen or tried again (-n^training)"),
+        (f"{WHOLE} --skip-sanity-check", "(--skip-sanity-check)"),
+        (f"{WHOLE} --tag '^smoke$'", "(--tag=^smoke$)"),
+        (f"{WHOLE} -S accuracy.epochs=1", "(-S accuracy.epochs=1)"),
+        (WHOLE.replace("=x", "=x:gpus"), "(--system=x:gpus)"),
+        ("reframe --prefix=/acceptance --tag '^nightly$' --run", "did not ask for the tag"),
     ],
 )
 def test_a_part_of_the_acceptance_is_not_accepted(command, words):

@@ -92,6 +92,12 @@ def test_a_regression_of_the_history_marks_the_row():
     assert "+4.8 %" in verdict.table(marked)
 
 
+def test_of_a_soak_a_regression_of_the_history_marks_the_last_run_alone():
+    found = [row for _ in range(5) for row in rows({"time_per_epoch": PASS})]
+    marked = verdict.regressed(found, {found[0].key: "+4.8 % since yesterday"})
+    assert [row.state for row in marked] == [verdict.PASSED] * 4 + [verdict.FAILED]
+
+
 def test_a_metric_that_failed_says_why_it_was_not_faster():
     evidence = {"ranks": [], "efficiency": TOLD}
     found = rows({"f1_micro": PASS, "time_per_epoch": FAIL}, evidence=evidence)
