@@ -66,7 +66,7 @@ class Progress:
         left = tqdm.format_interval(work / rate) if rate > 0 else "?"
         print(
             f"{self._label}: {self._done}/{self._total} {self._unit}, {rate:.1f} {self._unit}/s, "
-            f"{left} left {note}".rstrip(),
+            f"{left} left{', ' if note else ''}{note}",
             file=sys.stderr,
             flush=True,
         )

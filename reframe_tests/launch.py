@@ -15,6 +15,7 @@ from bigearth import files
 from bigearth.errors import InputError, one_line
 
 from .follow import Follower
+from .results.verdict import wants_colour
 
 ROOT = Path(__file__).resolve().parents[1]
 CHECKS = ROOT / "reframe_tests" / "checks"
@@ -69,7 +70,8 @@ def environment(results: Path) -> tuple:
         # of a restored session, ReFrame loads the checks by their modules' names
         "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), kept.get("PYTHONPATH")])),
     }
-    return {**kept, **ours}, dropped
+    colour = {"RFM_COLORIZE": "y" if wants_colour(sys.stdout) else "n"}
+    return {**colour, **kept, **ours}, dropped
 
 
 def command(

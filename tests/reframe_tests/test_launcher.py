@@ -239,6 +239,7 @@ def test_users_settings_of_reframe_do_not_send_results_elsewhere(tmp_path, monke
     environment, dropped = launch.environment(tmp_path)
     assert dropped == ["RFM_GENERATE_FILE_REPORTS", "RFM_SQLITE_DB_FILE"]
     assert environment["RFM_GENERATE_FILE_REPORTS"] == "1"
+    assert environment["RFM_COLORIZE"] == "n"  # not a terminal
     assert environment["RFM_SQLITE_DB_FILE"] == str(tmp_path / "results.db")
 
 
