@@ -179,10 +179,11 @@ def _metrics(judged: Judgement) -> Table:
         v = row.value
         numbers = [Cell("–")] * 5
         if v is not None:
-            shown = (
-                (v.value, v.reference, v.low, v.high) if v.judged else (v.value, None, None, None)
-            )
-            numbers = [*(cell(x, v.unit) for x in shown), cell(verdict.basis(v))]
+            shown = cell(v.value, v.unit)
+            if shown.number is not None:
+                shown = shown._replace(text=verdict.measured(v))  # with its interval
+            limits = (v.reference, v.low, v.high) if v.judged else (None, None, None)
+            numbers = [shown, *(cell(x, v.unit) for x in limits), cell(verdict.basis(v))]
         name = f"{row.case.check} {row.case.point}"
         words = [cell(row.case.system), cell(name), cell(row.metric)]
         rows.append([*words, *numbers, state(row.state), cell(row.detail)])
